@@ -1,0 +1,56 @@
+# Everything runs from .venv; `make setup` builds it and does nothing when it is up to date.
+# PYTHON=python3.12 make setup        another interpreter (3.10 or newer)
+# TORCH_INDEX=ADDRESS make setup      take torch from another package index, such as torch's own for CPU-only builds
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+BIN := .venv/bin
+STAMP := .venv/.diffst-setup
+TRAIN_CONFIG ?= models/diffst/training/nano.toml
+
+.PHONY: help setup demo test test-slow lint format reference wheel nano clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## make .venv with diffst in it, editable
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "error: $(PYTHON) is older than Python 3.10; hint: PYTHON=python3.12 make setup" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
+		|| { echo "error: $(PYTHON) cannot make a virtual environment; hint: install its venv module" >&2; exit 1; }
+	@test -z "$(TORCH_INDEX)" || $(BIN)/python -m pip install -q -c requirements.lock --index-url "$(TORCH_INDEX)" torch
+	@echo "installing diffst into .venv (the first time this downloads torch and takes minutes)"
+	@$(BIN)/python -m pip install -q -c requirements.lock -e ".[dev]"
+	@touch $@
+
+demo: setup  ## upscale the sample clip; says where the result and a before/after picture are
+	@$(BIN)/python examples/demo.py build/demo
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: lint  ## ruff, mypy and the quick tests
+	$(BIN)/python -m pytest -q
+
+test-slow: setup  ## the tests marked slow
+	$(BIN)/python -m pytest -q -m slow
+
+format: setup  ## let ruff format the tree
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+reference: setup  ## write docs/reference.md again from the command line's own help
+	$(BIN)/python docs/make_reference.py
+
+wheel: setup  ## build the wheel into dist/
+	$(BIN)/python -m pip wheel -q --no-deps --wheel-dir dist .
+
+nano: setup  ## train the embedded model again (needs data; see docs/guide.md)
+	$(BIN)/diffst train $(TRAIN_CONFIG)
+
+clean:  ## remove what the other targets made
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

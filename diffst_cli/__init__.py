@@ -1,0 +1,1 @@
+"""The `diffst` command-line tool: everything that touches a terminal or a file."""

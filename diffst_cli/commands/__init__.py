@@ -1,0 +1,1 @@
+"""One module per subcommand: parse, build a job, call, report."""
