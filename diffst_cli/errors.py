@@ -1,0 +1,62 @@
+"""The errors a user sees: one sentence, a hint where there is a remedy, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+
+
+class UserError(Exception):
+    """Something the user can put right; `diffst` prints it and exits with `exit_code`."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        """One sentence, no final period, values in backticks."""
+        self.hint = hint
+        """What to try, in the same form."""
+
+
+class UsageError(UserError):
+    """A command line that makes no sense; found before any work."""
+
+    exit_code = 2
+
+
+def explain(error: Exception) -> UserError:
+    """Gives the sentence and hint for any failure; what we did not foresee is called a bug.
+
+    A `UserError` is returned as it is, so callers may pass whatever they caught.
+    """
+    if isinstance(error, UserError):
+        return error
+    if _is_out_of_memory(error):
+        return UserError(
+            "the device ran out of memory",
+            hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return UserError("the disk is full", hint="free some space, or write to another disk")
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f" `{error.filename}`" if error.filename else ""
+        return UserError(f"cannot use{where}: {(error.strerror or str(error)).lower()}")
+    kind = type(error).__name__
+    first_line = (str(error).splitlines() or [""])[0]
+    detail = f"{kind}: {first_line}" if first_line else kind
+    return UserError(
+        f"this is a bug in diffst ({detail})",
+        hint="run it again with `--debug`, and report what it prints with the output of `diffst doctor`",
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on the host or on the device, as torch and Python say it."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError"  # torch.OutOfMemoryError, without importing torch
+        or "out of memory" in text
+        or "can't allocate memory" in text  # torch's CPU allocator
+    )
