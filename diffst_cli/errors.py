@@ -56,7 +56,8 @@ def _is_out_of_memory(error: Exception) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and (
-        type(error).__name__ == "OutOfMemoryError"  # torch.OutOfMemoryError, without importing torch
+        type(error).__name__
+        == "OutOfMemoryError"  # torch.OutOfMemoryError, without importing torch
         or "out of memory" in text
         or "can't allocate memory" in text  # torch's CPU allocator
     )

@@ -1,0 +1,171 @@
+"""Finding ffmpeg, and running it so that it opens one local file and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from diffst_cli.errors import UserError
+
+MIN_VERSION = (
+    5,
+    1,
+)  # first with -fps_mode; an older system ffmpeg is passed over for the bundled one
+PROTOCOLS = "file,pipe"  # what ffmpeg may open: never the network
+KEPT_LINES = 50  # of ffmpeg's stderr, for error sentences
+PATH_VARIABLE = "DIFFST_FFMPEG"
+
+
+@functools.cache
+def ffmpeg_path() -> Path:
+    """The ffmpeg to run: `DIFFST_FFMPEG`, else the system's if new enough, else imageio-ffmpeg's.
+
+    Raises:
+        UserError: `DIFFST_FFMPEG` does not run, or no ffmpeg exists on this machine.
+    """
+    override = os.environ.get(PATH_VARIABLE)
+    if override:
+        if read_version(Path(override)) is None:
+            raise UserError(
+                f"`{PATH_VARIABLE}` names `{override}`, which does not run as ffmpeg",
+                hint="unset it to use the bundled ffmpeg",
+            )
+        return Path(override)
+    on_path = shutil.which("ffmpeg")
+    if on_path is not None:
+        version = read_version(Path(on_path))
+        if version is not None and version >= MIN_VERSION:
+            return Path(on_path)
+    return _bundled_path()
+
+
+def _bundled_path() -> Path:
+    import imageio_ffmpeg  # here, so that a machine with its own ffmpeg never pays for the search
+
+    try:
+        return Path(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise UserError(
+            "no ffmpeg found",
+            hint=f"install ffmpeg {MIN_VERSION[0]}.{MIN_VERSION[1]} or later, or set `{PATH_VARIABLE}`",
+        ) from error
+
+
+def read_version(path: Path) -> tuple[int, int] | None:
+    """(major, minor) of an ffmpeg; (999, 0) for a build from git, None when it does not run."""
+    try:
+        answer = subprocess.run(
+            [str(path), "-version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    first_line = answer.stdout.decode(errors="replace").partition("\n")[0]
+    if not first_line.startswith("ffmpeg version"):
+        return None
+    numbers = re.search(r"version n?(\d+)\.(\d+)", first_line)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (999, 0)
+
+
+def file_argument(path: Path) -> str:
+    """A path as ffmpeg's file protocol takes it literally, whatever characters it holds."""
+    return f"file:{path.absolute()}"
+
+
+class FfmpegProcess:
+    """A running ffmpeg whose stderr is drained and remembered; owns the process until `stop`.
+
+    Use as a context manager: leaving it always ends the process.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, reads_stdin: bool = False) -> None:
+        """Start ffmpeg.
+
+        Args:
+            arguments: Everything after the program's name.
+            reads_stdin: Whether `stdin` is a pipe to write to; otherwise it is closed.
+        """
+        command = [str(ffmpeg_path()), "-hide_banner", "-loglevel", "level+warning", *arguments]
+        if not reads_stdin:
+            command.insert(1, "-nostdin")
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if reads_stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is ours to handle; ffmpeg must not race us to it
+        )
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._drain = threading.Thread(target=self._keep_lines, name="ffmpeg-stderr", daemon=True)
+        self._drain.start()
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """What ffmpeg writes."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """What ffmpeg reads; only with `reads_stdin`."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The last lines ffmpeg wrote to stderr; all of them once `wait` or `stop` returned."""
+        return tuple(self._lines)
+
+    def wait(self, timeout_seconds: float | None = None) -> int:
+        """Wait for ffmpeg to end and return its exit status.
+
+        Raises:
+            subprocess.TimeoutExpired: It is still running after `timeout_seconds`.
+        """
+        status = self._process.wait(timeout_seconds)
+        self._drain.join()
+        return status
+
+    def stop(self) -> None:
+        """End the process if it still runs, and close its pipes; safe to call twice."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._drain.join()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # bytes left for a process that is gone
+                    pipe.close()
+
+    def __enter__(self) -> FfmpegProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _keep_lines(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            text = line.decode(errors="replace").strip()
+            if text:
+                self._lines.append(text)
+
+
+def error_lines(lines: Sequence[str]) -> list[str]:
+    """Ffmpeg's own error messages among its stderr `lines`, without the `[h264 @ 0x..] [error]` marks."""
+    marked = (
+        re.fullmatch(r"(?:\[[^]]*\] )*\[(?:error|fatal|panic)\] (.*)", line) for line in lines
+    )
+    return [match[1] for match in marked if match]

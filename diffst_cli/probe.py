@@ -1,0 +1,105 @@
+"""What is in a video file: streams, exact times, colour, rotation, sample aspect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from diffst_cli.colour import Colour, fill_in
+
+__all__ = ["Colour", "StreamInfo", "VideoInfo", "probe", "resolved_colour"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamInfo:
+    """One stream of a file, as its header tells."""
+
+    index: int
+    kind: str
+    """`video`, `audio`, `subtitle`, `attachment` or `data`; cover art is `video` with `attached_pic`."""
+    codec: str
+    """FFmpeg's decoder name, or `unknown`."""
+    language: str | None
+    title: str | None
+    disposition: tuple[str, ...]
+    """FFmpeg's flag names, as `default`, `forced`, `attached_pic`."""
+    start_seconds: Fraction | None
+    duration_seconds: Fraction | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """A video input and its main video stream; frozen facts, nothing open."""
+
+    path: Path
+    container: str
+    """FFmpeg's demuxer names, comma-separated (`mov,mp4,m4a,...`); `image2` for pictures."""
+    images: tuple[Path, ...]
+    """The pictures of a folder or numbered sequence, in order; empty for a video file."""
+    stream_index: int
+    width: int
+    """Of the picture as shown, after rotation; what the reader yields."""
+    height: int
+    stored_width: int
+    stored_height: int
+    rotation: int
+    """0, 90, 180 or 270 degrees clockwise, to be applied after `mirrored`."""
+    mirrored: bool
+    """Whether the stored picture is flipped left-right before it is rotated."""
+    sample_aspect: Fraction
+    """Width over height of one pixel of the picture as shown; 1 when unstated."""
+    codec: str
+    pixel_format: str
+    bit_depth: int
+    """Of the deepest component, in bits."""
+    is_rgb: bool
+    has_alpha: bool
+    """The reader composites over black."""
+    frame_rate: Fraction
+    """Nominal for constant rate, average for variable, per second."""
+    time_base: Fraction
+    """Unit of the stream's timestamps, in seconds."""
+    is_variable: bool
+    """Whether the frames are unevenly spaced in time, judged from the first packets."""
+    interlaced: str
+    """`progressive`, `tff` (top field first) or `bff`."""
+    colour: Colour
+    """What the file states; see `resolved_colour`."""
+    start_seconds: Fraction
+    """Time of the first frame, as the header has it."""
+    duration_seconds: Fraction | None
+    """Of the video stream; an estimate from headers, None when they are silent."""
+    num_frames: int | None
+    """An estimate from headers, None when they are silent."""
+    streams: tuple[StreamInfo, ...]
+    num_chapters: int
+    tags: Mapping[str, str]
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """1 for 8-bit frames, 2 for deeper ones (uint16)."""
+        return 1 if self.bit_depth <= 8 else 2
+
+
+def resolved_colour(info: VideoInfo) -> Colour:
+    """The colour the reader converts with and the writer keeps: stated, or the usual guess."""
+    return fill_in(
+        info.colour, pixel_format=info.pixel_format, is_rgb=info.is_rgb, height=info.stored_height
+    )
+
+
+def probe(path: Path) -> VideoInfo:
+    """Facts about a video file, a folder of pictures, or a numbered pattern such as `f_%04d.png`.
+
+    Only the first frame is decoded, to learn what headers leave out and to prove it can be.
+
+    Raises:
+        UserError: Missing, a folder without pictures, empty, a playlist or address, not a video,
+            audio only, or in a format nothing here can decode.
+    """
+    from diffst_cli.probe_file import probe_file  # these need PyAV, which this module does not
+    from diffst_cli.probe_images import is_image_input, probe_images
+
+    return probe_images(path) if is_image_input(path) else probe_file(path)

@@ -1,0 +1,310 @@
+"""Probing one video file with PyAV, closed so that libav can open nothing but that file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import av.container
+import av.error
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from diffst_cli.colour import Colour, colour_from_numbers
+from diffst_cli.errors import UserError
+from diffst_cli.orientation import read_display_matrix
+from diffst_cli.probe import StreamInfo, VideoInfo
+
+# Containers that hold video and cannot name another file. Playlists, devices, text art and scripts
+# are left out on purpose.
+FORMATS = (
+    "mov", "mp4", "matroska", "webm", "avi", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "flv", "live_flv",
+    "asf", "ogg", "mxf", "mxf_d10", "dv", "rm", "nut", "wtv", "ivf", "yuv4mpegpipe", "h264", "hevc", "vvc", "av1",
+    "obu", "m4v", "vc1", "vc1test", "gxf", "nsv", "swf", "mjpeg", "h263", "h261", "dirac", "cavsvideo", "avs2",
+    "amv", "bink", "smk", "roq", "vob", "ty", "pva", "r3d", "webp_anim", "jpegxl_anim", "dnxhd",
+)  # fmt: skip
+PLAYLIST_HEADS = (
+    b"#EXTM3U",
+    b"ffconcat ",
+    b"[playlist]",
+    b"[reference]",
+    b"<smil",
+    b"<asx",
+    b"<mpd",
+    b"v=0",
+)
+SCANNED_PACKETS = 1000  # video packets read to judge the spacing of frames; a whole short file
+MAX_DECODED_PACKETS = 300  # without one picture; after that nothing will come
+MAX_REORDERED = 16  # frames that may be stored after one shown later; H.264's limit
+RATE_TOLERANCE = 0.002  # between a header's frame rate and the measured one
+FALLBACK_RATE = Fraction(25)  # for a raw stream that says nothing, as FFmpeg does
+
+
+def probe_file(path: Path) -> VideoInfo:
+    """Facts about the main video stream of one file; see `probe.probe` for the errors."""
+    check_input(path)
+    with open_container(path) as container:
+        stream = _main_video(container, path)
+        scan = _scan(container, stream)
+        if scan.frame is None:
+            raise UserError(
+                f"no picture can be decoded from `{path}`", hint="the file is damaged or encrypted"
+            )
+        return _describe(path, container, stream, scan, scan.frame)
+
+
+def check_input(path: Path) -> None:
+    """Refuse what is not a readable local file with something in it that could be a video.
+
+    Raises:
+        UserError: Saying which of these it is, playlists included whatever their name.
+    """
+    if re.match(r"[a-z][a-z0-9+.-]+:", str(path), re.IGNORECASE) and not path.exists():
+        raise UserError(
+            f"`{path}` is an address, not a file",
+            hint="download it first; diffst opens local files only",
+        )
+    if not path.exists():
+        raise UserError(f"no such file: `{path}`")
+    if not path.is_file():
+        raise UserError(f"`{path}` is not a regular file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise UserError(f"cannot read `{path}`: {error.strerror}") from error
+    if not head:
+        raise UserError(f"`{path}` is empty")
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if any(text.startswith(mark.lower()) for mark in PLAYLIST_HEADS) or b"<mpd" in text:
+        raise UserError(
+            f"`{path}` is a playlist", hint="give diffst the video files it names, one by one"
+        )
+
+
+@contextmanager
+def open_container(path: Path) -> Iterator[InputContainer]:
+    """The file opened by libav through Python's file object, so that libav opens no other.
+
+    Raises:
+        UserError: It is not one of `FORMATS`.
+    """
+    options = {"protocol_whitelist": "none", "format_whitelist": ",".join(FORMATS)}
+    with path.open("rb") as file:
+        try:
+            container = av.open(file, mode="r", options=options, metadata_errors="replace")
+        except (av.error.FFmpegError, ValueError) as error:
+            raise UserError(
+                f"`{path}` is not a video that can be read",
+                hint="MP4, MOV, MKV, WebM, AVI, GIF, MPEG-TS and picture folders can; is it complete?",
+            ) from error
+        with container:
+            yield container
+
+
+def _main_video(container: InputContainer, path: Path) -> VideoStream:
+    """The default video stream, else the first; cover art does not count."""
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    candidates = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    if not candidates:
+        kinds = sorted({stream.type for stream in container.streams})
+        raise UserError(
+            f"no video stream in `{path}`", hint=f"it holds only: {', '.join(kinds) or 'nothing'}"
+        )
+    chosen = next((s for s in candidates if s.disposition & Disposition.default), candidates[0])
+    if chosen.codec_context is None:
+        raise UserError(f"no decoder for the video in `{path}`")
+    return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What reading the first packets of a video stream told."""
+
+    frame: VideoFrame | None
+    """The first decoded frame."""
+    times: tuple[Fraction, ...]
+    """Presentation times in order, seconds; empty for a raw stream without timestamps."""
+    num_packets: int
+    last_duration: Fraction
+    """Of the last packet in presentation order, seconds; 0 when unstated."""
+    complete: bool
+    """Whether the end of the file was reached."""
+
+
+def _scan(container: InputContainer, stream: VideoStream) -> Scan:
+    """Read up to `SCANNED_PACKETS` packets, decoding only until the first frame appears."""
+    frame: VideoFrame | None = None
+    stamps: list[tuple[int, int]] = []
+    num_packets = 0
+    complete = True
+    try:
+        for packet in container.demux(stream):
+            if frame is None and num_packets < MAX_DECODED_PACKETS:
+                frame = _first_frame(stream, packet)
+            if packet.size == 0 or packet.is_discard:
+                continue
+            num_packets += 1
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None:
+                stamps.append((stamp, packet.duration or 0))
+            if num_packets >= SCANNED_PACKETS:
+                complete = False
+                break
+    except av.error.FFmpegError:  # damage while demuxing: what was seen so far still counts
+        complete = False
+    stamps.sort()
+    if not complete or num_packets < stream.frames:  # the last ones lack frames stored after them
+        stamps = stamps[:-MAX_REORDERED] or stamps
+    time_base = stream.time_base or Fraction(0)
+    return Scan(
+        frame=frame,
+        times=tuple(stamp * time_base for stamp, _ in stamps),
+        num_packets=num_packets,
+        last_duration=stamps[-1][1] * time_base if stamps else Fraction(0),
+        complete=complete,
+    )
+
+
+def _first_frame(stream: VideoStream, packet: av.Packet[VideoStream]) -> VideoFrame | None:
+    try:
+        frames = stream.decode(packet)
+    except av.error.FFmpegError:  # a damaged start; a later packet may decode
+        return None
+    return frames[0] if frames else None
+
+
+def _describe(
+    path: Path, container: InputContainer, stream: VideoStream, scan: Scan, frame: VideoFrame
+) -> VideoInfo:
+    from diffst_cli.interlace import find_field_order
+
+    orientation = read_display_matrix(frame)
+    stored = (frame.width, frame.height)
+    width, height = orientation.turn_size(*stored)
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    start = _start_seconds(stream, scan)
+    rate = _frame_rate(stream, scan)
+    return VideoInfo(
+        path=path,
+        container=container.format.name,
+        images=(),
+        stream_index=stream.index,
+        width=width,
+        height=height,
+        stored_width=stored[0],
+        stored_height=stored[1],
+        rotation=orientation.rotation,
+        mirrored=orientation.mirrored,
+        sample_aspect=orientation.turn_aspect(aspect if aspect > 0 else Fraction(1)),
+        codec=stream.codec_context.name,
+        pixel_format=frame.format.name,
+        bit_depth=max(component.bits for component in frame.format.components),
+        is_rgb=frame.format.is_rgb or frame.format.has_palette,
+        has_alpha=frame.format.has_palette or any(c.is_alpha for c in frame.format.components),
+        frame_rate=rate,
+        time_base=stream.time_base or 1 / rate,
+        is_variable=is_uneven(scan.times, stream.time_base or Fraction(0)),
+        interlaced=find_field_order(path, container.format.name, stream, frame, rate),
+        colour=_colour(stream, frame),
+        start_seconds=start,
+        duration_seconds=_duration_seconds(container, stream, scan, start),
+        num_frames=_num_frames(container, stream, scan, start, rate),
+        streams=tuple(describe_stream(each) for each in container.streams),
+        num_chapters=len(container.chapters()),
+        tags=dict(container.metadata),
+    )
+
+
+def is_uneven(times: tuple[Fraction, ...], time_base: Fraction) -> bool:
+    """Whether steps between `times` (ascending, seconds) differ by more than rounding to `time_base` makes."""
+    steps = [after - before for before, after in pairwise(times)]
+    return len(steps) > 1 and max(steps) - min(steps) > 2 * time_base
+
+
+def _frame_rate(stream: VideoStream, scan: Scan) -> Fraction:
+    """The header's rate that the packets bear out, else the measured mean."""
+    stated = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
+    span = scan.times[-1] - scan.times[0] if scan.times else Fraction(0)
+    if span == 0:
+        return stated[0] if stated else FALLBACK_RATE
+    measured = (len(scan.times) - 1) / span
+    close = [rate for rate in stated if math.isclose(rate, measured, rel_tol=RATE_TOLERANCE)]
+    return close[0] if close else measured.limit_denominator(1001)
+
+
+def _start_seconds(stream: VideoStream, scan: Scan) -> Fraction:
+    if stream.start_time is not None and stream.time_base:
+        return stream.start_time * stream.time_base
+    return scan.times[0] if scan.times else Fraction(0)
+
+
+def _duration_seconds(
+    container: InputContainer, stream: VideoStream, scan: Scan, start: Fraction
+) -> Fraction | None:
+    """What the header promises of this stream, else what the packets show, else the file's length."""
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    end = _clock_seconds(stream.metadata.get("DURATION", ""))  # Matroska: the end time of the track
+    if end is not None and end > start:
+        return end - start
+    if scan.complete and scan.times:
+        return scan.times[-1] + scan.last_duration - scan.times[0]
+    if container.duration:
+        file_start = Fraction(container.start_time or 0, av.time_base)
+        return Fraction(container.duration, av.time_base) - max(start - file_start, Fraction(0))
+    return None
+
+
+def _num_frames(
+    container: InputContainer, stream: VideoStream, scan: Scan, start: Fraction, rate: Fraction
+) -> int | None:
+    if scan.complete:
+        return scan.num_packets
+    if stream.frames:
+        return stream.frames
+    duration = _duration_seconds(container, stream, scan, start)
+    return None if duration is None else max(1, round(duration * rate))
+
+
+def _clock_seconds(text: str) -> Fraction | None:
+    """Seconds of a time written as `HH:MM:SS.fraction`; None when it is not one."""
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
+    return int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3]) if match else None
+
+
+def _colour(stream: VideoStream, frame: VideoFrame) -> Colour:
+    """The decoded frame's tags, which are the bitstream's over the container's; header's where unset."""
+    context = stream.codec_context
+    pairs = (
+        (frame.colorspace, context.colorspace, 2),
+        (frame.color_range, context.color_range, 0),
+        (frame.color_primaries, context.color_primaries, 2),
+        (frame.color_trc, context.color_trc, 2),
+    )
+    return colour_from_numbers(*(header if own == unset else own for own, header, unset in pairs))
+
+
+def describe_stream(stream: Stream) -> StreamInfo:
+    """What the header says of one stream of any kind."""
+    base = stream.time_base
+    codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
+    return StreamInfo(
+        index=stream.index,
+        kind=stream.type,
+        codec=codec,
+        language=stream.metadata.get("language"),
+        title=stream.metadata.get("title"),
+        disposition=tuple(str(flag.name) for flag in Disposition if stream.disposition & flag),
+        start_seconds=stream.start_time * base if base and stream.start_time is not None else None,
+        duration_seconds=stream.duration * base if base and stream.duration is not None else None,
+    )

@@ -1,0 +1,184 @@
+"""A folder of pictures, a numbered pattern or one picture, taken as a video."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import av.error
+from av.video.frame import VideoFrame
+
+from diffst_cli.colour import colour_from_numbers
+from diffst_cli.errors import UserError
+from diffst_cli.orientation import read_display_matrix
+from diffst_cli.probe import VideoInfo
+
+IMAGE_RATE = Fraction(24)  # frames a second of pictures, which state none
+DEMUXERS = {
+    ".png": "png_pipe",
+    ".jpg": "jpeg_pipe",
+    ".jpeg": "jpeg_pipe",
+    ".bmp": "bmp_pipe",
+    ".tif": "tiff_pipe",
+    ".tiff": "tiff_pipe",
+}
+NUMBER_PATTERN = re.compile(r"%(0\d+)?d")
+ANIMATION_MARK = b"acTL"  # the chunk before the pixels that makes a PNG an animation
+
+
+def is_image_input(path: Path) -> bool:
+    """Whether `path` is a folder, a numbered pattern, or a still picture by its name."""
+    if path.is_file():
+        return path.suffix.lower() in DEMUXERS and not _is_animated(path)
+    return path.is_dir() or NUMBER_PATTERN.search(path.name) is not None
+
+
+def _is_animated(path: Path) -> bool:
+    with path.open("rb") as file:
+        return ANIMATION_MARK in file.read(1024)
+
+
+def probe_images(path: Path) -> VideoInfo:
+    """Facts about pictures as a video of `IMAGE_RATE`; the first picture speaks for all.
+
+    Raises:
+        UserError: No pictures, kinds mixed, numbers missing, or the first one is unreadable.
+    """
+    images = find_images(path)
+    frame = decode_image(images[0])
+    orientation = read_display_matrix(frame)
+    width, height = orientation.turn_size(frame.width, frame.height)
+    components = frame.format.components
+    return VideoInfo(
+        path=path,
+        container="image2",
+        images=images,
+        stream_index=0,
+        width=width,
+        height=height,
+        stored_width=frame.width,
+        stored_height=frame.height,
+        rotation=orientation.rotation,
+        mirrored=orientation.mirrored,
+        sample_aspect=Fraction(1),
+        codec=DEMUXERS[images[0].suffix.lower()].removesuffix("_pipe"),
+        pixel_format=frame.format.name,
+        bit_depth=max(component.bits for component in components),
+        is_rgb=frame.format.is_rgb or frame.format.has_palette,
+        has_alpha=frame.format.has_palette or any(component.is_alpha for component in components),
+        frame_rate=IMAGE_RATE,
+        time_base=1 / IMAGE_RATE,
+        is_variable=False,
+        interlaced="progressive",
+        colour=colour_from_numbers(
+            frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
+        ),
+        start_seconds=Fraction(0),
+        duration_seconds=len(images) / IMAGE_RATE,
+        num_frames=len(images),
+        streams=(),
+        num_chapters=0,
+        tags={},
+    )
+
+
+def find_images(path: Path) -> tuple[Path, ...]:
+    """The pictures that `path` means, in order: natural order in a folder, by number in a pattern.
+
+    Raises:
+        UserError: None found, kinds mixed in a folder, or numbers missing from a sequence.
+    """
+    if path.is_file():
+        return (path,)
+    return _find_in_folder(path) if path.is_dir() else _find_numbered(path)
+
+
+def _find_in_folder(folder: Path) -> tuple[Path, ...]:
+    images = [
+        each for each in folder.iterdir() if each.suffix.lower() in DEMUXERS and each.is_file()
+    ]
+    images = [each for each in images if not each.name.startswith(".")]
+    if not images:
+        raise UserError(
+            f"no pictures in the folder `{folder}`",
+            hint="PNG, JPEG, BMP and TIFF are read; for a folder of videos use `diffst batch`",
+        )
+    kinds = sorted({DEMUXERS[each.suffix.lower()].removesuffix("_pipe") for each in images})
+    if len(kinds) > 1:
+        raise UserError(
+            f"the folder `{folder}` mixes kinds of pictures: {', '.join(kinds)}",
+            hint="keep the frames of one video, of one kind, in a folder of their own",
+        )
+    return tuple(sorted(images, key=lambda each: natural_key(each.name)))
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sorting key under which `f2` comes before `f10`."""
+    parts = re.findall(r"(\d+)|(\D+)", name)
+    return tuple((0, int(digits), digits) if digits else (1, 0, text) for digits, text in parts)
+
+
+def _find_numbered(pattern: Path) -> tuple[Path, ...]:
+    match = NUMBER_PATTERN.search(pattern.name)
+    if match is None:
+        raise UserError(f"no such file: `{pattern}`")
+    before, after = pattern.name[: match.start()], pattern.name[match.end() :]
+    if pattern.suffix.lower() not in DEMUXERS:
+        raise UserError(f"`{pattern}` is not a pattern of PNG, JPEG, BMP or TIFF pictures")
+    width = int(match[1] or "0")
+    name = re.compile(re.escape(before) + rf"(\d{{{max(width, 1)},}})" + re.escape(after))
+    folder = pattern.parent
+    found: dict[int, Path] = {}
+    for each in folder.iterdir() if folder.is_dir() else ():
+        number = name.fullmatch(each.name)
+        if number is not None:
+            found[int(number[1])] = each
+    if not found:
+        raise UserError(f"no files match `{pattern}`")
+    _require_no_gap(pattern, sorted(found))
+    return tuple(found[number] for number in sorted(found))
+
+
+def _require_no_gap(pattern: Path, numbers: list[int]) -> None:
+    for before, after in pairwise(numbers):
+        if after != before + 1:
+            raise UserError(
+                f"`{pattern}` lacks picture {before + 1}, though {after} exists",
+                hint="give the folder instead to take the pictures as they are",
+            )
+
+
+def decode_image(path: Path) -> VideoFrame:
+    """The one picture in a file.
+
+    Raises:
+        UserError: The file cannot be read or is not the kind of picture its name says.
+    """
+    with _open_image(path) as file:
+        try:
+            with av.open(
+                file,
+                mode="r",
+                format=DEMUXERS[path.suffix.lower()],
+                options={"protocol_whitelist": "none"},
+            ) as container:
+                picture: VideoFrame = next(container.decode(video=0))
+                return picture
+        except (av.error.FFmpegError, StopIteration, IndexError, ValueError) as error:
+            raise UserError(
+                f"`{path}` is not a readable picture", hint="remove or replace it"
+            ) from error
+
+
+@contextmanager
+def _open_image(path: Path) -> Iterator[object]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"cannot read `{path}`: {error.strerror}") from error
