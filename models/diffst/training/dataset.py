@@ -1,0 +1,218 @@
+"""Training windows from a prepared cache: cut, turned at random, stacked into batches by threads.
+
+A window is K neighbouring degraded keyframes with their flows, and the true high-resolution frames at the instants
+2, 2.5, 3, ..., K - 3 (in keyframes), those where a keyframe has two neighbours on each side.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffst.training.degradation import FACTOR
+from diffst.training.windows import AUGMENTATIONS, Batch, Window, stack_windows
+
+CONTEXT_KEYFRAMES = 2  # keyframes on each side of the targets
+VARIANT_WEIGHTS = {"clean": 0.8, "web": 1.1, "old": 1.0}  # by what the variant's name starts with
+REAL_SHARE = 0.5  # part of the windows that comes from real clips
+NUM_CANDIDATES = 4  # places looked at for one window
+FLAT_GRADIENT = 1.0  # mean gradient in code values below which a crop teaches next to nothing
+LARGE_MOTION = 6.0  # low-resolution pixels a keyframe from which more motion does not weigh more
+BATCHES_AHEAD = 2  # per worker thread
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A complete folder of the cache."""
+
+    folder: Path
+    synthetic: bool
+    interpolate: bool
+    num_keyframes: int
+    size: tuple[int, int]
+    """(height, width) at low resolution."""
+    variants: tuple[str, ...]
+    """Names of its degradations, in order."""
+
+
+class WindowDataset:
+    """Random windows of the clips in a cache folder.
+
+    Holds the list of clips, not their frames: arrays are mapped anew for each window and read through the page cache.
+    """
+
+    def __init__(
+        self, cache_dir: Path, *, lr_crop: int = 64, num_keyframes: int = 6, seed: int = 0
+    ) -> None:
+        """Find the clips.
+
+        Args:
+            cache_dir: What `prepare` filled, or is filling.
+            lr_crop: Side of a window at low resolution, in pixels.
+            num_keyframes: Keyframes in a window, K; at least 5.
+            seed: Of `batches`.
+
+        Raises:
+            ValueError: K is below 5, or no complete clip holds such a window.
+        """
+        if num_keyframes < 2 * CONTEXT_KEYFRAMES + 1:
+            raise ValueError(f"a window needs at least 5 keyframes, not {num_keyframes}")
+        self.cache_dir = cache_dir
+        self.lr_crop = lr_crop
+        self.num_keyframes = num_keyframes
+        self.seed = seed
+        self.clips: list[Clip] = []
+        self.refresh()
+
+    def refresh(self) -> int:
+        """Look for clips again; gives how many there are. A running `batches` uses them from its next window on."""
+        found = [
+            _read_clip_entry(path.parent) for path in sorted(self.cache_dir.glob("*/meta.json"))
+        ]
+        fitting = [
+            clip
+            for clip in found
+            if clip.num_keyframes >= self.num_keyframes and min(clip.size) >= self.lr_crop
+        ]
+        if not fitting:
+            raise ValueError(
+                f"no clip in {self.cache_dir} holds {self.num_keyframes} keyframes of {self.lr_crop} px"
+            )
+        self.clips = fitting
+        return len(fitting)
+
+    def sample(self, rng: np.random.Generator) -> Window:
+        """Cut one window at random and turn it at random."""
+        clips = self.clips
+        kinds = [
+            [clip for clip in clips if clip.synthetic is synthetic] for synthetic in (False, True)
+        ]
+        chosen_kind = kinds[int(rng.random() >= REAL_SHARE)] or clips
+        clip = chosen_kind[int(rng.integers(len(chosen_kind)))]
+        window = self._cut(clip, _draw_variant(clip, rng), rng)
+        for augmentation in AUGMENTATIONS:
+            if rng.random() < 0.5:
+                window = augmentation(window)
+        return window
+
+    def batch(self, batch_size: int, rng: np.random.Generator) -> Batch:
+        """Sample and stack `batch_size` windows."""
+        windows = [self.sample(rng) for _ in range(batch_size)]
+        return stack_windows(windows)
+
+    def batches(self, batch_size: int, *, num_workers: int = 1) -> Iterator[Batch]:
+        """Batches without end, made ahead by threads; the order depends on the seed and `num_workers` only.
+
+        Closing the iterator stops the threads. An error in a thread is raised here.
+        """
+        stop = threading.Event()
+        lanes: list[queue.Queue[Batch | Exception]] = []
+        threads = []
+        for seed in np.random.SeedSequence(self.seed).spawn(num_workers):
+            lane: queue.Queue[Batch | Exception] = queue.Queue(BATCHES_AHEAD)
+            arguments = (lane, batch_size, np.random.default_rng(seed), stop)
+            threads.append(threading.Thread(target=self._fill, args=arguments, daemon=True))
+            lanes.append(lane)
+        for thread in threads:
+            thread.start()
+        try:
+            while True:
+                for lane in lanes:
+                    item = lane.get()
+                    if isinstance(item, Exception):
+                        raise item
+                    yield item
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _fill(
+        self,
+        lane: queue.Queue[Batch | Exception],
+        batch_size: int,
+        rng: np.random.Generator,
+        stop: threading.Event,
+    ) -> None:
+        while not stop.is_set():
+            item: Batch | Exception
+            try:
+                item = self.batch(batch_size, rng)
+            except Exception as error:  # handed to the thread that reads
+                item = error
+            while not stop.is_set():
+                try:
+                    lane.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if isinstance(item, Exception):
+                return
+
+    def _cut(self, clip: Clip, variant: str, rng: np.random.Generator) -> Window:
+        keyframes = np.load(clip.folder / f"lr_{variant}.npy", mmap_mode="r")
+        flows = np.load(clip.folder / f"flow_{variant}.npy", mmap_mode="r")
+        frames = np.load(clip.folder / "hr.npy", mmap_mode="r")
+        count, crop = self.num_keyframes, self.lr_crop
+        start, top, left = self._choose_place(clip, keyframes, flows, rng)
+        y, x = slice(top, top + crop), slice(left, left + crop)
+        high_y = slice(top * FACTOR, (top + crop) * FACTOR)
+        high_x = slice(left * FACTOR, (left + crop) * FACTOR)
+        first = 2 * (start + CONTEXT_KEYFRAMES)
+        last = 2 * (start + count - 1 - CONTEXT_KEYFRAMES)
+        return Window(
+            keyframes=keyframes[start : start + count, y, x],
+            flows=np.asarray(flows[start : start + count - 1, :, y, x], np.float32),
+            targets=frames[first : last + 1, high_y, high_x],
+            interpolate=clip.interpolate,
+        )
+
+    def _choose_place(
+        self, clip: Clip, keyframes: Image, flows: NDArray[np.float16], rng: np.random.Generator
+    ) -> tuple[int, int, int]:
+        """(first keyframe, top, left), a little more often where there is texture and motion."""
+        height, width = clip.size
+        limits = (
+            clip.num_keyframes - self.num_keyframes,
+            height - self.lr_crop,
+            width - self.lr_crop,
+        )
+        places = rng.integers(0, limits, (NUM_CANDIDATES, 3), endpoint=True)
+        weights = np.empty(NUM_CANDIDATES)
+        for index, (start, top, left) in enumerate(places):
+            middle = start + (self.num_keyframes - 1) // 2
+            y, x = slice(top, top + self.lr_crop), slice(left, left + self.lr_crop)
+            green = keyframes[middle, y, x, 1].astype(np.int16)
+            gradient = np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()
+            motion = np.abs(flows[middle, 0, y, x][::4, ::4].astype(np.float32)).mean()
+            texture = 0.02 if gradient < FLAT_GRADIENT else 1 + min(float(gradient) / 16, 1.0)
+            weights[index] = texture * (1 + min(float(motion) / LARGE_MOTION, 1.0))
+        chosen = places[int(rng.choice(NUM_CANDIDATES, p=weights / weights.sum()))]
+        return int(chosen[0]), int(chosen[1]), int(chosen[2])
+
+
+def _read_clip_entry(folder: Path) -> Clip:
+    meta = json.loads((folder / "meta.json").read_text())
+    count, height, width, _ = meta["shape"]
+    return Clip(
+        folder=folder,
+        synthetic=meta["synthetic"],
+        interpolate=meta["interpolate"],
+        num_keyframes=(count + 1) // 2,
+        size=(height // FACTOR, width // FACTOR),
+        variants=tuple(sorted(meta["variants"])),
+    )
+
+
+def _draw_variant(clip: Clip, rng: np.random.Generator) -> str:
+    weights = np.array([VARIANT_WEIGHTS[name.split("_")[0]] for name in clip.variants])
+    return clip.variants[int(rng.choice(len(weights), p=weights / weights.sum()))]

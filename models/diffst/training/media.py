@@ -1,0 +1,136 @@
+"""Training clips in and out of ffmpeg: RGB with one stated colour matrix both ways, so that colours stay exact.
+
+Runs imageio-ffmpeg's own binary, so that the same recipe gives the same cache on every machine.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import imageio_ffmpeg
+import numpy as np
+from av.video.reformatter import Colorspace
+from numpy.typing import NDArray
+
+from diffst.training.degradation import Codec
+
+EXACT = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+MATRICES = {
+    Colorspace.ITU709.value: "bt709",
+    5: "smpte170m",
+    6: "smpte170m",
+}  # keyed by H.273's matrix number
+# The mpeg2 encoder knows only broadcast rates; the rate does not matter at a fixed quantiser.
+FIXED_RATE_ENCODERS = {"mpeg2video": Fraction(25)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipInfo:
+    """What decoding a clip needs to know of it."""
+
+    path: Path
+    width: int
+    height: int
+    frame_rate: Fraction
+    matrix: str
+    """ffmpeg's name of the YUV matrix; guessed from the height when the file does not state it."""
+
+
+def read_info(path: Path) -> ClipInfo:
+    """Read a clip's size, rate and matrix from its headers."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        guess = "bt709" if stream.height >= 720 else "smpte170m"
+        matrix = MATRICES.get(int(stream.codec_context.colorspace), guess)
+        rate = Fraction(stream.average_rate or 25)
+        return ClipInfo(
+            path=path, width=stream.width, height=stream.height, frame_rate=rate, matrix=matrix
+        )
+
+
+def read_clip(info: ClipInfo, *, divisor: int = 1) -> NDArray[np.uint8]:
+    """Decode a whole clip, (T, H, W, 3) RGB, shrunk `divisor` times each way."""
+    width, height = info.width // divisor, info.height // divisor
+    return _decode(info.path, (height, width), info.matrix)
+
+
+def code_round_trip(
+    frames: NDArray[np.uint8], codec: Codec, *, frame_rate: Fraction, matrix: str
+) -> NDArray[np.uint8]:
+    """Code frames as 8-bit 4:2:0 video and decode them: what a user's file would hold.
+
+    Args:
+        frames: (T, H, W, 3) RGB, H and W even.
+        codec: How to code them.
+        frame_rate: Frames a second; rate control depends on it.
+        matrix: ffmpeg's name of the YUV matrix.
+
+    Raises:
+        RuntimeError: ffmpeg failed, or gave another number of frames.
+    """
+    _, height, width, _ = frames.shape
+    rate = FIXED_RATE_ENCODERS.get(codec.encoder, frame_rate)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "coded.mkv"
+        raw = [
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "rgb24",
+            "-s",
+            f"{width}x{height}",
+            "-r",
+            str(rate),
+            "-i",
+            "pipe:0",
+        ]
+        scale = f"scale=flags={EXACT}:out_color_matrix={matrix}:out_range=tv,format=yuv420p"
+        coder = [
+            "-c:v",
+            codec.encoder,
+            *codec.arguments,
+            "-threads",
+            "1",
+            "-fps_mode",
+            "passthrough",
+        ]
+        _run([*raw, "-vf", scale, *coder, str(path)], frames)
+        decoded = _decode(path, (height, width), matrix)
+    if len(decoded) != len(frames):
+        raise RuntimeError(f"{codec.encoder} gave {len(decoded)} frames for {len(frames)}")
+    return decoded
+
+
+def _decode(path: Path, size: tuple[int, int], matrix: str) -> NDArray[np.uint8]:
+    height, width = size
+    scale = (
+        f"scale={width}:{height}:flags={EXACT}:in_color_matrix={matrix}:in_range=tv,format=rgb24"
+    )
+    output = ["-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1"]
+    data = _run(["-i", str(path), "-vf", scale, *output], None)
+    return np.frombuffer(data, np.uint8).reshape(-1, height, width, 3)
+
+
+def _run(arguments: list[str], frames: NDArray[np.uint8] | None) -> bytes:
+    quiet = [
+        "-hide_banner",
+        "-loglevel",
+        "error",
+        "-nostats",
+        "-threads",
+        "1",
+        "-filter_threads",
+        "1",
+    ]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *quiet, *arguments]
+    source = None if frames is None else np.ascontiguousarray(frames).data.cast("B")
+    stdin = subprocess.DEVNULL if source is None else None
+    result = subprocess.run(command, input=source, stdin=stdin, capture_output=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"ffmpeg failed: {result.stderr.decode(errors='replace').strip()}")
+    return result.stdout
