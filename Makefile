@@ -32,7 +32,7 @@ demo: setup  ## upscale the sample clip; says where the result and a before/afte
 	@printf '\n%s\n' "before:  $(CURDIR)/examples/bee.mp4" "after:   $(CURDIR)/build/demo/bee.mp4" \
 		"picture: $(CURDIR)/build/demo/before_after.png"
 
-lint: setup
+lint: setup  ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -51,6 +51,7 @@ reference: setup  ## write docs/reference.md again from the command line's own h
 	$(BIN)/python docs/make_reference.py
 
 wheel: setup  ## build the wheel into dist/
+	rm -rf build/lib build/bdist.*
 	$(BIN)/python -m pip wheel -q --no-deps --wheel-dir dist .
 
 nano: setup  ## train the embedded model again (needs data; see docs/guide.md)
