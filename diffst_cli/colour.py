@@ -54,6 +54,25 @@ TRANSFERS = {
     18: "arib-std-b67",
 }
 
+SCALE_MATRICES = {  # FFmpeg's matrix names to those of its scale filter, in every version
+    "bt709": "bt709",
+    "fcc": "fcc",
+    "bt470bg": "bt601",
+    "smpte170m": "bt601",
+    "smpte240m": "smpte240m",
+    "bt2020nc": "bt2020",
+    "bt2020c": "bt2020",  # not constant-luminance math, but what every player does too
+}
+# Horizontal and vertical chroma position in 1/256 of a luma sample, as the scale filter counts.
+CHROMA_POSITIONS = {
+    "left": (0, 128),
+    "center": (128, 128),
+    "topleft": (0, 0),
+    "top": (128, 0),
+    "bottomleft": (0, 256),
+    "bottom": (128, 256),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Colour:

@@ -138,10 +138,14 @@ class FfmpegProcess:
         self._drain.join()
         return status
 
-    def stop(self) -> None:
-        """End the process if it still runs, and close its pipes; safe to call twice."""
+    def kill(self) -> None:
+        """End the process if it still runs, without waiting; its pipes then run dry."""
         if self._process.poll() is None:
             self._process.kill()
+
+    def stop(self) -> None:
+        """End the process if it still runs, and close its pipes; safe to call twice."""
+        self.kill()
         self._process.wait()
         self._drain.join()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):

@@ -67,8 +67,10 @@ class VideoInfo:
     """`progressive`, `tff` (top field first) or `bff`."""
     colour: Colour
     """What the file states; see `resolved_colour`."""
+    origin_seconds: Fraction
+    """Where the file's clock starts, over all streams: what players show as 0, and `--start` counts from."""
     start_seconds: Fraction
-    """Time of the first frame, as the header has it."""
+    """Time of the first frame on that clock, as the header has it."""
     duration_seconds: Fraction | None
     """Of the video stream; an estimate from headers, None when they are silent."""
     num_frames: int | None

@@ -216,6 +216,7 @@ def _describe(
         is_variable=is_uneven(scan.times, stream.time_base or Fraction(0)),
         interlaced=find_field_order(path, container.format.name, stream, frame, rate),
         colour=_colour(stream, frame),
+        origin_seconds=Fraction(container.start_time or 0, av.time_base),
         start_seconds=start,
         duration_seconds=_duration_seconds(container, stream, scan, start),
         num_frames=_num_frames(container, stream, scan, start, rate),

@@ -78,6 +78,7 @@ def probe_images(path: Path) -> VideoInfo:
         colour=colour_from_numbers(
             frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
         ),
+        origin_seconds=Fraction(0),
         start_seconds=Fraction(0),
         duration_seconds=len(images) / IMAGE_RATE,
         num_frames=len(images),

@@ -1,0 +1,132 @@
+"""ffmpeg as the decoder of one video file: its arguments, and the pictures that come out of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import cast
+
+import av
+import av.error
+import ffmpeg
+import numpy as np
+
+from diffst_cli.colour import CHROMA_POSITIONS, SCALE_MATRICES
+from diffst_cli.errors import UserError
+from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument
+from diffst_cli.pixels import Image
+from diffst_cli.probe import Colour, VideoInfo, resolved_colour
+
+SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+SEEK_MARGIN_SECONDS = Fraction(1, 10)  # decoded before `start` and thrown away; ffmpeg rounds times
+NUT_OPTIONS = {
+    "probesize": "32",
+    "analyzeduration": "0",
+}  # the header says it all; wait for nothing
+
+
+def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
+    """Ffmpeg's arguments to write the frames to its stdout, raw in NUT, with the source's own times.
+
+    Args:
+        info: The video.
+        begin: First time wanted on the source's clock, seconds; frames from a little earlier come.
+
+    Raises:
+        UserError: The video's colour matrix is one that ffmpeg cannot convert.
+    """
+    options: dict[str, str | None] = {
+        "protocol_whitelist": PROTOCOLS,
+        "f": info.container.split(",")[0],  # forced, so that no content can choose another demuxer
+        "noautorotate": None,
+    }
+    if begin is not None:
+        offset = max(begin - info.origin_seconds - SEEK_MARGIN_SECONDS, Fraction(0))
+        options["ss"] = f"{float(offset):.6f}"
+    stream = ffmpeg.input(file_argument(info.path), **options)[str(info.stream_index)]
+    for name, arguments in _filters(info):
+        stream = stream.filter(name, **arguments)
+    output = ffmpeg.output(
+        stream,
+        "pipe:1",
+        f="nut",
+        vcodec="rawvideo",
+        pix_fmt=_pixel_format(info),
+        fps_mode="passthrough",
+        copyts=None,
+        enc_time_base=f"{info.time_base.numerator}:{info.time_base.denominator}",
+    )
+    return list(output.get_args())
+
+
+def _filters(info: VideoInfo) -> Iterator[tuple[str, dict[str, str | int]]]:
+    """The filters and their arguments that make the wanted picture, in order."""
+    if info.start_seconds < 0:
+        yield "setpts", {"expr": f"PTS+{_lift_ticks(info)}"}
+    if info.interlaced != "progressive":
+        yield "bwdif", {"mode": "send_frame", "parity": info.interlaced, "deint": "all"}
+    yield "scale", _scale_arguments(info, resolved_colour(info))
+    if info.mirrored:
+        yield "hflip", {}
+    if info.rotation == 180:
+        yield "hflip", {}
+        yield "vflip", {}
+    elif info.rotation:
+        yield "transpose", {"dir": "clock" if info.rotation == 90 else "cclock"}
+
+
+def _scale_arguments(info: VideoInfo, colour: Colour) -> dict[str, str | int]:
+    """To R'G'B' of the stored size by the source's own matrix, range and chroma location.
+
+    The size is stated so that a stream that changes size midway keeps the first one.
+    """
+    arguments: dict[str, str | int] = {
+        "w": info.stored_width,
+        "h": info.stored_height,
+        "flags": SCALE_FLAGS,
+    }
+    if colour.matrix == "gbr":
+        return arguments
+    if colour.matrix not in SCALE_MATRICES:
+        raise UserError(
+            f"`{info.path}` uses the colour matrix `{colour.matrix}`, which is not supported",
+            hint="convert it to bt709 or bt2020nc first",
+        )
+    arguments |= {"in_color_matrix": SCALE_MATRICES[colour.matrix], "in_range": str(colour.range)}
+    if "420" in info.pixel_format and colour.chroma_location in CHROMA_POSITIONS:
+        across, down = CHROMA_POSITIONS[colour.chroma_location]
+        arguments |= {"in_h_chr_pos": across, "in_v_chr_pos": down}
+    return arguments
+
+
+def _lift_ticks(info: VideoInfo) -> int:
+    """Ticks added on the way through NUT, which holds no negative times."""
+    return (
+        math.ceil(1 - info.start_seconds) * math.ceil(1 / info.time_base)
+        if info.start_seconds < 0
+        else 0
+    )
+
+
+def _pixel_format(info: VideoInfo) -> str:
+    if info.bytes_per_sample == 1:
+        return "rgba" if info.has_alpha else "rgb24"
+    return "rgba64le" if info.has_alpha else "rgb48le"
+
+
+def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[Image, Fraction]]:
+    """Each raw picture ffmpeg writes, (height, width, 3 or 4), and its time in seconds."""
+    dtype = np.dtype(np.uint8 if info.bytes_per_sample == 1 else "<u2")
+    shape = (info.height, info.width, 4 if info.has_alpha else 3)
+    num_bytes = math.prod(shape) * dtype.itemsize
+    lift = _lift_ticks(info) * info.time_base
+    try:
+        with av.open(process.stdout, mode="r", format="nut", options=NUT_OPTIONS) as container:
+            for packet in container.demux(video=0):
+                if packet.pts is None or packet.size != num_bytes:  # the end, or cut off by a kill
+                    continue
+                picture = cast("Image", np.frombuffer(packet, dtype).reshape(shape))
+                yield picture, packet.pts * packet.time_base - lift
+    except av.error.FFmpegError:  # nothing came, or ffmpeg was stopped within a frame
+        return

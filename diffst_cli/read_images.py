@@ -1,0 +1,72 @@
+"""Pictures decoded one after another, for sequences and folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+
+from diffst_cli.colour import Colour
+from diffst_cli.errors import UserError
+from diffst_cli.orientation import Orientation, read_display_matrix
+from diffst_cli.pixels import Image
+from diffst_cli.probe import VideoInfo, resolved_colour
+from diffst_cli.probe_images import decode_image
+
+MATRICES = {  # FFmpeg's matrix names to PyAV's numbers
+    "smpte170m": Colorspace.ITU601,
+    "bt470bg": Colorspace.ITU601,
+    "bt709": Colorspace.ITU709,
+}
+INTERPOLATION = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+)
+
+
+def read_images(info: VideoInfo) -> Iterator[Image]:
+    """The pictures of `info.images` in order, upright, (height, width, channels).
+
+    Channels are R'G'B' or, with alpha, R'G'B'A; full range uint8, or uint16 for a deep source.
+
+    Raises:
+        UserError: A picture is unreadable or differs in size from the first.
+    """
+    colour = resolved_colour(info)
+    pixel_format = (
+        ("rgba" if info.has_alpha else "rgb24")
+        if info.bytes_per_sample == 1
+        else ("rgba64le" if info.has_alpha else "rgb48le")
+    )
+    for path in info.images:
+        frame = decode_image(path)
+        orientation = read_display_matrix(frame)
+        if orientation.turn_size(frame.width, frame.height) != (info.width, info.height):
+            size = orientation.turn_size(frame.width, frame.height)
+            raise UserError(
+                f"`{path}` is {size[0]}x{size[1]}, but the first picture is {info.width}x{info.height}",
+                hint="give pictures of one size",
+            )
+        yield _turn(_to_rgb(frame, pixel_format, colour), orientation)
+
+
+def _to_rgb(frame: VideoFrame, pixel_format: str, colour: Colour) -> Image:
+    reformatted = VideoReformatter().reformat(
+        frame,
+        format=pixel_format,
+        src_colorspace=MATRICES.get(colour.matrix or ""),
+        src_color_range="jpeg" if colour.range == "pc" else "mpeg",
+        interpolation=int(INTERPOLATION),
+    )
+    return cast("Image", reformatted.to_ndarray())
+
+
+def _turn(image: Image, orientation: Orientation) -> Image:
+    mirrored = image[:, ::-1] if orientation.mirrored else image
+    turned: Image = np.rot90(mirrored, k=-orientation.rotation // 90)
+    return np.ascontiguousarray(turned)

@@ -1,0 +1,161 @@
+"""Decoded frames, upright R'G'B' of the full range, each with its exact time on the source's clock."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+
+from diffst_cli.decode import decode_arguments, decoded_pictures
+from diffst_cli.errors import UserError
+from diffst_cli.ffmpeg import FfmpegProcess, error_lines
+from diffst_cli.pixels import Image, composite
+from diffst_cli.probe import VideoInfo
+from diffst_cli.read_images import read_images
+from diffst_cli.source_times import IncreasingTimes
+
+EARLY_END_FRAMES = 2  # missing at the end before a file counts as cut off
+CLOSE_TIMEOUT_SECONDS = 10  # for ffmpeg to end once its output has
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """One source frame."""
+
+    image: Image
+    """(height, width, 3), R'G'B', full range: uint8, or uint16 (0 to 65535) from a deeper source."""
+    time: Fraction
+    """Seconds on the source's own clock, strictly increasing from frame to frame."""
+    index: int
+    """From 0, the first frame read."""
+
+
+@dataclass
+class ReadReport:
+    """What reading met; complete once the frames are used up."""
+
+    num_frames: int = 0
+    ended_early: str | None = None
+    """A sentence when the file ends before its header says, else None."""
+    damage: str | None = None
+    """A sentence when ffmpeg met errors on the way and went on, else None."""
+
+
+class FrameReader(Iterator[Frame]):
+    """The frames of a video, one after another; owns the ffmpeg that decodes them.
+
+    Ends ffmpeg when used up, closed, left as a context manager or forgotten. `close` may be called
+    from another thread than the one that iterates.
+    """
+
+    def __init__(
+        self,
+        info: VideoInfo,
+        *,
+        start: Fraction | None = None,
+        duration: Fraction | None = None,
+    ) -> None:
+        self.report = ReadReport()
+        self._info = info
+        self._begin = info.origin_seconds + start if start is not None else None
+        self._end = None
+        if duration is not None:
+            self._end = (info.origin_seconds if self._begin is None else self._begin) + duration
+        self._process: FfmpegProcess | None = None
+        self._errors: list[str] = []
+        self._closed = False
+        self._frames = self._read()
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Stop reading: the iteration ends, ffmpeg too; safe to call twice."""
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()
+        with contextlib.suppress(ValueError):  # another thread is inside it, and ends it itself
+            self._frames.close()
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self) -> Generator[Frame, None, None]:
+        timed = self._read_images() if self._info.images else self._read_video()
+        with contextlib.closing(timed):
+            for image, time in timed:
+                if self._begin is not None and time < self._begin:
+                    continue
+                if self._end is not None and time >= self._end:
+                    return
+                yield Frame(image=image, time=time, index=self.report.num_frames)
+                self.report.num_frames += 1
+        if self.report.num_frames == 0 and not self._closed:
+            raise self._nothing_read()
+
+    def _read_images(self) -> Generator[tuple[Image, Fraction], None, None]:
+        for index, picture in enumerate(read_images(self._info)):
+            yield composite(picture), index / self._info.frame_rate
+
+    def _read_video(self) -> Generator[tuple[Image, Fraction], None, None]:
+        info = self._info
+        times = IncreasingTimes(nominal_step=1 / info.frame_rate, tick=info.time_base)
+        last_time = None
+        with FfmpegProcess(decode_arguments(info, self._begin)) as process:
+            self._process = process
+            for picture, given in decoded_pictures(process, info):
+                last_time = times.repair(given)
+                yield composite(picture), last_time
+            if not self._closed:
+                self._look_back(process, last_time)
+
+    def _look_back(self, process: FfmpegProcess, last_time: Fraction | None) -> None:
+        """Report what ffmpeg complained about, and whether the end came too soon."""
+        try:
+            process.wait(CLOSE_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        self._errors = error_lines(process.lines)
+        if not self._errors or last_time is None:
+            return
+        info = self._info
+        end = None if info.duration_seconds is None else info.start_seconds + info.duration_seconds
+        if end is not None and end - last_time > (1 + EARLY_END_FRAMES) / info.frame_rate:
+            self.report.ended_early = f"`{info.path}` ends {float(end - last_time):.2f} s before its header says: {self._errors[0]}"
+        else:
+            self.report.damage = f"`{info.path}` is damaged in places: {self._errors[0]}"
+
+    def _nothing_read(self) -> UserError:
+        info = self._info
+        if self._errors:
+            return UserError(
+                f"no frame could be decoded from `{info.path}`: {self._errors[0]}",
+                hint="the file is damaged, or this ffmpeg lacks its decoder",
+            )
+        length = (
+            ""
+            if info.duration_seconds is None
+            else f", which is {float(info.duration_seconds):.2f} s long"
+        )
+        return UserError(
+            f"no frame in the chosen part of `{info.path}`{length}",
+            hint="check `--start` and `--duration`",
+        )
+
+
+def read_frames(
+    info: VideoInfo, *, start: Fraction | None = None, duration: Fraction | None = None
+) -> FrameReader:
+    """The frames of a video between two times; see `FrameReader`."""
+    return FrameReader(info, start=start, duration=duration)

@@ -1,0 +1,47 @@
+"""Frame times as a file gives them, repaired so that each is later than the one before."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+MAX_SQUEEZED = 3  # broken steps in a row taken for duplicates; more of them is a jump back
+
+
+class IncreasingTimes:
+    """Passes good times through untouched and repairs broken ones.
+
+    ffmpeg's NUT writer turns a time that does not increase into the one before plus a tick, so a
+    step of a single tick counts as broken where a tick is much less than a frame. One such frame,
+    a duplicate timestamp, is squeezed in a quarter frame after the last; those after it keep their
+    own times. A run of them, a clock set back where recordings were joined, goes on at the nominal
+    rate instead, and what follows is shifted along.
+    """
+
+    def __init__(self, *, nominal_step: Fraction, tick: Fraction) -> None:
+        """Start a new stream.
+
+        Args:
+            nominal_step: Usual time between frames, seconds.
+            tick: Unit of the stream's timestamps, seconds.
+        """
+        self._nominal_step = nominal_step
+        self._smallest_step = tick if 8 * tick <= nominal_step else Fraction(0)
+        self._shift = Fraction(0)
+        self._last_given: Fraction | None = None
+        self._last_time = Fraction(0)
+        self._num_broken = 0
+
+    def repair(self, given: Fraction) -> Fraction:
+        """The time to use for the next frame, given the file's own, both in seconds."""
+        if self._last_given is None:
+            self._last_given = self._last_time = given
+            return given
+        is_broken = given - self._last_given <= self._smallest_step
+        self._num_broken = self._num_broken + 1 if is_broken else 0
+        if self._num_broken > MAX_SQUEEZED:
+            self._shift = self._last_time + self._nominal_step - given
+        time = given + self._shift
+        if time <= self._last_time or 0 < self._num_broken <= MAX_SQUEEZED:
+            time = max(time, self._last_time + self._nominal_step / 4)
+        self._last_given, self._last_time = given, time
+        return time
