@@ -129,12 +129,16 @@ class FrameReader(Iterator[Frame]):
         self._errors = error_lines(process.lines)
         if not self._errors or last_time is None:
             return
-        info = self._info
-        end = None if info.duration_seconds is None else info.start_seconds + info.duration_seconds
-        if end is not None and end - last_time > (1 + EARLY_END_FRAMES) / info.frame_rate:
-            self.report.ended_early = f"`{info.path}` ends {float(end - last_time):.2f} s before its header says: {self._errors[0]}"
+        path, length = self._info.path, self._info.duration_seconds
+        missing = Fraction(0)
+        if length is not None:
+            missing = self._info.start_seconds + length - last_time - 1 / self._info.frame_rate
+        if missing > EARLY_END_FRAMES / self._info.frame_rate:
+            self.report.ended_early = (
+                f"`{path}` ends {float(missing):.2f} s before its header says: {self._errors[0]}"
+            )
         else:
-            self.report.damage = f"`{info.path}` is damaged in places: {self._errors[0]}"
+            self.report.damage = f"`{path}` is damaged in places: {self._errors[0]}"
 
     def _nothing_read(self) -> UserError:
         info = self._info
@@ -143,14 +147,9 @@ class FrameReader(Iterator[Frame]):
                 f"no frame could be decoded from `{info.path}`: {self._errors[0]}",
                 hint="the file is damaged, or this ffmpeg lacks its decoder",
             )
-        length = (
-            ""
-            if info.duration_seconds is None
-            else f", which is {float(info.duration_seconds):.2f} s long"
-        )
         return UserError(
-            f"no frame in the chosen part of `{info.path}`{length}",
-            hint="check `--start` and `--duration`",
+            f"no frame in the chosen part of `{info.path}`",
+            hint=f"the video is {float(info.duration_seconds or 0):.2f} s long",
         )
 
 
