@@ -31,7 +31,6 @@ PROCESS_STARTERS = {
     "diffst_cli.ffmpeg",
     "diffst_cli.measuring",  # VMAF is a filter of ffmpeg
     "diffst_cli.systems",  # other upscalers, to compare with
-    "diffst_cli.doctor",  # catches its TimeoutExpired
     "diffst_cli.reader",
     "diffst_cli.writer",
     "diffst.training.",
