@@ -38,6 +38,8 @@ class ReadReport:
     """What reading met; complete once the frames are used up."""
 
     num_frames: int = 0
+    end_seconds: Fraction | None = None
+    """When the last frame stops being shown, on the source's clock; None until the end was reached."""
     ended_early: str | None = None
     """A sentence when the file ends before its header says, else None."""
     damage: str | None = None
@@ -93,16 +95,23 @@ class FrameReader(Iterator[Frame]):
 
     def _read(self) -> Generator[Frame, None, None]:
         timed = self._read_images() if self._info.images else self._read_video()
+        last_time = None
         with contextlib.closing(timed):
             for image, time in timed:
                 if self._begin is not None and time < self._begin:
                     continue
                 if self._end is not None and time >= self._end:
-                    return
+                    self.report.end_seconds = self._end
+                    break
+                last_time = time
                 yield Frame(image=image, time=time, index=self.report.num_frames)
                 self.report.num_frames += 1
-        if self.report.num_frames == 0 and not self._closed:
+        if self._closed:
+            return
+        if last_time is None:
             raise self._nothing_read()
+        if self.report.end_seconds is None:
+            self._look_back(last_time)
 
     def _read_images(self) -> Generator[tuple[Image, Fraction], None, None]:
         for index, picture in enumerate(read_images(self._info)):
@@ -111,34 +120,35 @@ class FrameReader(Iterator[Frame]):
     def _read_video(self) -> Generator[tuple[Image, Fraction], None, None]:
         info = self._info
         times = IncreasingTimes(nominal_step=1 / info.frame_rate, tick=info.time_base)
-        last_time = None
         with FfmpegProcess(decode_arguments(info, self._begin)) as process:
             self._process = process
-            for picture, given in decoded_pictures(process, info):
-                last_time = times.repair(given)
-                yield composite(picture), last_time
+            for picture, time in decoded_pictures(process, info):
+                yield composite(picture), times.repair(time)
             if not self._closed:
-                self._look_back(process, last_time)
+                self._errors = _end_of(process)
 
-    def _look_back(self, process: FfmpegProcess, last_time: Fraction | None) -> None:
-        """Report what ffmpeg complained about, and whether the end came too soon."""
-        try:
-            process.wait(CLOSE_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        self._errors = error_lines(process.lines)
-        if not self._errors or last_time is None:
-            return
-        path, length = self._info.path, self._info.duration_seconds
-        missing = Fraction(0)
-        if length is not None:
-            missing = self._info.start_seconds + length - last_time - 1 / self._info.frame_rate
-        if missing > EARLY_END_FRAMES / self._info.frame_rate:
-            self.report.ended_early = (
-                f"`{path}` ends {float(missing):.2f} s before its header says: {self._errors[0]}"
-            )
+    def _look_back(self, last_time: Fraction) -> None:
+        """Report what went wrong, whether the end came too soon, and when the last frame ends."""
+        path, step = self._info.path, 1 / self._info.frame_rate
+        end = last_time + step
+        stated = end
+        if self._info.duration_seconds is not None:
+            stated = self._info.start_seconds + self._info.duration_seconds
+        why = f": {self._errors[0]}" if self._errors else ""
+        if stated - end > EARLY_END_FRAMES * step and (why or self._lacks_frames()):
+            missing = float(stated - end)
+            self.report.ended_early = f"`{path}` ends {missing:.2f} s before its header says{why}"
         else:
-            self.report.damage = f"`{path}` is damaged in places: {self._errors[0]}"
+            end = stated if stated > last_time else end
+            self.report.damage = f"`{path}` is damaged in places{why}" if why else None
+        self.report.end_seconds = end if self._end is None else min(end, self._end)
+
+    def _lacks_frames(self) -> bool:
+        """Whether fewer frames came than the file said, where that can be told."""
+        info = self._info
+        if self._begin is not None or info.is_variable or info.num_frames is None:
+            return False
+        return self.report.num_frames < info.num_frames
 
     def _nothing_read(self) -> UserError:
         info = self._info
@@ -158,3 +168,22 @@ def read_frames(
 ) -> FrameReader:
     """The frames of a video between two times; see `FrameReader`."""
     return FrameReader(info, start=start, duration=duration)
+
+
+def _end_of(process: FfmpegProcess) -> list[str]:
+    """Wait for an ffmpeg whose output has ended, and return the errors it reported.
+
+    Raises:
+        UserError: It was killed, by the system or by someone, so that frames are missing.
+    """
+    try:
+        status = process.wait(CLOSE_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return ["ffmpeg did not end"]
+    if status < 0:
+        raise UserError(
+            f"ffmpeg was killed by signal {-status} while decoding", hint="run it again"
+        )
+    errors = error_lines(process.lines)
+    return errors or ([f"ffmpeg ended with status {status}"] if status else [])
