@@ -1,0 +1,215 @@
+"""RGB frames into an ffmpeg that encodes them, each at its exact time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import ffmpeg
+import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from diffst_cli.encoding import PNG, SCALE_MATRICES, Encoding
+from diffst_cli.errors import UserError
+from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, error_lines, file_argument
+
+SCALE_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+lanczos"
+WORK_PATTERN = "%09d.png"  # sorts by number
+CHROMA_POSITIONS = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0), "top": (128, 0)}
+MAX_ASPECT_TERM = 65535  # what H.264 has room for
+VARIABLE_TIME_BASE = Fraction(1, 720_000)  # holds ticks of 1/90000, 1/60000, 1/48000 and 1/1000 s
+MIN_TICKS_PER_SECOND = 10_000  # so that even an uneven moment in a constant-rate video is kept
+GRID_TOLERANCE = Fraction(1, 1000)  # seconds; what Matroska's rounding does to an even spacing
+
+
+class FramePipe:
+    """A running encoder; owns the ffmpeg process and the file it writes until `close` or `stop`."""
+
+    def __init__(
+        self,
+        path: Path,
+        encoding: Encoding,
+        *,
+        frame_rate: Fraction,
+        constant_rate: bool,
+        deep: bool,
+    ) -> None:
+        """Start the encoder.
+
+        Args:
+            path: File to write, whose first frame gets time 0; for pictures, the folder, which exists.
+            encoding: How; frames are padded to its size.
+            frame_rate: Frames per second, nominal where the rate varies.
+            constant_rate: Whether the frames are evenly spaced.
+            deep: Whether frames are uint16 rather than uint8.
+        """
+        self._path = path
+        self._encoding = encoding
+        self._deep = deep
+        self._step = 1 / frame_rate if constant_rate else None
+        self._time_base = _time_base(frame_rate, constant_rate=constant_rate)
+        self._last_tick = -1
+        arguments = encode_arguments(path, encoding, self._time_base)
+        self._process = FfmpegProcess(arguments, reads_stdin=True)
+        self._container, self._stream = self._open(frame_rate)
+
+    def _open(self, frame_rate: Fraction) -> tuple[OutputContainer, VideoStream]:
+        container = av.open(self._process.stdin, mode="w", format="nut")
+        stream = container.add_stream("rawvideo", rate=frame_rate)
+        stream.width, stream.height = self._encoding.size
+        stream.pix_fmt = "rgb48le" if self._deep else "rgb24"
+        stream.time_base = self._time_base
+        return container, stream
+
+    def write(self, image: np.ndarray, time: Fraction) -> Fraction:
+        """Encode one frame and return the time that it got, in seconds from the first frame.
+
+        Args:
+            image: RGB, full range, (H, W, 3), uint8 or uint16, at most a pixel under the coded size.
+            time: Seconds from the first frame, later than the frame before.
+
+        Raises:
+            UserError: ffmpeg gave up.
+        """
+        tick = self._tick(time)
+        packet = av.Packet(_padded(image, self._encoding.size, deep=self._deep).tobytes())
+        packet.stream = self._stream
+        packet.time_base = self._time_base
+        packet.pts = packet.dts = tick
+        packet.is_keyframe = True
+        try:
+            self._container.mux_one(packet)
+        except (OSError, ValueError) as error:
+            raise self._failure() from error
+        self._last_tick = tick
+        return tick * self._time_base
+
+    def _tick(self, time: Fraction) -> int:
+        if self._step is not None:
+            even = round(time / self._step) * self._step
+            time = even if abs(even - time) <= GRID_TOLERANCE else time
+        tick = round(time / self._time_base)
+        if tick <= self._last_tick:
+            raise ValueError(f"frame at {time} s is not later than the one before")
+        return tick
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises:
+            UserError: ffmpeg failed.
+        """
+        try:
+            self._container.close()
+            self._process.stdin.close()
+        except (OSError, ValueError) as error:
+            raise self._failure() from error
+        if self._process.wait() != 0:
+            raise self._failure()
+        self._process.stop()
+
+    def stop(self) -> None:
+        """End the encoder at once; the file stays as it is. Safe to call twice."""
+        self._process.stop()
+
+    def _failure(self) -> UserError:
+        self._process.stop()
+        return failure("encoding", self._process.lines)
+
+
+def failure(action: str, lines: Sequence[str]) -> UserError:
+    """What to tell the user when ffmpeg, busy `action`, ended with these stderr `lines`."""
+    if any("No space left on device" in line for line in lines):
+        return UserError("the disk is full", hint="free some space in the output's folder")
+    errors = error_lines(lines) or list(lines[-1:])
+    reason = errors[0].rstrip(".") if errors else "it was stopped"
+    return UserError(f"ffmpeg failed while {action}: {reason}", hint="run again with --debug")
+
+
+def encode_arguments(path: Path, encoding: Encoding, time_base: Fraction) -> list[str]:
+    """Arguments of ffmpeg to turn full-range RGB in a NUT pipe into the encoded file at `path`."""
+    video = ffmpeg.input("pipe:0", format="nut", protocol_whitelist=PROTOCOLS).video
+    video = _convert(video, encoding)
+    name = file_argument(path)
+    is_pictures = encoding.codec is PNG
+    output = ffmpeg.output(
+        video,
+        f"{name.replace('%', '%%')}/{WORK_PATTERN}" if is_pictures else name,
+        f="image2" if is_pictures else encoding.codec.work_suffix.removeprefix("."),
+        fps_mode="passthrough",
+        enc_time_base=_ratio(time_base),
+        **encoding.options,
+        **_colour_options(encoding),
+    )
+    arguments: list[str] = output.overwrite_output().get_args()
+    return arguments
+
+
+def _convert(
+    video: ffmpeg.nodes.FilterableStream, encoding: Encoding
+) -> ffmpeg.nodes.FilterableStream:
+    colour = encoding.colour
+    if colour.matrix != "gbr":
+        assert colour.matrix is not None
+        horizontal, vertical = CHROMA_POSITIONS.get(colour.chroma_location or "left", (0, 128))
+        video = video.filter(
+            "scale",
+            in_range="pc",
+            out_color_matrix=SCALE_MATRICES[colour.matrix],
+            out_range=colour.range,
+            flags=SCALE_FLAGS,
+            out_h_chr_pos=horizontal,
+            out_v_chr_pos=vertical,
+        )
+    video = video.filter("format", encoding.pixel_format)
+    video = video.filter("setsar", sar=_ratio(encoding.sample_aspect), max=MAX_ASPECT_TERM)
+    tags = {
+        "colorspace": colour.matrix,
+        "range": colour.range,
+        "color_primaries": colour.primaries,
+        "color_trc": colour.transfer,
+    }
+    return video.filter("setparams", **{name: tag for name, tag in tags.items() if tag is not None})
+
+
+def _colour_options(encoding: Encoding) -> dict[str, str]:
+    colour = encoding.colour
+    options = {
+        "colorspace": colour.matrix,
+        "color_range": colour.range,
+        "color_primaries": colour.primaries,
+        "color_trc": colour.transfer,
+        "chroma_sample_location": colour.chroma_location,
+    }
+    if colour.matrix == "gbr":
+        options["colorspace"] = "rgb"
+    return {name: tag for name, tag in options.items() if tag is not None}
+
+
+def _time_base(frame_rate: Fraction, *, constant_rate: bool) -> Fraction:
+    if not constant_rate:
+        return VARIABLE_TIME_BASE
+    factor = -(-MIN_TICKS_PER_SECOND // frame_rate.numerator)
+    return Fraction(1, frame_rate.numerator * factor)
+
+
+def _padded(image: np.ndarray, size: tuple[int, int], *, deep: bool) -> np.ndarray:
+    """`image` as little-endian samples, its last row and column repeated up to `size`."""
+    width, height = size
+    dtype = np.dtype("<u2") if deep else np.dtype("u1")
+    if image.dtype.newbyteorder("=") != dtype.newbyteorder("="):
+        raise ValueError(f"expected {dtype} frames, got {image.dtype}")
+    below, right = height - image.shape[0], width - image.shape[1]
+    if image.ndim != 3 or image.shape[2] != 3 or not (0 <= below <= 1 and 0 <= right <= 1):
+        raise ValueError(f"cannot write a frame of shape {image.shape} into {width}x{height}")
+    if below or right:
+        image = np.pad(image, ((0, below), (0, right), (0, 0)), mode="edge")
+    return image.astype(dtype, copy=False)
+
+
+def _ratio(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"

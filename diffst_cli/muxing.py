@@ -1,0 +1,207 @@
+"""The encoded video joined with everything else of the source into the finished file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+
+from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument
+from diffst_cli.frame_pipe import failure
+from diffst_cli.probe import StreamInfo, VideoInfo
+from diffst_cli.streams import BITRATES, COVER, KeptStream, StreamPlan
+
+# Facts of the source's file, not of its content, which some muxers would copy as if they were.
+FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
+MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
+COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
+# Drops what was copied from before the cut: a copied stream starts at the packet after it.
+DROP_BEFORE_ZERO = "noise=drop=lt(pts\\,0)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where the video goes on the output's time line, and how much of the source is kept."""
+
+    video_offset: Fraction
+    """Time of the first video frame in the output, seconds."""
+    skipped: Fraction | None
+    """Source time, counted from its beginning, that is time 0 of the output; None for the beginning."""
+    length: Fraction | None
+    """Seconds kept of the other streams; None for all."""
+
+
+def place(
+    info: VideoInfo,
+    first_time: Fraction,
+    *,
+    start: Fraction | None,
+    duration: Fraction | None,
+) -> Placement:
+    """Placement that keeps the source's offsets between video and the other streams.
+
+    Args:
+        info: The source.
+        first_time: Source time of the first frame written, seconds.
+        start: Where the frames were to begin, seconds from the source's beginning; None for there.
+        duration: How much of the source was to be kept, seconds; None for all the rest.
+    """
+    lead = max(first_time - info.origin_seconds, Fraction(0))
+    end = None if duration is None else (start or Fraction(0)) + duration
+    if start is None:
+        return Placement(video_offset=lead, skipped=None, length=end)
+    length = None if end is None else max(end - lead, Fraction(0))
+    return Placement(video_offset=Fraction(0), skipped=lead, length=length)
+
+
+def mux(video: Path, info: VideoInfo, plan: StreamPlan, placement: Placement, output: Path) -> None:
+    """Write `output`: the video of `video`, all that `plan` keeps of the source, and its tags.
+
+    Raises:
+        UserError: ffmpeg failed.
+    """
+    covers = _extract_covers(video, info, plan)
+    try:
+        run_ffmpeg(
+            mux_arguments(video, info, plan, placement, output, covers), "joining the streams"
+        )
+    finally:
+        for cover in covers:
+            cover.unlink(missing_ok=True)
+
+
+def make_gif(video: Path, output: Path) -> None:
+    """Write a GIF of `video`, its 256 colours chosen from all of its frames.
+
+    Two passes over the file, so that memory does not grow with length.
+
+    Raises:
+        UserError: ffmpeg failed.
+    """
+    palette = video.with_name(f"{video.name}.palette.png")
+    try:
+        colours = _input(video).filter("palettegen", reserve_transparent=0, stats_mode="full")
+        output_palette = ffmpeg.output(
+            colours, file_argument(palette), f="image2", update=1, **{"frames:v": 1}
+        )
+        run_ffmpeg(output_palette.overwrite_output().get_args(), "choosing the GIF's colours")
+        painted = ffmpeg.filter([_input(video), _input(palette)], "paletteuse", dither="sierra2_4a")
+        finished = ffmpeg.output(painted, file_argument(output), f="gif", fps_mode="passthrough")
+        run_ffmpeg(finished.overwrite_output().get_args(), "writing the GIF")
+    finally:
+        palette.unlink(missing_ok=True)
+
+
+def mux_arguments(
+    video: Path,
+    info: VideoInfo,
+    plan: StreamPlan,
+    placement: Placement,
+    output: Path,
+    covers: list[Path],
+) -> list[str]:
+    """Arguments of ffmpeg for `mux`; `covers` are pictures to attach, as Matroska wants them."""
+    offset = {"itsoffset": _seconds(placement.video_offset)} if placement.video_offset else {}
+    inputs = [_input(video, **offset)["v:0"]]
+    kept = [stream for stream in plan.kept if not (covers and COVER in stream.source.disposition)]
+    options: dict[str, Any] = {"c": "copy", "f": plan.container.name}
+    if not info.images:
+        cut = {"ss": _seconds(placement.skipped)} if placement.skipped is not None else {}
+        source = _input(info.path, **cut)
+        # Past the last stream, and optional: names the input, for its tags, if nothing else does.
+        inputs.append(source[f"{len(info.streams)}?"])
+        inputs += [source[str(stream.source.index)] for stream in kept]
+        options |= _source_options(info, plan)
+    if placement.length is not None:
+        options["t"] = _seconds(placement.length)
+    if plan.container.name in ("mp4", "mov"):
+        options["movflags"] = "+faststart"
+    if plan.container.name in ("matroska", "webm"):
+        options["default_mode"] = "passthrough"
+    for number, stream in enumerate(kept, start=1):
+        options |= _stream_options(number, stream, is_cut=placement.skipped is not None)
+    options |= _cover_options(covers)
+    arguments: list[str] = (
+        ffmpeg.output(*inputs, file_argument(output), **options).overwrite_output().get_args()
+    )
+    return arguments
+
+
+def run_ffmpeg(arguments: list[str], action: str) -> None:
+    """Run ffmpeg to its end.
+
+    Raises:
+        UserError: It failed while `action`.
+    """
+    with FfmpegProcess(arguments) as process:
+        if process.wait() != 0:
+            raise failure(action, process.lines)
+
+
+def _input(path: Path, **options: str) -> ffmpeg.nodes.FilterableStream:
+    return ffmpeg.input(file_argument(path), protocol_whitelist=PROTOCOLS, **options)
+
+
+def _source_options(info: VideoInfo, plan: StreamPlan) -> dict[str, Any]:
+    """Tags, chapters, and what the source says of the video stream; input 1 is the source."""
+    main = next(stream for stream in info.streams if stream.index == info.stream_index)
+    own = {"language": main.language, "title": main.title}
+    own_tags = [f"{name}={value}" for name, value in own.items() if value]
+    return {
+        **({"metadata:s:v:0": own_tags} if own_tags else {}),
+        "map_metadata": "1",
+        "map_chapters": "1" if plan.keeps_chapters else "-1",
+        "metadata": [f"{name}=" for name in FILE_TAGS],
+        "disposition:0": _disposition(main),
+    }
+
+
+def _stream_options(number: int, stream: KeptStream, *, is_cut: bool) -> dict[str, str]:
+    """Codec, bit rate and flags of output stream `number`."""
+    options = {f"c:{number}": stream.encoder, f"disposition:{number}": _disposition(stream.source)}
+    if stream.encoder in BITRATES:
+        options[f"b:{number}"] = BITRATES[stream.encoder]
+    if is_cut and stream.encoder == "copy" and stream.source.kind in ("audio", "subtitle"):
+        options[f"bsf:{number}"] = DROP_BEFORE_ZERO
+    return options
+
+
+def _disposition(stream: StreamInfo) -> str:
+    return "+".join(stream.disposition) or "0"
+
+
+def _extract_covers(video: Path, info: VideoInfo, plan: StreamPlan) -> list[Path]:
+    """Cover pictures as files beside `video`; only Matroska wants them so, others get none."""
+    if plan.container.name != "matroska":
+        return []
+    covers = []
+    for stream in plan.kept:
+        if COVER not in stream.source.disposition:
+            continue
+        suffix = COVER_SUFFIXES[stream.source.codec]
+        path = video.with_name(f"{video.name}.cover{stream.source.index}{suffix}")
+        picture = _input(info.path)[str(stream.source.index)]
+        output = ffmpeg.output(picture, file_argument(path), c="copy", f="image2", update=1)
+        run_ffmpeg(output.overwrite_output().get_args(), "copying the cover picture")
+        covers.append(path)
+    return covers
+
+
+def _cover_options(covers: list[Path]) -> dict[str, Any]:
+    """Options that attach `covers` to a Matroska file under the names players look for."""
+    if not covers:
+        return {}
+    options: dict[str, Any] = {"attach": [str(cover.absolute()) for cover in covers]}
+    for number, cover in enumerate(covers):
+        kind = "image/png" if cover.suffix == ".png" else "image/jpeg"
+        name = f"cover{cover.suffix}" if number == 0 else f"cover{number}{cover.suffix}"
+        options[f"metadata:s:t:{number}"] = [f"mimetype={kind}", f"filename={name}"]
+    return options
+
+
+def _seconds(time: Fraction) -> str:
+    """`time` as ffmpeg reads it, to the microsecond that it keeps."""
+    return f"{round(time * MICROSECONDS) / MICROSECONDS:.6f}"

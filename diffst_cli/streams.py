@@ -1,0 +1,222 @@
+"""Which of the source's other streams the output's container takes, and in what form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffst_cli.probe import StreamInfo, VideoInfo
+
+# Decoder names, which is what a probe sees, where they differ from the codec's name.
+CODEC_NAMES = {
+    "mp1float": "mp1",
+    "mp2float": "mp2",
+    "mp3float": "mp3",
+    "ac3_fixed": "ac3",
+    "dca": "dts",
+    "libopus": "opus",
+    "libvorbis": "vorbis",
+    "srt": "subrip",
+    "ssa": "ass",
+    "pgssub": "hdmv_pgs_subtitle",
+    "dvdsub": "dvd_subtitle",
+    "dvbsub": "dvb_subtitle",
+    "libzvbi_teletextdec": "dvb_teletext",
+}
+PCM_INTEGER = frozenset(
+    f"pcm_{kind}" for kind in ("u8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be")
+)
+TEXT_SUBTITLES = frozenset({"subrip", "ass", "mov_text", "webvtt", "text"})
+COVERS = frozenset({"mjpeg", "png"})
+COVER = "attached_pic"
+KEPT_NOTE = "use a `.mkv` output to keep it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """What one kind of file holds. Each pair is proven by a test that muxes it."""
+
+    name: str
+    """FFmpeg's muxer name."""
+    audio: frozenset[str]
+    """Codecs copied as they are."""
+    audio_fallback: str
+    """Encoder for the others."""
+    lossless_fallback: str | None = None
+    """Encoder for integer PCM that cannot be copied."""
+    subtitles: frozenset[str] = frozenset()
+    """Codecs copied as they are."""
+    text_fallback: str | None = None
+    """Encoder for other text subtitles."""
+    covers: bool = False
+    attachments: bool = False
+    chapters: bool = False
+
+
+MATROSKA_AUDIO = frozenset(
+    {
+        *("aac", "mp3", "mp2", "ac3", "eac3", "dts", "truehd", "alac", "flac", "opus", "vorbis"),
+        *("pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
+        *("pcm_f32le", "pcm_f64le", "wavpack", "tta", "wmav2", "adpcm_ms", "adpcm_ima_wav"),
+    }
+)
+MP4 = Container(
+    name="mp4",
+    audio=frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "dts", "alac", "flac", "opus"}),
+    audio_fallback="aac",
+    lossless_fallback="alac",
+    subtitles=frozenset({"mov_text", "dvd_subtitle"}),
+    text_fallback="mov_text",
+    covers=True,
+    chapters=True,
+)
+CONTAINERS = {
+    ".mp4": MP4,
+    ".m4v": MP4,
+    ".mov": Container(
+        name="mov",
+        audio=frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "alac", *PCM_INTEGER, "pcm_f32le"}),
+        audio_fallback="aac",
+        subtitles=frozenset({"mov_text"}),
+        text_fallback="mov_text",
+        chapters=True,
+    ),
+    ".mkv": Container(
+        name="matroska",
+        audio=MATROSKA_AUDIO,
+        audio_fallback="flac",
+        subtitles=frozenset(
+            {"subrip", "ass", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"}
+        ),
+        text_fallback="subrip",
+        covers=True,
+        attachments=True,
+        chapters=True,
+    ),
+    ".webm": Container(
+        name="webm",
+        audio=frozenset({"opus", "vorbis"}),
+        audio_fallback="libopus",
+        subtitles=frozenset({"webvtt"}),
+        text_fallback="webvtt",
+        chapters=True,
+    ),
+    ".avi": Container(
+        name="avi",
+        audio=frozenset({"mp3", "mp2", "ac3", "aac", "pcm_u8", "pcm_s16le"}),
+        audio_fallback="libmp3lame",
+        lossless_fallback="pcm_s16le",
+    ),
+    ".gif": Container(name="gif", audio=frozenset(), audio_fallback=""),
+    ".png": Container(name="png", audio=frozenset(), audio_fallback=""),
+}
+BITRATES = {"aac": "256k", "libopus": "192k", "libmp3lame": "256k"}  # of re-encoded audio
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptStream:
+    """One stream of the source that goes into the output."""
+
+    source: StreamInfo
+    encoder: str
+    """`copy`, or FFmpeg's encoder name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamPlan:
+    """What becomes of every stream of the source but its main video."""
+
+    container: Container
+    kept: tuple[KeptStream, ...]
+    """In the source's order."""
+    keeps_chapters: bool
+    notes: tuple[str, ...]
+    """What is changed or left out, and the remedy; one sentence each."""
+
+
+def plan_streams(info: VideoInfo, suffix: str) -> StreamPlan:
+    """What the container of `suffix` (lower case, with the dot) takes of `info`'s streams."""
+    container = CONTAINERS[suffix]
+    kept: list[KeptStream] = []
+    notes: list[str] = []
+    for stream in info.streams:
+        if stream.index == info.stream_index:
+            continue
+        encoder, note = _choose(stream, container)
+        if encoder is not None:
+            kept.append(KeptStream(source=stream, encoder=encoder))
+        if note is not None:
+            notes.append(note)
+    if info.num_chapters and not container.chapters:
+        notes.append(f"chapters left out: {_cannot(container)}; use a `.mkv` output to keep them")
+    return StreamPlan(
+        container=container,
+        kept=tuple(kept),
+        keeps_chapters=container.chapters and info.num_chapters > 0,
+        notes=tuple(notes),
+    )
+
+
+def codec_name(stream: StreamInfo) -> str:
+    """FFmpeg's codec name of a stream."""
+    return CODEC_NAMES.get(stream.codec, stream.codec)
+
+
+def describe(stream: StreamInfo) -> str:
+    """A stream in the user's words, as `audio 2 (opus, fra)`."""
+    facts = [codec_name(stream), stream.language or ""]
+    return f"{stream.kind} stream {stream.index} ({', '.join(fact for fact in facts if fact)})"
+
+
+def _choose(stream: StreamInfo, container: Container) -> tuple[str | None, str | None]:
+    """The encoder (None: leave it out) and a note, if there is something to say."""
+    codec = codec_name(stream)
+    if stream.kind == "audio":
+        return _choose_audio(stream, codec, container)
+    if stream.kind == "subtitle":
+        return _choose_subtitle(stream, codec, container)
+    if stream.kind == "attachment":
+        return ("copy", None) if container.attachments else (None, _left_out(stream, container))
+    if stream.kind == "video" and COVER in stream.disposition:
+        if container.covers and codec in COVERS:
+            return "copy", None
+        return None, _left_out(stream, container)
+    if stream.kind == "video":
+        return None, f"{describe(stream)} left out: only one video stream is upscaled"
+    return None, f"{describe(stream)} left out: data belongs to the original file only"
+
+
+def _choose_audio(
+    stream: StreamInfo, codec: str, container: Container
+) -> tuple[str | None, str | None]:
+    if not container.audio_fallback or codec == "unknown":
+        return None, _left_out(stream, container)
+    if codec in container.audio:
+        return "copy", None
+    if codec in PCM_INTEGER and container.lossless_fallback:
+        encoder = container.lossless_fallback
+        return encoder, f"{describe(stream)} stored as {encoder}: {_cannot(container)}"
+    encoder = container.audio_fallback
+    rate = f" at {BITRATES[encoder]}bit/s" if encoder in BITRATES else ""
+    name = encoder.removeprefix("lib")
+    return encoder, f"{describe(stream)} re-encoded as {name}{rate}: {_cannot(container)}"
+
+
+def _choose_subtitle(
+    stream: StreamInfo, codec: str, container: Container
+) -> tuple[str | None, str | None]:
+    if codec in container.subtitles:
+        return "copy", None
+    if codec in TEXT_SUBTITLES and container.text_fallback:
+        styled = ", without its styles" if codec == "ass" else ""
+        note = f"{describe(stream)} converted to {container.text_fallback}{styled}: {_cannot(container)}"
+        return container.text_fallback, note
+    return None, _left_out(stream, container)
+
+
+def _left_out(stream: StreamInfo, container: Container) -> str:
+    remedy = "" if container.name == "matroska" else f"; {KEPT_NOTE}"
+    return f"{describe(stream)} left out: {_cannot(container)}{remedy}"
+
+
+def _cannot(container: Container) -> str:
+    return f"{container.name.upper()} cannot hold it"
