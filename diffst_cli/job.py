@@ -1,0 +1,208 @@
+"""What one upscale is asked to do: every option with its default and range, checked together."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from diffst_cli.errors import UsageError
+from diffst_cli.probe import VideoInfo
+
+DEFAULT_SCALE = Fraction(4)
+MAX_SCALE = 8
+MAX_SIDE = 16384  # pixels; the limit of the common video codecs
+MAX_FPS = 1000
+MAX_FPS_X = 64
+MAX_CRF = 63  # the widest range among the encoders (AV1, VP9)
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+NTSC_RATES = (24, 30, 48, 60, 120, 240)  # whose 1000/1001 is what `23.976` or `59.94` means
+NTSC_TOLERANCE = Fraction(5, 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleJob:
+    """One video to make from another; checked when made.
+
+    Raises:
+        UsageError: A value is out of range, or two options exclude each other.
+    """
+
+    input: Path
+    output: Path
+    scale: Fraction | None = None
+    """Times width and height, in (0, 8]; None is 4, or what `size` says."""
+    size: tuple[int, int] | None = None
+    """Exact (width, height) in pixels, instead of `scale`."""
+    fps_x: Fraction | None = None
+    """Times the frame rate, at least 1; variable rate stays variable. None is 1, or what `fps` says."""
+    fps: Fraction | None = None
+    """Exact constant frames per second, instead of `fps_x`."""
+    start: Fraction | None = None
+    """Seconds from the beginning of the input to skip."""
+    duration: Fraction | None = None
+    """Seconds of the input to take."""
+    model: str = "nano"
+    """Name of a model, or its folder."""
+    device: str = "auto"
+    """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
+    precision: str = "auto"
+    """`auto`, `fp32`, `bf16` or `fp16`."""
+    codec: str | None = None
+    """Name of an ffmpeg video encoder; None chooses by container and bit depth."""
+    crf: float | None = None
+    """Quality of the encoder, lower is better; None is the encoder's good default."""
+    preset: str | None = None
+    """The encoder's speed preset."""
+    overwrite: bool = False
+    """Replace an output that exists."""
+
+    def __post_init__(self) -> None:
+        _check_space(self)
+        _check_time(self)
+        if not DEVICE_PATTERN.fullmatch(self.device):
+            raise UsageError(
+                f"`--device` is `{self.device}`; it takes `auto`, `cpu`, `mps`, `cuda` or `cuda:N`"
+            )
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"`--precision` is `{self.precision}`; it takes {_listed(PRECISIONS)}")
+        if self.crf is not None and not 0 <= self.crf <= MAX_CRF:  # NaN fails this too
+            raise UsageError(f"`--crf` is `{self.crf:g}`; it takes 0 to {MAX_CRF}")
+        if not self.model:
+            raise UsageError("`--model` is empty", hint="`diffst models list` names the models")
+
+    def output_size(self, info: VideoInfo) -> tuple[int, int]:
+        """(width, height) asked for, in pixels; halves round up, nothing falls below 1.
+
+        Raises:
+            UsageError: A side is longer than any codec takes.
+        """
+        scale = DEFAULT_SCALE if self.scale is None else self.scale
+        width, height = self.size or (
+            _round_half_up(info.width * scale),
+            _round_half_up(info.height * scale),
+        )
+        if max(width, height) > MAX_SIDE:
+            raise UsageError(
+                f"the output would be {width}x{height}, and no codec takes more than {MAX_SIDE} pixels a side",
+                hint=f"`{info.path}` is {info.width}x{info.height}; choose a smaller `--scale` or a `--size`",
+            )
+        return max(width, 1), max(height, 1)
+
+    def output_rate(self, info: VideoInfo) -> Fraction:
+        """Frames per second of the output: exact when constant, the average when variable."""
+        return self.fps or info.frame_rate * self.rate_factor
+
+    @property
+    def rate_factor(self) -> Fraction:
+        """Times the frame rate; 1 unless asked otherwise."""
+        return self.fps_x or Fraction(1)
+
+
+def _check_space(job: UpscaleJob) -> None:
+    if job.scale is not None and job.size is not None:
+        raise UsageError("`--scale` and `--size` exclude each other", hint="give one of them")
+    if job.scale is not None and not 0 < job.scale <= MAX_SCALE:
+        raise UsageError(
+            f"`--scale` is `{_shown(job.scale)}`; it takes more than 0 and at most {MAX_SCALE}"
+        )
+    if job.size is not None and not all(1 <= side <= MAX_SIDE for side in job.size):
+        width, height = job.size
+        raise UsageError(f"`--size` is `{width}x{height}`; each side takes 1 to {MAX_SIDE} pixels")
+
+
+def _check_time(job: UpscaleJob) -> None:
+    if job.fps_x is not None and job.fps is not None:
+        raise UsageError("`--fps-x` and `--fps` exclude each other", hint="give one of them")
+    if job.fps_x is not None and not 1 <= job.fps_x <= MAX_FPS_X:
+        raise UsageError(
+            f"`--fps-x` is `{_shown(job.fps_x)}`; it takes 1 to {MAX_FPS_X}",
+            hint="for fewer frames a second, give the rate itself with `--fps`",
+        )
+    if job.fps is not None and not 0 < job.fps <= MAX_FPS:
+        raise UsageError(
+            f"`--fps` is `{_shown(job.fps)}`; it takes more than 0 and at most {MAX_FPS}"
+        )
+    if job.start is not None and job.start < 0:
+        raise UsageError(f"`--start` is `{_shown(job.start)}`; it takes 0 or more seconds")
+    if job.duration is not None and job.duration <= 0:
+        raise UsageError(f"`--duration` is `{_shown(job.duration)}`; it takes more than 0 seconds")
+
+
+def parse_number(text: str, option: str) -> Fraction:
+    """The exact value of a decimal or a ratio such as `2`, `1.5`, `3/2`.
+
+    Raises:
+        UsageError: It is neither; infinity and not-a-number included.
+    """
+    try:
+        if len(text) > 40:  # a Fraction of 1e999999999 would fill the memory
+            raise ValueError
+        if re.fullmatch(r"\s*[+-]?[\d.]+([eE][+-]?\d{1,2})?\s*|\s*[+-]?\d+/\d+\s*", text) is None:
+            raise ValueError
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"`{option}` is `{text}`, which is not a number") from error
+
+
+def parse_rate(text: str, option: str) -> Fraction:
+    """Frames per second; the usual short forms of NTSC rates, as 29.97, mean N*1000/1001 exactly.
+
+    Raises:
+        UsageError: It is not a number.
+    """
+    value = parse_number(text, option)
+    if "/" in text or value.denominator == 1:
+        return value
+    for whole in NTSC_RATES:
+        exact = Fraction(whole * 1000, 1001)
+        if abs(value - exact) < NTSC_TOLERANCE:
+            return exact
+    return value
+
+
+def parse_size(text: str, option: str) -> tuple[int, int]:
+    """(width, height) from `1920x1080`.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    match = re.fullmatch(r"(\d{1,9})[xX×](\d{1,9})", text.strip())
+    if match is None:
+        raise UsageError(f"`{option}` is `{text}`; it takes a width and a height, as `1920x1080`")
+    return int(match[1]), int(match[2])
+
+
+def parse_seconds(text: str, option: str) -> Fraction:
+    """Seconds from `12.5`, `1:30` or `0:01:30.25`.
+
+    Raises:
+        UsageError: It is not of that form, or minutes or seconds after a colon reach 60.
+    """
+    *larger, last = text.strip().split(":")
+    well_formed = len(larger) <= 2 and all(re.fullmatch(r"\d{1,9}", part) for part in larger)
+    seconds = (
+        parse_number(last, option) if not larger or re.fullmatch(r"\d+(\.\d+)?", last) else None
+    )
+    if not well_formed or seconds is None:
+        raise UsageError(f"`{option}` is `{text}`; it takes seconds, or hours:minutes:seconds")
+    if larger and (seconds >= 60 or any(int(part) >= 60 for part in larger[1:])):
+        raise UsageError(f"`{option}` is `{text}`; minutes and seconds after a colon stay below 60")
+    for place, part in enumerate(reversed(larger), start=1):
+        seconds += int(part) * 60**place
+    return seconds
+
+
+def _round_half_up(value: Fraction) -> int:
+    return math.floor(value + Fraction(1, 2))
+
+
+def _shown(value: Fraction) -> str:
+    return f"{float(value):g}"
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return ", ".join(f"`{word}`" for word in words[:-1]) + f" or `{words[-1]}`"
