@@ -1,0 +1,62 @@
+"""Ctrl-C and SIGTERM: one KeyboardInterrupt, at a moment from which everything can be cleaned up."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _State:
+    """What the handler knows; signals are handled in the main thread only, so one is enough."""
+
+    deferred = False
+    """Whether an interrupt must wait."""
+    arrived = False
+    """Whether one did."""
+
+
+@contextmanager
+def interrupts_raise() -> Iterator[None]:
+    """Inside, the first SIGINT or SIGTERM raises KeyboardInterrupt; later ones wait for the clean-up.
+
+    A signal that our parent chose to ignore, as `nohup` does, stays ignored. In another thread than
+    the main one this does nothing, since signals never arrive there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _State.arrived = False
+    wanted = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Inside, an interrupt is only noted; it is raised on leaving. For steps that must not be torn."""
+    outermost = not _State.deferred
+    _State.deferred = True
+    try:
+        yield
+    finally:
+        if outermost:
+            _State.deferred = False
+    if outermost and _State.arrived and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    if _State.arrived:
+        return
+    _State.arrived = True
+    if not _State.deferred:
+        raise KeyboardInterrupt

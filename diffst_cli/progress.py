@@ -1,0 +1,238 @@
+"""Everything a person reads while diffst works: progress, warnings, summaries and errors, on stderr.
+
+The only user of rich, which is imported when something is shown.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from diffst_cli.errors import UserError
+from diffst_cli.memory import resident_bytes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from diffst_cli.batch import FileResult
+    from diffst_cli.run import RunSummary
+
+PLAIN_SECONDS = 5.0  # between progress lines when stderr is not a terminal
+LIVE_SECONDS = 0.25  # between redraws on a terminal
+BAR_WIDTH = 24  # columns; left out of a terminal too narrow for it
+SEPARATOR = " · "
+
+
+class Reporter:
+    """What a run tells while it works; this one is that of `--quiet` and shows errors only."""
+
+    def begin(self, name: str) -> None:
+        """A video is started; `name` is its short name."""
+
+    def stage(self, name: str) -> None:
+        """What is being done now, as `loading the model`."""
+
+    def advance(self, frames_done: int, frames_total: int | None) -> None:
+        """How many output frames are written, of how many (an estimate; None when unknown)."""
+
+    def warn(self, message: str) -> None:
+        """Something the user should know about the result."""
+
+    def fail(self, error: UserError) -> None:
+        """A video of several failed, and the next one follows."""
+        print_error(error)
+
+    def end(self) -> None:
+        """The video is done, or failed; no more progress is shown. May be called twice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands."""
+
+    name: str
+    """Of the video."""
+    stage: str = "starting"
+    frames_done: int = 0
+    frames_total: int | None = None
+    started: float | None = None
+    """When frames began to be made, on the monotonic clock; None before."""
+
+
+class LiveReporter(Reporter):
+    """For people: one live line on a terminal, else a plain line every few seconds."""
+
+    def __init__(self) -> None:
+        self._console = _console()
+        self._progress = Progress(name="")
+        self._ended = threading.Event()
+        self._painter: threading.Thread | None = None
+
+    def begin(self, name: str) -> None:
+        """Start showing."""
+        self._progress = Progress(name=name)
+        self._ended.clear()
+        live = self._console.is_terminal and not self._console.is_dumb_terminal
+        paint = self._paint_live if live else self._paint_plain
+        self._painter = threading.Thread(target=paint, name="progress", daemon=True)
+        self._painter.start()
+
+    def stage(self, name: str) -> None:
+        """Show it from the next redraw."""
+        self._progress = replace(self._progress, stage=name)
+
+    def advance(self, frames_done: int, frames_total: int | None) -> None:
+        """Show it from the next redraw; the first call starts the clock for speed and time left."""
+        self._progress = replace(
+            self._progress,
+            frames_done=frames_done,
+            frames_total=frames_total,
+            started=self._progress.started or time.monotonic(),
+        )
+
+    def warn(self, message: str) -> None:
+        """Print it at once, above the live line."""
+        _print_marked(self._console, "warning", message, style="yellow")
+
+    def end(self) -> None:
+        """Take the live line away."""
+        self._ended.set()
+        if self._painter is not None:
+            self._painter.join()
+            self._painter = None
+
+    def _paint_plain(self) -> None:
+        while not self._ended.wait(PLAIN_SECONDS):
+            self._console.print(progress_line(self._progress), soft_wrap=True)
+
+    def _paint_live(self) -> None:
+        from rich.live import Live
+
+        with Live(console=self._console, transient=True, auto_refresh=False) as live:
+            while not self._ended.wait(LIVE_SECONDS):
+                width = self._console.width - 1  # a full last column makes some terminals wrap
+                live.update(progress_line(self._progress, width), refresh=True)
+
+
+def reporter(*, quiet: bool) -> Reporter:
+    """The reporter a command uses."""
+    return Reporter() if quiet else LiveReporter()
+
+
+def progress_line(progress: Progress, width: int | None = None) -> str:
+    """One line on where a run stands; what matters less is left out of a narrow one.
+
+    Args:
+        progress: Where it stands.
+        width: Columns there are; None for a line as long as it gets, without a bar.
+    """
+    pieces = [*_counts(progress), progress.stage, _bytes(resident_bytes()), progress.name]
+    if progress.started is None:  # nothing is counted yet: the stage is the news
+        pieces = pieces[1:]
+    if width is None:
+        return SEPARATOR.join(pieces)
+    line = pieces[0][:width]
+    for piece in pieces[1:]:
+        longer = f"{line}{SEPARATOR}{piece}"
+        line = longer if len(longer) <= width else line
+    if progress.frames_total and len(line) + BAR_WIDTH + 1 <= width:
+        return f"{_bar(progress.frames_done / progress.frames_total)} {line}"
+    return line
+
+
+def _counts(progress: Progress) -> list[str]:
+    """Frames, percentage, speed and time left, most important first."""
+    done, total = progress.frames_done, progress.frames_total
+    pieces = [f"{done}/{total} frames" if total else f"{done} frames"]
+    if progress.started is None:
+        return pieces
+    seconds = max(time.monotonic() - progress.started, 1e-3)
+    frames_per_second = done / seconds
+    if total:
+        pieces.append(f"{min(100 * done // total, 100)} %")
+    pieces.append(f"{frames_per_second:.1f} frames/s")
+    if total and done:
+        pieces.insert(2, f"{clock(max(total - done, 0) / frames_per_second)} left")
+    return pieces
+
+
+def _bar(fraction: float) -> str:
+    filled = round(min(fraction, 1.0) * BAR_WIDTH)
+    return "━" * filled + "─" * (BAR_WIDTH - filled)
+
+
+def print_summary(summary: RunSummary) -> None:
+    """What was made, how fast, and the ticked receipt."""
+    console = _console()
+    width, height = summary.size
+    made = (
+        f"{width}x{height}, {float(summary.frame_rate):.4g} fps, {clock(summary.duration_seconds)}"
+    )
+    speed = f"{summary.output_fps:.1f} frames/s, at most {_bytes(summary.peak_memory_bytes)} memory"
+    if summary.receipt.ok:
+        _print_marked(console, "wrote", f"`{summary.output}`", style="bold green")
+    console.print(f"  {made}, {summary.frames_out} frames from {summary.frames_in}", soft_wrap=True)
+    console.print(f"  in {clock(summary.seconds)}, {speed}", soft_wrap=True)
+    for check in summary.receipt.checks:
+        mark = _mark(console, check.ok)
+        note = f" ({check.note})" if check.note else ""
+        wanted = "" if check.ok else f", expected {check.expected}"
+        console.print(
+            f"  {mark} {check.name}: {check.actual}{wanted}{note}",
+            style=None if check.ok else "red",
+            soft_wrap=True,
+        )
+
+
+def print_results(results: Sequence[FileResult]) -> None:
+    """The table at the end of a batch."""
+    from rich.table import Table
+
+    console = _console()
+    table = Table("file", "result", box=None, pad_edge=False)
+    for result in results:
+        table.add_row(str(result.job.input), result.outcome, style="red" if result.failed else None)
+    console.print(table)
+
+
+def print_error(error: UserError) -> None:
+    """`error: ...` and, where there is a remedy, `hint: ...`."""
+    console = _console()
+    _print_marked(console, "error", error.message, style="bold red")
+    if error.hint is not None:
+        _print_marked(console, "hint", error.hint, style="cyan")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `1:02:03`, or `2:03` below an hour."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def _print_marked(console: Console, mark: str, message: str, *, style: str) -> None:
+    """`mark: message` as one line, whatever characters the message holds."""
+    from rich.text import Text
+
+    one_line = " ".join(message.split())
+    console.print(Text.assemble((f"{mark}:", style), " ", one_line), soft_wrap=True)
+
+
+def _mark(console: Console, ok: bool) -> str:
+    """A tick or a cross, in what characters the terminal has."""
+    if console.encoding.startswith("utf"):
+        return "✓" if ok else "✗"
+    return "ok" if ok else "FAILED"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
