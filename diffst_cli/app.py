@@ -1,0 +1,127 @@
+"""The command line: its commands, and the one place that prints errors and sets exit codes.
+
+A command module in `diffst_cli/commands/` offers either a function named like itself (one command)
+or `app`, a `typer.Typer` (a command with subcommands). Importing it must be light: torch, av, cv2,
+numpy and diffusers are imported inside its functions, so that `diffst --help` answers in a blink.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from diffst_cli.commands import models
+from diffst_cli.commands.batch import batch
+from diffst_cli.commands.doctor import doctor
+from diffst_cli.commands.upscale import upscale
+from diffst_cli.errors import UsageError, UserError, explain
+from diffst_cli.interrupts import interrupts_raise
+from diffst_cli.progress import print_error
+
+EXIT_USAGE = UsageError.exit_code
+EXIT_INTERRUPTED = 130
+DEBUG = "--debug"
+HELP_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(
+    name="diffst",
+    help="Upscale video in space and time, in one pass.",
+    context_settings=HELP_SETTINGS,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(upscale)
+app.command()(batch)
+app.command()(doctor)
+app.add_typer(models.app, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"diffst {version('diffst')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            DEBUG, help="Log what is done and show tracebacks; works anywhere on the line."
+        ),
+    ] = False,
+) -> None:
+    if debug:
+        logging.basicConfig(
+            level=logging.DEBUG, format="%(relativeCreated)d ms %(name)s: %(message)s"
+        )
+    if context.invoked_subcommand is None and not show_version:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(EXIT_USAGE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line; gives the exit code.
+
+    0: done, and the output is good; 1: it failed; 2: the command line is wrong; 130: interrupted.
+    Errors go to stderr as `error: ...` and `hint: ...`; a traceback only with `--debug`.
+    """
+    line = _debug_first(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with interrupts_raise():
+            result = app(args=line, prog_name="diffst", standalone_mode=False)
+    except KeyboardInterrupt:
+        result = EXIT_INTERRUPTED
+    except typer.TyperException as error:
+        print_error(UserError(_plain_sentence(error.format_message()), hint=_help_hint(line)))
+        return error.exit_code
+    except Exception as error:
+        if DEBUG in line[:1]:
+            traceback.print_exception(error)
+        explained = explain(error)
+        print_error(explained)
+        return explained.exit_code
+    code = result if isinstance(result, int) else 0
+    if code == EXIT_INTERRUPTED:  # Typer turns KeyboardInterrupt into this code
+        print_error(UserError("interrupted; unfinished files were removed"))
+    return code
+
+
+def _debug_first(arguments: Sequence[str]) -> list[str]:
+    """The command line with `--debug`, wherever it stood before `--`, moved to the front."""
+    stop = arguments.index("--") if "--" in arguments else len(arguments)
+    if DEBUG not in arguments[:stop]:
+        return list(arguments)
+    rest = [word for word in arguments[:stop] if word != DEBUG]
+    return [DEBUG, *rest, *arguments[stop:]]
+
+
+def _plain_sentence(message: str) -> str:
+    """Typer's message as one sentence in our form: no final period, values in backticks."""
+    sentence = " ".join(message.split()).rstrip(".")
+    sentence = re.sub(r"'([^']*)'", r"`\1`", sentence)
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _help_hint(line: Sequence[str]) -> str:
+    """Where the help for this command line is."""
+    words = [word for word in line if word != DEBUG]
+    commands = {
+        info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands
+    }
+    known = words[0] if words and words[0] in commands else ""
+    return f"`{' '.join(filter(None, ['diffst', known, '-h']))}` lists what it takes"

@@ -1,0 +1,61 @@
+"""`diffst upscale`: one video, in space and time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diffst_cli.commands.options import JobMaker, QuietOption, takes_job_options
+from diffst_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from diffst_cli.job import UpscaleJob
+
+
+@takes_job_options
+def upscale(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="Video file, folder of pictures, or pattern like in_%05d.png."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="Video to make, or pattern like out_%05d.png.")
+    ],
+    make_job: JobMaker,
+    receipt: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write what was checked, as JSON.")
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Upscale one video, in space and time.
+
+    The output appears under its name only when it is complete and checked.
+    """
+    from diffst_cli.progress import print_summary, reporter
+    from diffst_cli.run import require_good, run_job, write_receipt
+
+    job = make_job(source, output)
+    if receipt is not None:
+        _check_receipt(receipt, job)
+    summary = run_job(job, reporter=reporter(quiet=quiet))
+    if receipt is not None:
+        write_receipt(receipt, summary)
+    if not quiet:
+        print_summary(summary)
+    require_good(summary)
+
+
+def _check_receipt(receipt: Path, job: UpscaleJob) -> None:
+    """Refuses, before the work, a receipt that could not be written after it."""
+    if receipt.absolute() in (job.input.absolute(), job.output.absolute()):
+        raise UsageError(f"`--receipt` is `{receipt}`, which is the video itself")
+    if receipt.exists() and not job.overwrite:
+        raise UsageError(f"`{receipt}` exists", hint="`--overwrite` replaces it")
+    if receipt.is_dir() or not receipt.absolute().parent.is_dir():
+        raise UsageError(
+            f"`--receipt` is `{receipt}`, which cannot be a file", hint="make its folder first"
+        )
