@@ -1,0 +1,129 @@
+"""`diffst evaluate`: quality of upscalers against real video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diffst_cli.errors import UsageError
+from diffst_cli.systems import BASELINE, parse_systems
+from diffst_cli.tracks import TRACKS, Track
+
+if TYPE_CHECKING:
+    from diffst_cli.scores import ClipScore
+
+DEFAULT_FRAMES = 49
+MIN_FRAMES = 5  # minterpolate gives two fewer, and one new frame must have a kept one on each side
+DEFAULT_CRF = 16.0
+
+
+def evaluate(
+    reference_dir: Annotated[
+        Path, typer.Argument(metavar="REF_DIR", help="Folder of true videos, not trained on.")
+    ],
+    work: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Keeps degraded inputs, outputs and scores; made if need be."
+        ),
+    ],
+    systems: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help=f"What to compare: models as `upscale --model` takes them, and `{BASELINE}` "
+            "(lanczos and minterpolate).",
+        ),
+    ] = f"nano,{BASELINE}",
+    command: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=LINE",
+            help="Another program, with {input}, {output}, {scale} and {fps_x}; may be repeated.",
+        ),
+    ] = None,
+    tracks: Annotated[
+        str, typer.Option(metavar="NAMES", help=f"How inputs are bad: {', '.join(TRACKS)}.")
+    ] = "clean,web,old",
+    frames: Annotated[
+        int, typer.Option(min=MIN_FRAMES, help="Frames of each clip, at most.")
+    ] = DEFAULT_FRAMES,
+    crf: Annotated[
+        float,
+        typer.Option(min=0, max=51, help="Rate factor of every output's x264; 0 is lossless."),
+    ] = DEFAULT_CRF,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write every frame's numbers as JSON."),
+    ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write each clip's numbers as CSV.")
+    ] = None,
+) -> None:
+    """Degrade videos, upscale them with several programs, and compare with the truth.
+
+    Inputs are a quarter of the size at half the frame rate. Frames that were in the input are
+    `kept`, the others `new`. docs/quality.md has the protocol.
+    """
+    from diffst_cli.evaluate import Evaluation
+    from diffst_cli.evaluate import evaluate as run
+    from diffst_cli.progress import reporter
+    from diffst_cli.scores import trim_to_common
+
+    settings = Evaluation(
+        reference_dir=reference_dir,
+        work=work,
+        systems=tuple(parse_systems(_names(systems), command or [], crf)),
+        tracks=_tracks(tracks),
+        num_frames=frames,
+        crf=crf,
+    )
+    for path in filter(None, (json_file, csv_file)):
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f"`{path.parent}` is not a folder", hint="make it first")
+    shown = reporter(quiet=False)
+    shown.begin("evaluate")
+    try:
+        scores = trim_to_common(run(settings, shown.stage))
+    finally:
+        shown.end()
+    _report(scores, json_file, csv_file)
+
+
+def _report(scores: Sequence[ClipScore], json_file: Path | None, csv_file: Path | None) -> None:
+    """Print the tables and write the files."""
+    from diffst_cli.score_tables import clip_table, gain_table, summary_table, to_csv, to_json
+    from diffst_cli.scores import summarise, summarise_gains
+
+    means = summarise(scores)
+    typer.echo(f"{clip_table(scores)}\n\nMeans over clips, ± half of the 95 % interval:\n")
+    typer.echo(summary_table(means))
+    labels = dict.fromkeys(score.system for score in scores)
+    gains = summarise_gains(scores, BASELINE) if BASELINE in labels else []
+    if gains:
+        typer.echo(f"\nGains on `{BASELINE}` clip by clip, and the worst clip's:\n")
+        typer.echo(gain_table(gains))
+    if json_file is not None:
+        json_file.write_text(to_json(scores, means), encoding="utf-8")
+    if csv_file is not None:
+        csv_file.write_text(to_csv(scores), encoding="utf-8")
+
+
+def _tracks(text: str) -> tuple[Track, ...]:
+    """The tracks named in a comma-separated list.
+
+    Raises:
+        UsageError: One is unknown.
+    """
+    for name in _names(text):
+        if name not in TRACKS:
+            raise UsageError(f"unknown track `{name}`", hint=f"one of: {', '.join(TRACKS)}")
+    return tuple(TRACKS[name] for name in _names(text))
+
+
+def _names(text: str) -> list[str]:
+    """The parts of a comma-separated list, each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

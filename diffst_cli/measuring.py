@@ -1,0 +1,109 @@
+"""ffmpeg as a measuring tool: luma planes as stored, and VMAF."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffst_cli.errors import UserError
+from diffst_cli.ffmpeg import PROTOCOLS, ffmpeg_path, file_argument
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VMAF_MODEL = "vmaf_v0.6.1"  # built into libvmaf; 1080p television viewing
+VMAF_THREADS = 2
+Y4M_MARK = b"FRAME\n"  # before each frame of a yuv4mpeg stream
+
+
+def run_ffmpeg(arguments: Sequence[str], purpose: str, *, executable: Path | None = None) -> bytes:
+    """Run ffmpeg on local files and return what it wrote to standard output.
+
+    Args:
+        arguments: Everything after the global options.
+        purpose: What fails if it fails, as in "make `x.mp4`".
+        executable: Another ffmpeg than the tool's own.
+
+    Raises:
+        UserError: It failed; the message has its first complaint.
+    """
+    command = [str(executable or ffmpeg_path()), "-v", "error", "-nostdin", "-y"]
+    done = subprocess.run([*command, *arguments], capture_output=True, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        complaint = lines[0].rpartition("] ")[2] if lines else f"exit code {done.returncode}"
+        raise UserError(f"ffmpeg cannot {purpose}: {complaint.rstrip('.')}")
+    return done.stdout
+
+
+def read_from(path: Path) -> list[str]:
+    """Arguments that let ffmpeg open one local file and nothing else."""
+    return ["-protocol_whitelist", PROTOCOLS, "-i", file_argument(path)]
+
+
+def read_luma(path: Path, max_frames: int | None = None) -> "Tensor":
+    """The Y plane of each frame, as stored: no colour conversion.
+
+    Args:
+        path: A YUV video.
+        max_frames: Frames to read at most; None reads all.
+
+    Returns:
+        (T, H, W) uint8; deeper samples are scaled to 8 bits.
+
+    Raises:
+        UserError: The video cannot be read, has no frame, or is not YUV.
+    """
+    import torch
+
+    stream = ["-map", "0:v:0", "-vf", "extractplanes=y,format=gray", "-fps_mode", "passthrough"]
+    limit = [] if max_frames is None else ["-frames:v", str(max_frames)]
+    arguments = [*stream, *limit, "-f", "yuv4mpegpipe", "-strict", "-1", "-"]
+    raw = run_ffmpeg([*read_from(path), *arguments], f"read the luma of `{path}`")
+    header, _, body = raw.partition(b"\n")
+    fields = {field[:1]: field[1:] for field in header.split()[1:]}
+    if not body:
+        raise UserError(f"`{path}` has no video frame")
+    width, height = int(fields[b"W"]), int(fields[b"H"])
+    frames = torch.frombuffer(bytearray(body), dtype=torch.uint8)
+    return frames.view(-1, len(Y4M_MARK) + height * width)[:, len(Y4M_MARK) :].view(
+        -1, height, width
+    )
+
+
+def vmaf(output: Path, reference: Path, num_frames: int) -> tuple[float, ...]:
+    """VMAF of each of the first frames, paired by their index.
+
+    Raises:
+        UserError: No ffmpeg here has libvmaf, or the comparison failed.
+    """
+    numbered = f"settb=1/25,setpts=N,trim=end_frame={num_frames},format=yuv420p"
+    with tempfile.TemporaryDirectory(prefix="diffst-vmaf-") as folder:
+        log = Path(folder) / "log.json"
+        measure = f"libvmaf=model=version={VMAF_MODEL}:n_threads={VMAF_THREADS}:log_fmt=json"
+        graph = f"[0:v:0]{numbered}[x];[1:v:0]{numbered}[r];[x][r]{measure}:log_path={log}"
+        inputs = [*read_from(output), *read_from(reference)]
+        arguments = [*inputs, "-filter_complex", graph, "-f", "null", "-"]
+        run_ffmpeg(arguments, f"compare `{output}`", executable=vmaf_ffmpeg_path())
+        frames = json.loads(log.read_text(encoding="utf-8"))["frames"]
+    return tuple(float(frame["metrics"]["vmaf"]) for frame in frames)
+
+
+@cache
+def vmaf_ffmpeg_path() -> Path:
+    """The tool's own ffmpeg if it has libvmaf, else the bundled one.
+
+    Raises:
+        UserError: Neither has it.
+    """
+    import imageio_ffmpeg
+
+    for candidate in (ffmpeg_path(), Path(imageio_ffmpeg.get_ffmpeg_exe())):
+        if b" libvmaf " in run_ffmpeg(["-filters"], "list its filters", executable=candidate):
+            return candidate
+    raise UserError(
+        "no ffmpeg here has the `libvmaf` filter", hint="run `pip install imageio-ffmpeg`"
+    )

@@ -1,0 +1,112 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffst.metrics import psnr, ssim
+from diffst_cli.errors import UserError
+from diffst_cli.measuring import VMAF_MODEL, read_luma, run_ffmpeg, vmaf
+
+SIZE = (128, 96)  # width, height
+
+
+def write_luma(path: Path, frames: torch.Tensor, pixel_format: str = "yuv420p") -> Path:
+    """A lossless video with exactly these Y planes, (T, H, W) uint8, and grey chroma."""
+    num_frames, height, width = frames.shape
+    num_chroma = {"yuv420p": 0.5, "yuv444p": 2, "gray": 0}[pixel_format] * height * width
+    chroma = torch.full((num_frames, int(num_chroma)), 128, dtype=torch.uint8)
+    raw = path.with_suffix(".raw")
+    raw.write_bytes(torch.cat([frames.flatten(1), chroma], dim=1).numpy().tobytes())
+    shape = ["-pix_fmt", pixel_format, "-s", f"{width}x{height}"]
+    run_ffmpeg(["-f", "rawvideo", *shape, "-i", str(raw), "-c:v", "ffv1", str(path)], "write")
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """A damaged video and the true one, five frames of ffmpeg's moving fractal."""
+    true, damaged = tmp_path / "true.mkv", tmp_path / "damaged.mkv"
+    fractal = f"mandelbrot=s={SIZE[0]}x{SIZE[1]}:r=25"
+    run_ffmpeg(
+        [
+            "-f",
+            "lavfi",
+            "-i",
+            fractal,
+            "-frames:v",
+            "5",
+            "-pix_fmt",
+            "yuv420p",
+            "-c:v",
+            "ffv1",
+            str(true),
+        ],
+        "make",
+    )
+    filters = "gblur=sigma=1,noise=alls=12:allf=t:all_seed=1"
+    run_ffmpeg(["-i", str(true), "-vf", filters, "-c:v", "ffv1", str(damaged)], "damage")
+    return damaged, true
+
+
+def by_ffmpeg(name: str, key: str, damaged: Path, true: Path, folder: Path) -> list[float]:
+    """What a measuring filter of ffmpeg says of each frame."""
+    log = folder / f"{name}.log"
+    graph = f"[0:v][1:v]{name}=stats_file={log}"
+    run_ffmpeg(["-i", str(damaged), "-i", str(true), "-lavfi", graph, "-f", "null", "-"], name)
+    return [float(value) for value in re.findall(rf"{key}:([\d.]+)", log.read_text())]
+
+
+def test_psnr_is_that_of_ffmpeg(pair: tuple[Path, Path], tmp_path: Path):
+    values = psnr(read_luma(pair[0]), read_luma(pair[1])).tolist()
+    # ffmpeg prints two decimals
+    assert values == pytest.approx(by_ffmpeg("psnr", "psnr_y", *pair, tmp_path), abs=0.0051)
+
+
+def test_ssim_is_near_that_of_ffmpeg(pair: tuple[Path, Path], tmp_path: Path):
+    values = ssim(read_luma(pair[0]), read_luma(pair[1])).tolist()
+    # ffmpeg averages flat 8x8 windows, every fourth pixel, edges included
+    assert values == pytest.approx(by_ffmpeg("ssim", "Y", *pair, tmp_path), abs=0.03)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "gray"])
+def test_luma_is_read_as_stored(tmp_path: Path, pixel_format: str):
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16).repeat(2, 1, 1)
+    levels[1] = 255 - levels[1]
+    path = write_luma(tmp_path / "levels.mkv", levels, pixel_format)
+    assert torch.equal(read_luma(path), levels)
+
+
+def test_only_the_first_frames_are_read_when_asked(pair: tuple[Path, Path]):
+    assert read_luma(pair[1], max_frames=2).shape == (2, SIZE[1], SIZE[0])
+
+
+def test_rgb_is_refused_rather_than_converted(tmp_path: Path):
+    path = tmp_path / "rgb.mkv"
+    run_ffmpeg(
+        ["-f", "lavfi", "-i", "testsrc=d=0.1", "-pix_fmt", "bgr0", "-c:v", "ffv1", str(path)],
+        "make",
+    )
+    with pytest.raises(
+        UserError, match=r"read the luma of `.*rgb\.mkv`: Requested planes not available$"
+    ):
+        read_luma(path)
+
+
+def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path):
+    path = tmp_path / "broken.mkv"
+    path.write_text("not a video")
+    with pytest.raises(UserError, match=r"read the luma of `.*broken\.mkv`: "):
+        read_luma(path)
+
+
+def test_vmaf_gives_each_frame_its_own_number(pair: tuple[Path, Path]):
+    damaged, true = pair
+    same, worse = vmaf(true, true, 4), vmaf(damaged, true, 4)
+    assert len(same) == len(worse) == 4
+    assert min(same) > 95
+    assert max(worse) < min(same) - 5
+
+
+def test_the_vmaf_model_is_the_default_one():
+    assert VMAF_MODEL == "vmaf_v0.6.1"

@@ -1,0 +1,99 @@
+import math
+
+import pytest
+
+from diffst_cli.scores import (
+    COLUMNS,
+    ClipScore,
+    confidence,
+    summarise,
+    summarise_gains,
+    trim_to_common,
+)
+
+
+def score(system: str, *psnr_y: float, clip: str = "a", track: str = "web") -> ClipScore:
+    """A clip whose other metrics follow from its PSNR: SSIM a hundredth, VMAF twice as much."""
+    pairs = len(psnr_y) - 1
+    return ClipScore(
+        track=track,
+        clip=clip,
+        system=system,
+        psnr_y=psnr_y,
+        ssim=tuple(value / 100 for value in psnr_y),
+        vmaf=tuple(value * 2 for value in psnr_y),
+        frame_difference=tuple(range(pairs)),
+        warping=(1.0,) * pairs,
+        true_warping=(0.5,) * pairs,
+    )
+
+
+def test_even_frames_are_kept_and_odd_ones_new():
+    clip = score("nano", 30, 20, 34, 22, 38)
+    values = {column.key: column.value(clip) for column in COLUMNS}
+    assert values == pytest.approx(
+        {
+            "psnr_kept": 34,
+            "psnr_new": 21,
+            "psnr": 28.8,
+            "ssim_kept": 0.34,
+            "ssim_new": 0.21,
+            "vmaf_kept": 68,
+            "vmaf_new": 42,
+            "vmaf": 57.6,
+            "frame_difference_error": 1.5,
+            "warping_error": 1.0,
+            "true_warping_error": 0.5,
+        }
+    )
+
+
+def test_the_interval_is_students_t():
+    interval = confidence([1.0, 2.0, 3.0])
+    # t(97.5 %, 2) = 4.303; the standard error of 1, 2, 3 is 1 / sqrt(3)
+    assert interval.half_width == pytest.approx(4.303 / math.sqrt(3))
+    assert (interval.mean, interval.lowest, interval.highest) == (2.0, 1.0, 3.0)
+
+
+def test_many_clips_use_the_normal_quantile():
+    values = [float(i % 2) for i in range(100)]
+    expected = 1.96 * math.sqrt(0.25 * 100 / 99) / 10
+    assert confidence(values).half_width == pytest.approx(expected)
+
+
+def test_one_clip_has_a_mean_but_no_interval():
+    interval = confidence([3.5])
+    assert interval.mean == 3.5
+    assert math.isinf(interval.half_width)
+
+
+def test_systems_are_compared_on_the_frames_both_have():
+    longer, shorter = score("nano", 1, 2, 3, 4, 5), score("ffmpeg", 6, 7, 8)
+    other = score("nano", 1, 2, 3, 4, 5, clip="b")
+    trimmed = trim_to_common([longer, shorter, other])
+    assert [s.num_frames for s in trimmed] == [3, 3, 5]
+    assert trimmed[0] == score("nano", 1, 2, 3)
+
+
+def test_means_are_over_clips_of_one_track_and_system():
+    scores = [
+        score("nano", 10, 10, 10, clip="a"),
+        score("nano", 30, 30, 30, 30, 30, clip="b"),
+        score("nano", 99, 99, 99, clip="a", track="old"),
+    ]
+    means = {(s.track, s.system): s.intervals[0].mean for s in summarise(scores)}
+    assert means == {("web", "nano"): 20, ("old", "nano"): 99}
+
+
+def test_gains_are_paired_by_clip():
+    scores = [
+        score("nano", 21, 11, 21, clip="a"),
+        score("ffmpeg", 20, 10, 20, clip="a"),
+        score("nano", 43, 43, 43, clip="b"),
+        score("ffmpeg", 40, 40, 40, clip="b"),
+    ]
+    (gain,) = summarise_gains(scores, "ffmpeg")
+    kept = gain.intervals[0]
+    assert (gain.track, gain.system) == ("web", "nano - ffmpeg")
+    assert (kept.mean, kept.lowest, kept.highest) == (2, 1, 3)
+    assert kept.half_width == pytest.approx(12.706)  # t(97.5 %, 1) times a standard error of 1
