@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ NUM_CANDIDATES = 4  # places looked at for one window
 FLAT_GRADIENT = 1.0  # mean gradient in code values below which a crop teaches next to nothing
 LARGE_MOTION = 6.0  # low-resolution pixels a keyframe from which more motion does not weigh more
 BATCHES_AHEAD = 2  # per worker thread
+REFRESH_BATCHES = 200  # of one thread, after which it looks for clips that have been finished since
 
 Image = NDArray[np.uint8]
 
@@ -109,9 +111,10 @@ class WindowDataset:
         windows = [self.sample(rng) for _ in range(batch_size)]
         return stack_windows(windows)
 
-    def batches(self, batch_size: int, *, num_workers: int = 1) -> Iterator[Batch]:
+    def batches(self, batch_size: int, *, num_workers: int = 1) -> Generator[Batch, None, None]:
         """Batches without end, made ahead by threads; the order depends on the seed and `num_workers` only.
 
+        Clips finished meanwhile join from time to time, so training may start while the cache is being filled.
         Closing the iterator stops the threads. An error in a thread is raised here.
         """
         stop = threading.Event()
@@ -143,9 +146,11 @@ class WindowDataset:
         rng: np.random.Generator,
         stop: threading.Event,
     ) -> None:
-        while not stop.is_set():
+        for number in count():
             item: Batch | Exception
             try:
+                if number % REFRESH_BATCHES == 0:
+                    self.refresh()
                 item = self.batch(batch_size, rng)
             except Exception as error:  # handed to the thread that reads
                 item = error
@@ -155,23 +160,23 @@ class WindowDataset:
                     break
                 except queue.Full:
                     continue
-            if isinstance(item, Exception):
+            if stop.is_set() or isinstance(item, Exception):
                 return
 
     def _cut(self, clip: Clip, variant: str, rng: np.random.Generator) -> Window:
         keyframes = np.load(clip.folder / f"lr_{variant}.npy", mmap_mode="r")
         flows = np.load(clip.folder / f"flow_{variant}.npy", mmap_mode="r")
         frames = np.load(clip.folder / "hr.npy", mmap_mode="r")
-        count, crop = self.num_keyframes, self.lr_crop
+        length, crop = self.num_keyframes, self.lr_crop
         start, top, left = self._choose_place(clip, keyframes, flows, rng)
         y, x = slice(top, top + crop), slice(left, left + crop)
         high_y = slice(top * FACTOR, (top + crop) * FACTOR)
         high_x = slice(left * FACTOR, (left + crop) * FACTOR)
         first = 2 * (start + CONTEXT_KEYFRAMES)
-        last = 2 * (start + count - 1 - CONTEXT_KEYFRAMES)
+        last = 2 * (start + length - 1 - CONTEXT_KEYFRAMES)
         return Window(
-            keyframes=keyframes[start : start + count, y, x],
-            flows=np.asarray(flows[start : start + count - 1, :, y, x], np.float32),
+            keyframes=keyframes[start : start + length, y, x],
+            flows=np.asarray(flows[start : start + length - 1, :, y, x], np.float32),
             targets=frames[first : last + 1, high_y, high_x],
             interpolate=clip.interpolate,
         )
@@ -202,12 +207,12 @@ class WindowDataset:
 
 def _read_clip_entry(folder: Path) -> Clip:
     meta = json.loads((folder / "meta.json").read_text())
-    count, height, width, _ = meta["shape"]
+    num_frames, height, width, _ = meta["shape"]
     return Clip(
         folder=folder,
         synthetic=meta["synthetic"],
         interpolate=meta["interpolate"],
-        num_keyframes=(count + 1) // 2,
+        num_keyframes=(num_frames + 1) // 2,
         size=(height // FACTOR, width // FACTOR),
         variants=tuple(sorted(meta["variants"])),
     )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Track = Literal["clean", "web", "old"]
+TRACKS: tuple[Track, ...] = ("clean", "web", "old")
 Kernel = Literal["bicubic", "bicubic_sharp", "lanczos", "area"]
 FACTOR = 4  # how much smaller the low-resolution frames are, each way
 PRESETS = ("veryfast", "fast", "medium", "medium", "medium", "slow")

@@ -1,10 +1,10 @@
 """Training media to a cache of ready frames: `python -m diffst.training.prepare OUT_DIR --data DATA_DIR`.
 
-Each clip becomes a folder of memory-mappable arrays. `hr.npy` (T, H, W, 3) uint8 RGB, T odd, H and W multiples of 32;
-for each degradation variant v, `lr_v.npy` (Tk, H/4, W/4, 3), the keyframes 0, 2, 4, ... degraded and really coded at
-the halved rate, and `flow_v.npy` (Tk - 1, 2, H/4, W/4, 2) float16, x and y in low-resolution pixels, [k, 0] from k to
-k + 1 and [k, 1] back. `meta.json` is written last: a folder without it is not complete. Clips that are there already
-are kept, so a broken run can go on.
+Each clip becomes a folder of memory-mappable arrays, in OUT_DIR/train or OUT_DIR/validation. `hr.npy`
+(T, H, W, 3) uint8 RGB, T odd, H and W multiples of 32; for each track v, `lr_v.npy` (Tk, H/4, W/4, 3),
+the keyframes 0, 2, 4, ... degraded and really coded at the halved rate, and `flow_v.npy` (Tk - 1, 2, H/4, W/4, 2)
+float16, x and y in low-resolution pixels, [k, 0] from k to k + 1 and [k, 1] back. `meta.json` is written last: a folder
+without it is not complete. Clips that are there already are kept, so a broken run can go on.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, zip_longest
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffst.flow import dis_flow
-from diffst.training.degradation import Track, degrade_space, draw_degradation
+from diffst.training.degradation import TRACKS, degrade_space, draw_degradation
 from diffst.training.media import code_round_trip, read_clip, read_info
 from diffst.training.motion import render
 from diffst.training.scenes import draw_scene
@@ -35,7 +35,9 @@ from diffst.training.scenes import draw_scene
 HELD_OUT = frozenset({
     "et_motocross", "sam2_dog", "flutter_bee", "volcomix_doctor", "et_skateboarder_a", "et_skateboarder_b",
     "bbb_burrow", "tos_face", "tos_room", "gopro_karma", "et_polevault",
-})  # fmt: skip  # clips that quality is measured on
+})  # fmt: skip  # clips that quality is measured on: never in a cache
+# Real clips that choose between checkpoints; not for quality, as some have a sister in training.
+VALIDATION = frozenset({"androidx_roof_pan_b", "et_hummingbird", "flutter_hand", "sam2_juggle_a"})
 NOT_MOTION = frozenset({"intel_cars", "mdn_flower"})  # too few frames a second, or a time lapse
 HALVED = frozenset({"bbb_flower_60fps"})  # 1080p with little detail at full size
 # At 30 fps these move so little that every second frame is the better lesson in motion.
@@ -48,14 +50,6 @@ MOST_FRAMES = 73  # of one real clip
 FAST_RATE = 50  # frames a second from which every second frame is a clip of its own
 SYNTHETIC_SIZE, SYNTHETIC_FRAMES, SYNTHETIC_RATE = (384, 512), 13, Fraction(30)
 PHOTOS_PER_SCENE = 4
-# Parameters are constant along a clip, so the tracks that quality is measured on get two draws each.
-VARIANTS: dict[str, Track] = {
-    "clean": "clean",
-    "web_a": "web",
-    "web_b": "web",
-    "old_a": "old",
-    "old_b": "old",
-}
 GRID = 32  # frame sizes are multiples of this
 
 Image = NDArray[np.uint8]
@@ -66,7 +60,9 @@ class ClipTask:
     """One clip of the cache, still to be made."""
 
     name: str
-    """Folder name in the cache."""
+    """Folder name in the part of the cache."""
+    part: str
+    """Part of the cache, `train` or `validation`."""
     sources: tuple[Path, ...]
     """One video, or the photos of a synthetic scene."""
     synthetic: bool
@@ -82,7 +78,7 @@ class ClipTask:
 
 
 def list_tasks(data: Path, num_synthetic: int) -> list[ClipTask]:
-    """All clips that the cache of a data folder holds, real and synthetic taking turns.
+    """All clips that the cache of a data folder holds, real and synthetic taking turns while both last.
 
     Args:
         data: Folder with `clips/*.mp4` and `photos/*.jpg`.
@@ -99,20 +95,21 @@ def list_tasks(data: Path, num_synthetic: int) -> list[ClipTask]:
     # Mixed, so that a cache that is still being filled is already varied.
     real = [real[index] for index in np.random.default_rng(0).permutation(len(real))]
     synthetic = [_synthetic_task(index, photos) for index in range(num_synthetic)]
-    turns = max(1, -(-num_synthetic // len(real)))
-    tasks: list[ClipTask] = []
-    for index, task in enumerate(real):
-        tasks += [task, *synthetic[index * turns : (index + 1) * turns]]
-    return tasks
+    pairs = zip_longest(real, synthetic)
+    return [task for pair in pairs for task in pair if task is not None]
 
 
 def _real_tasks(path: Path) -> Iterator[ClipTask]:
     strides = [2, 1] if path.stem in SLOW or read_info(path).frame_rate >= FAST_RATE else [1]
     for stride in strides:
         name = path.stem if stride == 1 else f"{path.stem}_s{stride}"
-        interpolate = path.stem not in NOT_MOTION
         yield ClipTask(
-            name=name, sources=(path,), synthetic=False, stride=stride, interpolate=interpolate
+            name=name,
+            part="validation" if path.stem in VALIDATION else "train",
+            sources=(path,),
+            synthetic=False,
+            stride=stride,
+            interpolate=path.stem not in NOT_MOTION,
         )
 
 
@@ -121,13 +118,18 @@ def _synthetic_task(index: int, photos: list[Path]) -> ClipTask:
     others = rng.choice(len(photos), PHOTOS_PER_SCENE - 1)
     chosen = (photos[index % len(photos)], *(photos[other] for other in others))
     return ClipTask(
-        name=f"syn_{index:04d}", sources=chosen, synthetic=True, stride=1, interpolate=True
+        name=f"syn_{index:04d}",
+        part="train",
+        sources=chosen,
+        synthetic=True,
+        stride=1,
+        interpolate=True,
     )
 
 
 def prepare_clip(task: ClipTask, out_dir: Path) -> None:
     """Make one clip's folder; leaves a complete one as it is and replaces a broken one."""
-    folder = out_dir / task.name
+    folder = out_dir / task.part / task.name
     if (folder / "meta.json").exists():
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -137,14 +139,14 @@ def prepare_clip(task: ClipTask, out_dir: Path) -> None:
     frames, frame_rate, matrix = _render_frames(task, rng) if task.synthetic else _read_frames(task)
     np.save(folder / "hr.npy", frames)
     variants = {}
-    for variant, track in VARIANTS.items():
+    for track in TRACKS:
         degradation = draw_degradation(track, rng)
         keyframes = degrade_space(frames[::2], degradation)
         for codec in degradation.codecs:
             keyframes = code_round_trip(keyframes, codec, frame_rate=frame_rate / 2, matrix=matrix)
-        np.save(folder / f"lr_{variant}.npy", keyframes)
-        np.save(folder / f"flow_{variant}.npy", keyframe_flows(keyframes))
-        variants[variant] = asdict(degradation)
+        np.save(folder / f"lr_{track}.npy", keyframes)
+        np.save(folder / f"flow_{track}.npy", keyframe_flows(keyframes))
+        variants[track] = asdict(degradation)
     meta = {
         "name": task.name,
         "sources": [path.name for path in task.sources],
@@ -193,8 +195,8 @@ def keyframe_flows(keyframes: Image) -> NDArray[np.float16]:
 def prepare(out_dir: Path, data: Path, *, num_synthetic: int, num_workers: int) -> int:
     """Make the whole cache; gives the number of clips in it. A failed clip stops the run with its error."""
     tasks = list_tasks(data, num_synthetic)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(max_workers=num_workers, initializer=os.nice, initargs=(5,)) as pool:
+    # Spawned, because a fork would copy locks that torch's threads may hold.
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(prepare_clip, task, out_dir): task.name for task in tasks}
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
@@ -205,7 +207,9 @@ def prepare(out_dir: Path, data: Path, *, num_synthetic: int, num_workers: int) 
 def main(arguments: list[str] | None = None) -> None:
     """Run `prepare` from the command line."""
     parser = argparse.ArgumentParser(description="prepare training media for `diffst train`")
-    parser.add_argument("out_dir", type=Path, help="folder of the cache")
+    parser.add_argument(
+        "out_dir", type=Path, help="folder of the cache: gets train/ and validation/"
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with clips/ and photos/")
     parser.add_argument("--num-synthetic", type=int, default=320, help="synthetic clips to make")
     parser.add_argument("--workers", type=int, default=2, help="clips made at once")

@@ -38,8 +38,7 @@ def draw_scene(
     )
     count = int(rng.choice([0, 1, 2, 3], p=[0.25, 0.3, 0.25, 0.2]))
     sprites = [
-        _draw_sprite(photos[1 + i % max(1, len(photos) - 1) :][0], size, num_frames, rng)
-        for i in range(count)
+        _draw_sprite(photos[(1 + i) % len(photos)], size, num_frames, rng) for i in range(count)
     ]
     if rng.random() < 0.2:
         sprites.append(_draw_text(size, num_frames, rng))

@@ -1,0 +1,149 @@
+import json
+import threading
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diffst.training.dataset import WindowDataset
+
+
+def write_clip(
+    cache: Path,
+    name: str,
+    *,
+    num_keyframes: int = 8,
+    size: tuple[int, int] = (12, 16),
+    synthetic: bool = False,
+    interpolate: bool = True,
+    variants: tuple[str, ...] = ("clean", "web_a"),
+) -> Path:
+    """A complete clip whose frames are noise of 4 x 4 blocks, so that a keyframe is its truth's every 4th pixel."""
+    folder = cache / name
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(len(name))
+    small = rng.integers(0, 256, (2 * num_keyframes - 1, *size, 3), np.uint8)
+    np.save(folder / "hr.npy", small.repeat(4, axis=1).repeat(4, axis=2))
+    flows = rng.normal(0, 1, (num_keyframes - 1, 2, *size, 2)).astype(np.float16)
+    for variant in variants:
+        np.save(folder / f"lr_{variant}.npy", small[::2])
+        np.save(folder / f"flow_{variant}.npy", flows)
+    meta = {
+        "synthetic": synthetic,
+        "interpolate": interpolate,
+        "shape": [2 * num_keyframes - 1, 4 * size[0], 4 * size[1], 3],
+        "variants": dict.fromkeys(variants),
+    }
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+@pytest.mark.parametrize("num_keyframes", [5, 6, 7])
+def test_first_and_last_target_are_the_truth_of_the_inner_keyframes(
+    tmp_path: Path, num_keyframes: int
+) -> None:
+    write_clip(tmp_path, "a")
+    dataset = WindowDataset(tmp_path, lr_crop=8, num_keyframes=num_keyframes)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        window = dataset.sample(rng)
+        assert window.keyframes.shape == (num_keyframes, 8, 8, 3)
+        assert window.flows.shape == (num_keyframes - 1, 2, 8, 8, 2)
+        assert window.targets.shape == (2 * num_keyframes - 9, 32, 32, 3)
+        kept = window.keyframes[2 : num_keyframes - 2]
+        np.testing.assert_array_equal(window.targets[::2, ::4, ::4], kept)
+
+
+def test_targets_between_keyframes_are_the_dropped_frames(tmp_path: Path) -> None:
+    folder = write_clip(tmp_path, "a", num_keyframes=6)
+    dropped = np.load(folder / "hr.npy")[5]
+    levels = np.bincount(dropped.ravel(), minlength=256)
+    window = WindowDataset(tmp_path, lr_crop=12).sample(np.random.default_rng(0))
+    # The crop is as high as the clip, so at most 4 of its 16 columns are cut off.
+    assert (np.bincount(window.targets[1].ravel(), minlength=256) <= levels).all()
+
+
+def test_incomplete_clips_wait_for_the_next_refresh(tmp_path: Path) -> None:
+    write_clip(tmp_path, "a")
+    unfinished = write_clip(tmp_path, "b") / "meta.json"
+    text = unfinished.read_text()
+    unfinished.unlink()
+    dataset = WindowDataset(tmp_path, lr_crop=8)
+    assert len(dataset.clips) == 1
+    unfinished.write_text(text)
+    assert dataset.refresh() == 2
+
+
+def test_clips_too_short_or_too_small_are_left_out(tmp_path: Path) -> None:
+    write_clip(tmp_path, "short", num_keyframes=5)
+    write_clip(tmp_path, "small", size=(6, 16))
+    with pytest.raises(ValueError, match="holds 6 keyframes of 8 px"):
+        WindowDataset(tmp_path, lr_crop=8)
+    with pytest.raises(ValueError, match="at least 5 keyframes, not 4"):
+        WindowDataset(tmp_path, lr_crop=8, num_keyframes=4)
+
+
+def test_half_of_the_windows_are_synthetic_whatever_the_counts(tmp_path: Path) -> None:
+    write_clip(tmp_path, "real", interpolate=False)
+    for index in range(5):
+        write_clip(tmp_path, f"syn_{index}", synthetic=True)
+    batch = WindowDataset(tmp_path, lr_crop=8).batch(200, np.random.default_rng(0))
+    # Here only real clips are not for interpolation. Three standard deviations are 21.
+    assert abs(int(batch.interpolate.sum()) - 100) <= 21
+
+
+def test_textured_places_are_preferred_to_flat_ones(tmp_path: Path) -> None:
+    folder = write_clip(tmp_path, "a", size=(16, 160), variants=("clean",))
+    frames = np.load(folder / "lr_clean.npy")
+    frames[:, :, :120] = 50
+    np.save(folder / "lr_clean.npy", frames)
+    dataset = WindowDataset(tmp_path, lr_crop=16)
+    rng = np.random.default_rng(0)
+    flat = [dataset.sample(rng).keyframes.std() == 0 for _ in range(100)]
+    # Evenly drawn, 72 of 100 would be flat; with four candidates 0.72^4 = 27 can be nothing else.
+    assert sum(flat) <= 45
+
+
+def test_same_seed_gives_the_same_batches_with_two_threads(tmp_path: Path) -> None:
+    write_clip(tmp_path, "a")
+    runs = []
+    for _ in range(2):
+        batches = WindowDataset(tmp_path, lr_crop=8, seed=3).batches(2, num_workers=2)
+        runs.append(list(islice(batches, 5)))
+    for first, second in zip(*runs, strict=True):
+        torch.testing.assert_close(first.keyframes, second.keyframes)
+        torch.testing.assert_close(first.flows, second.flows)
+    assert not torch.equal(runs[0][0].keyframes, runs[0][1].keyframes)
+
+
+def test_closing_the_batches_ends_their_threads(tmp_path: Path) -> None:
+    write_clip(tmp_path, "a")
+    before = threading.active_count()
+    batches = WindowDataset(tmp_path, lr_crop=8).batches(2, num_workers=2)
+    next(batches)
+    assert threading.active_count() == before + 2
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_running_batches_take_up_finished_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffst.training.dataset.REFRESH_BATCHES", 1)
+    write_clip(tmp_path, "a")
+    dataset = WindowDataset(tmp_path, lr_crop=8)
+    write_clip(tmp_path, "b")
+    batches = dataset.batches(1)
+    next(batches)
+    batches.close()
+    assert len(dataset.clips) == 2
+
+
+def test_error_in_a_thread_reaches_the_reader(tmp_path: Path) -> None:
+    folder = write_clip(tmp_path, "a", variants=("clean",))
+    dataset = WindowDataset(tmp_path, lr_crop=8)
+    (folder / "hr.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"hr\.npy"):
+        next(dataset.batches(2))
