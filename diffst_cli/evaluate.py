@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MIN_FRAMES = 3  # two keyframes and the new frame between them
-MAX_MISSING_FRAMES = 4  # that a system may leave out at its end: minterpolate gives two fewer
+MAX_MISSING_FRAMES = 2  # that a system may leave out at its end, as minterpolate does
 MAX_SHIFT = 2  # frames by which a misaligned output is looked for
 SHIFT_GAIN_DB = 0.5  # by which a shifted comparison must win to be called a misalignment
 SCORE_VERSION = 1  # of kept scores: raise it when a metric changes

@@ -15,6 +15,7 @@ from diffst_cli.tracks import TRACKS, Track
 if TYPE_CHECKING:
     from diffst_cli.scores import ClipScore
 
+DEFAULT_WORK = Path("diffst-evaluation")
 DEFAULT_FRAMES = 49
 MIN_FRAMES = 5  # minterpolate gives two fewer, and one new frame must have a kept one on each side
 DEFAULT_CRF = 16.0
@@ -29,7 +30,7 @@ def evaluate(
         typer.Option(
             metavar="DIR", help="Keeps degraded inputs, outputs and scores; made if need be."
         ),
-    ],
+    ] = DEFAULT_WORK,
     systems: Annotated[
         str,
         typer.Option(
@@ -65,8 +66,8 @@ def evaluate(
 ) -> None:
     """Degrade videos, upscale them with several programs, and compare with the truth.
 
-    Inputs are a quarter of the size at half the frame rate. Frames that were in the input are
-    `kept`, the others `new`. docs/quality.md has the protocol.
+    Inputs are a quarter of the size at half the frame rate; `kept` frames were in them,
+    `new` ones are predicted. docs/quality.md has the protocol.
     """
     from diffst_cli.evaluate import Evaluation
     from diffst_cli.evaluate import evaluate as run
@@ -116,8 +117,10 @@ def _tracks(text: str) -> tuple[Track, ...]:
     """The tracks named in a comma-separated list.
 
     Raises:
-        UsageError: One is unknown.
+        UsageError: None is named, or one is unknown.
     """
+    if not _names(text):
+        raise UsageError("no track to evaluate on", hint=f"one of: {', '.join(TRACKS)}")
     for name in _names(text):
         if name not in TRACKS:
             raise UsageError(f"unknown track `{name}`", hint=f"one of: {', '.join(TRACKS)}")

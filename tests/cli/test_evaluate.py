@@ -1,0 +1,190 @@
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffst_cli.app import main
+from diffst_cli.errors import UserError
+from diffst_cli.evaluate import Evaluation, evaluate, find_shift, score_folder
+from diffst_cli.measuring import run_ffmpeg
+from diffst_cli.scores import ClipScore
+from diffst_cli.systems import CommandSystem, FfmpegSystem, System
+from diffst_cli.tracks import TRACKS
+from tests.cli.test_measuring import write_luma
+from tests.cli.test_tracks import NUM_FRAMES, moving_frames
+
+Runner = Callable[..., list[ClipScore]]
+
+
+def filter_system(name: str, filters: str) -> CommandSystem:
+    """A system that is one ffmpeg filter chain, losslessly coded."""
+    from diffst_cli.ffmpeg import ffmpeg_path
+
+    line = [str(ffmpeg_path()), "-v", "error", "-i", "{input}", "-vf", filters]
+    return CommandSystem(name=name, template=(*line, "-crf", "0", "{output}"))
+
+
+LATE = "scale=iw*4:ih*4,minterpolate=fps=25,tpad=start=1:start_mode=clone"
+REPEAT = filter_system("repeat", "scale=iw*4:ih*4:flags=neighbor,fps=25")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Runner:
+    """Evaluates systems on one moving clip, track `clean`."""
+    references = tmp_path / "references"
+    references.mkdir()
+    write_luma(references / "clip.mkv", moving_frames())
+
+    def run_systems(*systems: System, messages: list[str] | None = None) -> list[ClipScore]:
+        settings = Evaluation(
+            reference_dir=references,
+            work=tmp_path / "work",
+            systems=systems,
+            tracks=(TRACKS["clean"],),
+            num_frames=NUM_FRAMES,
+            crf=0,
+        )
+        return list(evaluate(settings, ([] if messages is None else messages).append))
+
+    return run_systems
+
+
+def test_the_true_video_scores_as_perfect(run: Runner, tmp_path: Path):
+    truth = tmp_path / "references" / "clip.mkv"
+    copy = filter_system("truth", "null").template
+    system = CommandSystem(
+        name="truth",
+        template=tuple(
+            {"{input}": str(truth), "null": "crop=144:88:0:0"}.get(word, word) for word in copy
+        ),
+    )
+    (score,) = run(system)
+    assert score.psnr_y == (100.0,) * NUM_FRAMES
+    assert score.ssim == pytest.approx((1.0,) * NUM_FRAMES)
+    assert score.frame_difference == (0.0,) * (NUM_FRAMES - 1)
+    assert score.warping == score.true_warping
+    assert len(score.vmaf) == NUM_FRAMES
+
+
+def test_interpolation_beats_repetition_on_new_frames(run: Runner):
+    messages: list[str] = []
+    baseline, repeated = run(FfmpegSystem(crf=0), REPEAT, messages=messages)
+    assert messages == ["clean: clip: ffmpeg", "clean: clip: repeat"]
+    assert (baseline.system, baseline.num_frames) == ("ffmpeg", NUM_FRAMES - 2)
+    assert min(baseline.psnr_y[1::2]) > max(repeated.psnr_y[1::2]) + 3
+    assert sum(baseline.frame_difference) < sum(repeated.frame_difference[: NUM_FRAMES - 3])
+
+
+def test_a_comparison_is_not_made_twice(run: Runner, tmp_path: Path):
+    (first,) = run(FfmpegSystem(crf=0))
+    (kept,) = (tmp_path / "work" / "scores").iterdir()
+    numbers = json.loads(kept.read_text())
+    kept.write_text(json.dumps(numbers | {"vmaf": [12.5]}))
+    (second,) = run(FfmpegSystem(crf=0))
+    assert second.vmaf == (12.5,)
+    assert second.psnr_y == first.psnr_y
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ("scale=iw*2:ih*2,fps=25", r"`.*clip\.mp4` is 72x44, its reference 144x88"),
+        ("scale=iw*4:ih*4", r"`.*clip\.mp4` has 4 frames, its reference 7"),
+        (LATE, r"its frame i looks like frame i-1 of the reference"),
+    ],
+)
+def test_an_output_that_does_not_fit_is_refused(run: Runner, filters: str, message: str):
+    with pytest.raises(UserError, match=message):
+        run(filter_system("wrong", filters))
+
+
+def test_an_even_number_of_frames_loses_the_last(run: Runner, tmp_path: Path):
+    write_luma(tmp_path / "references" / "clip.mkv", moving_frames()[:6])
+    (score,) = run(REPEAT)
+    assert score.num_frames == 5
+
+
+@pytest.mark.parametrize("shift", [-2, -1, 0, 1, 2])
+def test_a_shift_in_time_is_found(shift: int):
+    frames = moving_frames()
+    wrapped = torch.cat([frames[:1], frames[:1], frames, frames[-1:], frames[-1:]])
+    output = wrapped[2 + shift : 2 + shift + NUM_FRAMES]
+    assert find_shift(output, frames) == shift
+
+
+def test_a_still_video_has_no_shift():
+    still = moving_frames()[:1].repeat(NUM_FRAMES, 1, 1)
+    assert find_shift(still, still) == 0
+
+
+def test_a_folder_of_outputs_is_scored_by_name(run: Runner, tmp_path: Path):
+    (expected,) = run(REPEAT)
+    outputs = tmp_path / "mine"
+    shutil.copytree(tmp_path / "work" / "outputs" / "crf0" / "repeat" / "clean", outputs)
+    (score,) = score_folder(
+        outputs, tmp_path / "references", tmp_path / "other", track="clean", num_frames=NUM_FRAMES
+    )
+    assert (score.system, score.clip, score.psnr_y) == ("mine", "clip", expected.psnr_y)
+
+
+def test_a_folder_of_other_videos_is_refused(run: Runner, tmp_path: Path):
+    run(REPEAT)
+    outputs = tmp_path / "mine"
+    outputs.mkdir()
+    run_ffmpeg(["-i", str(tmp_path / "references" / "clip.mkv"), str(outputs / "x.mp4")], "make")
+    with pytest.raises(UserError, match=r"no video in `.*mine` is named as one in"):
+        score_folder(
+            outputs, tmp_path / "references", tmp_path / "other", track="web", num_frames=NUM_FRAMES
+        )
+
+
+def command_line(tmp_path: Path, *options: str) -> list[str]:
+    return ["evaluate", str(tmp_path / "references"), "--work", str(tmp_path / "work"), *options]
+
+
+def test_the_command_prints_tables_and_writes_files(
+    run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    del run  # has made the references
+    json_file, csv_file = tmp_path / "scores.json", tmp_path / "scores.csv"
+    repeat = f"repeat={shlex.join(REPEAT.template)}"
+    options = ["--systems", "ffmpeg", "--command", repeat, "--tracks", "web,clean", "--crf", "0"]
+    files = ["--json", str(json_file), "--csv", str(csv_file)]
+    assert main(command_line(tmp_path, *options, "--frames", "7", *files)) == 0
+    printed = capsys.readouterr().out
+    assert [line.split("|")[1:4] for line in printed.splitlines()[2:6]] == [
+        [" web   ", " clip ", " ffmpeg "],
+        [" web   ", " clip ", " repeat "],
+        [" clean ", " clip ", " ffmpeg "],
+        [" clean ", " clip ", " repeat "],
+    ]
+    assert printed.count("| repeat - ffmpeg |") == 2
+    assert {len(clip["vmaf"]) for clip in json.loads(json_file.read_text())["clips"]} == {5}
+    assert len(csv_file.read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--tracks", "web,vhs"], 2, "error: unknown track `vhs`\nhint: one of: clean, web, old"),
+        (["--tracks", ","], 2, "error: no track to evaluate on"),
+        (["--systems", ","], 2, "error: no system to evaluate"),
+        (["--csv", "/nowhere/scores.csv"], 2, "error: `/nowhere` is not a folder"),
+        (["--frames", "4"], 2, "error: invalid value for `--frames`"),
+        ([], 1, "references` is not a folder"),
+    ],
+)
+def test_a_wrong_command_line_is_told_before_any_work(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    code: int,
+    message: str,
+):
+    assert main(command_line(tmp_path, *options)) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
