@@ -19,7 +19,9 @@ import typer
 
 from diffst_cli.commands import models
 from diffst_cli.commands.batch import batch
+from diffst_cli.commands.benchmark import benchmark
 from diffst_cli.commands.doctor import doctor
+from diffst_cli.commands.evaluate import evaluate
 from diffst_cli.commands.upscale import upscale
 from diffst_cli.errors import UsageError, UserError, explain
 from diffst_cli.interrupts import interrupts_raise
@@ -39,6 +41,8 @@ app = typer.Typer(
 )
 app.command()(upscale)
 app.command()(batch)
+app.command()(benchmark)
+app.command()(evaluate)
 app.command()(doctor)
 app.add_typer(models.app, name="models")
 
@@ -70,7 +74,7 @@ def _root(
             level=logging.DEBUG, format="%(relativeCreated)d ms %(name)s: %(message)s"
         )
     if context.invoked_subcommand is None and not show_version:
-        typer.echo(context.get_help(), err=True)
+        typer.echo(context.get_help())
         raise typer.Exit(EXIT_USAGE)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffst_cli.encoding import VIDEO_SUFFIXES as OUTPUT_SUFFIXES
+from diffst_cli.codecs import VIDEO_SUFFIXES as OUTPUT_SUFFIXES
 from diffst_cli.errors import UserError, explain
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter

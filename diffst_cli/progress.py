@@ -169,13 +169,13 @@ def print_summary(summary: RunSummary) -> None:
     console = _console()
     width, height = summary.size
     made = (
-        f"{width}x{height}, {float(summary.frame_rate):.4g} fps, {clock(summary.duration_seconds)}"
+        f"{width}x{height}, {float(summary.frame_rate):.4g} fps, {_length(summary.duration_seconds)}"
     )
     speed = f"{summary.output_fps:.1f} frames/s, at most {_bytes(summary.peak_memory_bytes)} memory"
     if summary.receipt.ok:
         _print_marked(console, "wrote", f"`{summary.output}`", style="bold green")
     console.print(f"  {made}, {summary.frames_out} frames from {summary.frames_in}", soft_wrap=True)
-    console.print(f"  in {clock(summary.seconds)}, {speed}", soft_wrap=True)
+    console.print(f"  in {_length(summary.seconds)}, {speed}", soft_wrap=True)
     for check in summary.receipt.checks:
         mark = _mark(console, check.ok)
         note = f" ({check.note})" if check.note else ""
@@ -211,6 +211,11 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def _length(seconds: float) -> str:
+    """Seconds with a tenth below a minute, else as a clock shows them."""
+    return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
 
 
 def _console() -> Console:

@@ -210,6 +210,7 @@ class _Journey:
         decoded: Channel[tuple[Frame, bool]] = Channel(_queue_frames(in_bytes))
         finished: Channel[OutputFrame] = Channel(_queue_frames(out_bytes))
         total = estimate_frames(info, self._job)
+        self._reporter.advance(0, total)
         with (
             Worker("writer", lambda: self._write(finished, writer, total), finished) as writing,
             Worker("reader", lambda: self._read(reader, decoded), decoded),
@@ -230,14 +231,11 @@ class _Journey:
             writing.finish()
 
     def _read(self, reader: FrameReader, decoded: Channel[tuple[Frame, bool]]) -> None:
-        from diffst_cli.shots import CutDetector
+        from diffst_cli.shots import split_shots
 
-        detector = CutDetector()
-        for frame in self._stages.timed_items("read", reader):
-            with self._stages.timed("shots"):
-                is_cut = detector.is_cut(frame)
-            self._frames_in += 1
-            decoded.put((frame, is_cut))
+        frames = self._stages.timed_items("read", split_shots(reader))
+        for self._frames_in, (frame, starts_shot) in enumerate(frames, start=1):
+            decoded.put((frame, starts_shot))
         decoded.end()
 
     def _upscale(

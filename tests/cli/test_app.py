@@ -1,0 +1,160 @@
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+import typer
+
+from diffst_cli import app as app_module
+from diffst_cli.app import app, main
+from diffst_cli.errors import UserError
+
+HEAVY = (
+    "torch",
+    "diffusers",
+    "av",
+    "cv2",
+    "numpy",
+    "scenedetect",
+    "safetensors",
+    "ffmpeg",
+    "psutil",
+)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """A command `fail` that raises what the test puts here."""
+    errors: list[BaseException] = []
+
+    def fail() -> None:
+        raise errors[0]
+
+    monkeypatch.setattr(app, "registered_commands", list(app.registered_commands))
+    app.command()(fail)
+    return errors
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]):
+    for option in ("-h", "--help"):
+        assert main([option]) == 0
+        shown = capsys.readouterr()
+        assert shown.err == ""
+        for command in ("upscale", "batch"):
+            assert command in shown.out
+
+
+@pytest.mark.parametrize("command", ["upscale", "batch"])
+def test_each_command_has_short_help(command: str, capsys: pytest.CaptureFixture[str]):
+    assert main([command, "-h"]) == 0
+    assert "--scale" in capsys.readouterr().out
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"diffst {version('diffst')}\n"
+
+
+def test_no_command_is_a_usage_error_that_shows_help(capsys: pytest.CaptureFixture[str]):
+    assert main([]) == 2
+    assert "upscale" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence", "hint"),
+    [
+        (["upscale"], "missing argument `INPUT`", "`diffst upscale -h` lists what it takes"),
+        (["upscal"], "no such command `upscal`", "`diffst -h` lists what it takes"),
+        (
+            ["upscale", "a", "b", "--nope"],
+            "no such option: --nope",
+            "`diffst upscale -h` lists what it takes",
+        ),
+        (
+            ["upscale", "a", "b", "--scale"],
+            "option `--scale` requires an argument",
+            "`diffst upscale -h` lists",
+        ),
+        (["upscale", "a", "b", "c"], "got unexpected extra argument", "`diffst upscale -h` lists"),
+    ],
+)
+def test_a_wrong_line_is_one_sentence_and_exit_2(
+    line: list[str], sentence: str, hint: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(line) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    first, second = shown.err.splitlines()
+    assert first.startswith(f"error: {sentence}")
+    assert second.startswith(f"hint: {hint}")
+
+
+def test_a_users_error_is_printed_with_its_hint(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+):
+    failing.append(UserError("no video in `[a].mp4`", hint="try another"))
+    assert main(["fail"]) == 1
+    assert capsys.readouterr().err == "error: no video in `[a].mp4`\nhint: try another\n"
+
+
+def test_a_bug_shows_no_traceback(failing: list[BaseException], capsys: pytest.CaptureFixture[str]):
+    failing.append(ZeroDivisionError("division by zero"))
+    assert main(["fail"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "error: this is a bug in diffst (ZeroDivisionError: division by zero)"
+    assert second.startswith("hint: run it again with `--debug`")
+
+
+@pytest.mark.parametrize("line", [["--debug", "fail"], ["fail", "--debug"]])
+def test_debug_anywhere_shows_the_traceback(
+    line: list[str], failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+):
+    failing.append(ZeroDivisionError("division by zero"))
+    assert main(line) == 1
+    shown = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in shown
+    assert "error: this is a bug" in shown
+
+
+def test_debug_after_two_dashes_is_a_name():
+    assert app_module._debug_first(["upscale", "--", "--debug", "b"]) == [
+        "upscale",
+        "--",
+        "--debug",
+        "b",
+    ]
+    assert app_module._debug_first(["a", "--debug", "--", "--debug"]) == [
+        "--debug",
+        "a",
+        "--",
+        "--debug",
+    ]
+
+
+def test_an_interrupt_exits_with_130(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+):
+    failing.append(KeyboardInterrupt())
+    assert main(["fail"]) == 130
+    assert capsys.readouterr().err == "error: interrupted; unfinished files were removed\n"
+
+
+def test_a_commands_exit_code_is_kept(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+):
+    failing.append(typer.Exit(1))
+    assert main(["fail"]) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_help_needs_nothing_heavy():
+    program = (
+        "import sys\nfrom diffst_cli.app import main\n"
+        "codes = main(['-h']), main(['upscale', '-h']), main(['batch', '-h'])\n"
+        f"print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
+        "sys.exit(max(codes))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "\n")

@@ -1,0 +1,52 @@
+import errno
+
+import pytest
+
+from diffst_cli.errors import UsageError, UserError, explain
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+def test_a_users_error_is_kept_as_it_is():
+    error = UsageError("`--scale` is `0`", hint="try 4")
+    assert explain(error) is error
+    assert (error.exit_code, error.message, error.hint) == (2, "`--scale` is `0`", "try 4")
+    assert UserError("no video").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("CUDA: tried to allocate 2 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: 9 bytes"
+        ),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_is_one_sentence_with_a_remedy(error: Exception):
+    explained = explain(error)
+    assert explained.message == "the device ran out of memory"
+    assert explained.hint is not None
+    assert "--scale" in explained.hint
+
+
+def test_a_full_disk_is_called_that():
+    assert explain(OSError(errno.ENOSPC, "No space left on device")).message == "the disk is full"
+
+
+def test_a_refused_file_is_named():
+    error = PermissionError(errno.EACCES, "Permission denied", "out.mp4")
+    assert explain(error).message == "cannot use `out.mp4`: permission denied"
+
+
+def test_anything_else_is_a_bug_to_report():
+    explained = explain(ValueError("expected 3 frames\nand more"))
+    assert explained.message == "this is a bug in diffst (ValueError: expected 3 frames)"
+    assert explained.exit_code == 1
+    assert explained.hint is not None
+    assert "--debug" in explained.hint
+    assert explain(KeyError()).message == "this is a bug in diffst (KeyError)"

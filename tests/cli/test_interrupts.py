@@ -1,0 +1,70 @@
+import signal
+import threading
+
+import pytest
+
+from diffst_cli.interrupts import interrupts_deferred, interrupts_raise
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_raises_keyboard_interrupt(number: signal.Signals):
+    with pytest.raises(KeyboardInterrupt), interrupts_raise():
+        signal.raise_signal(number)
+
+
+def test_the_second_signal_does_not_disturb_the_clean_up():
+    cleaned = []
+
+    def work() -> None:
+        with interrupts_raise():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            finally:
+                signal.raise_signal(signal.SIGINT)
+                cleaned.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert cleaned == [True]
+
+
+def test_a_deferred_signal_is_raised_at_the_end_of_the_step():
+    reached = []
+
+    def work() -> None:
+        with interrupts_raise(), interrupts_deferred():
+            signal.raise_signal(signal.SIGTERM)
+            reached.append("end of step")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == ["end of step"]
+
+
+def test_a_step_without_a_signal_just_ends():
+    with interrupts_raise(), interrupts_deferred(), interrupts_deferred():
+        pass
+
+
+def test_an_ignored_signal_stays_ignored_and_handlers_come_back():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with interrupts_raise():
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_another_thread_leaves_signals_alone():
+    seen = []
+
+    def work() -> None:
+        with interrupts_raise():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]

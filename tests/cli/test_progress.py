@@ -1,0 +1,171 @@
+import io
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from diffst_cli import progress
+from diffst_cli.errors import UserError
+from diffst_cli.progress import (
+    LiveReporter,
+    Progress,
+    Reporter,
+    clock,
+    print_error,
+    progress_line,
+    reporter,
+)
+
+
+@pytest.fixture
+def half_done(monkeypatch: pytest.MonkeyPatch) -> Progress:
+    """100 of 400 frames in 10 seconds, with 500 MB."""
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 110.0)  # type: ignore[attr-defined]
+    monkeypatch.setattr(progress, "resident_bytes", lambda: 500_000_000)
+    return Progress(
+        name="in.mp4", stage="upscaling", frames_done=100, frames_total=400, started=100.0
+    )
+
+
+def test_a_long_line_tells_everything(half_done: Progress):
+    assert progress_line(half_done) == (
+        "100/400 frames · 25 % · 0:30 left · 10.0 frames/s · upscaling · 500 MB · in.mp4"
+    )
+
+
+def test_a_wide_terminal_has_a_bar(half_done: Progress):
+    line = progress_line(half_done, 120)
+    assert line.startswith("━" * 6 + "─" * 18 + " 100/400 frames · 25 %")
+    assert line.endswith("in.mp4")
+
+
+@pytest.mark.parametrize("width", [1, 10, 20, 40, 60, 79, 80, 200])
+def test_no_line_is_wider_than_the_terminal(half_done: Progress, width: int):
+    assert len(progress_line(half_done, width)) <= width
+
+
+def test_twenty_columns_hold_what_matters_most(half_done: Progress):
+    assert progress_line(half_done, 20) == "100/400 frames"
+    assert progress_line(half_done, 24) == "100/400 frames · 25 %"
+
+
+def test_before_the_first_frame_the_stage_is_the_news(half_done: Progress):
+    waiting = Progress(name="in.mp4", stage="loading the model")
+    assert progress_line(waiting) == "loading the model · 500 MB · in.mp4"
+
+
+def test_an_unknown_length_shows_no_percentage(half_done: Progress):
+    endless = Progress(name="in.mp4", stage="upscaling", frames_done=100, started=100.0)
+    assert progress_line(endless) == "100 frames · 10.0 frames/s · upscaling · 500 MB · in.mp4"
+
+
+def test_more_frames_than_estimated_stay_at_all(half_done: Progress):
+    over = Progress(name="a", stage="upscaling", frames_done=405, frames_total=400, started=100.0)
+    assert "405/400 frames · 100 % · 0:00 left" in progress_line(over)
+    assert progress_line(over, 120).startswith("━" * 24)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0:00"), (59.6, "1:00"), (125, "2:05"), (3725, "1:02:05")]
+)
+def test_clock_times(seconds: float, shown: str):
+    assert clock(seconds) == shown
+
+
+def test_an_error_is_one_line_whatever_it_holds(capsys: pytest.CaptureFixture[str]):
+    print_error(UserError("no video in `a [bold] :smile:\nb`" + " x" * 100, hint="try\nagain"))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "error: no video in `a [bold] :smile: b`" + " x" * 100
+    assert second == "hint: try again"
+
+
+def test_quiet_shows_errors_only(capsys: pytest.CaptureFixture[str]):
+    silent = reporter(quiet=True)
+    assert type(silent) is Reporter
+    silent.begin("in.mp4")
+    silent.stage("upscaling")
+    silent.advance(1, 2)
+    silent.warn("ended early")
+    silent.end()
+    assert capsys.readouterr().err == ""
+    silent.fail(UserError("broken"))
+    assert capsys.readouterr().err == "error: broken\n"
+
+
+def test_without_a_terminal_a_plain_line_comes_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.02)
+    shown = reporter(quiet=False)
+    shown.begin("in.mp4")
+    shown.stage("upscaling")
+    shown.advance(3, 4)
+    _wait_for(lambda: "3/4 frames" in capsys.readouterr().err)
+    shown.warn("`in.mp4` ended early")
+    shown.end()
+    assert "warning: `in.mp4` ended early\n" in capsys.readouterr().err
+
+
+def _wait_for(condition: Any) -> None:
+    import time
+
+    deadline = time.perf_counter() + 10
+    while not condition():
+        assert time.perf_counter() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_a_narrow_terminal_shows_one_line_and_cleans_it(
+    monkeypatch: pytest.MonkeyPatch, no_color: bool
+):
+    screen = io.StringIO()
+    console = Console(
+        file=screen, force_terminal=True, width=20, no_color=no_color, highlight=False
+    )
+    monkeypatch.setattr(progress, "_console", lambda: console)
+    monkeypatch.setattr(progress, "LIVE_SECONDS", 0.01)
+    monkeypatch.setenv("TERM", "xterm")
+    live = LiveReporter()
+    live.begin("a very long name indeed.mp4")
+    live.advance(3, 4)
+    _wait_for(lambda: "3/4 frames" in screen.getvalue())
+    live.end()
+    live.end()
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    assert max(len(line) for line in re.split(r"[\r\n]", plain)) < 20
+
+
+def test_the_summary_tells_what_was_made_and_checked(capsys: pytest.CaptureFixture[str]):
+    from diffst_cli.progress import print_summary
+    from diffst_cli.receipt import Check, Receipt
+    from diffst_cli.run import RunSummary
+
+    checks = (
+        Check(name="frames", ok=True, expected="600", actual="600"),
+        Check(name="size", ok=False, expected="1280x720", actual="1280x722", note="odd"),
+    )
+    receipt = Receipt(input=Path("in.mp4"), output=Path("out.mp4"), checks=checks, notes=())
+    print_summary(
+        RunSummary(
+            input=Path("in.mp4"),
+            output=Path("out [x].mp4"),
+            size=(1280, 720),
+            frame_rate=Fraction(60000, 1001),
+            frames_in=300,
+            frames_out=600,
+            seconds=75.0,
+            stage_seconds={},
+            peak_memory_bytes=812_000_000,
+            receipt=receipt,
+        )
+    )
+    assert capsys.readouterr().err.splitlines() == [
+        "  1280x720, 59.94 fps, 10.0 s, 600 frames from 300",
+        "  in 1:15, 8.0 frames/s, at most 812 MB memory",
+        "  ✓ frames: 600",
+        "  ✗ size: 1280x722, expected 1280x720 (odd)",
+    ]
