@@ -50,8 +50,9 @@ class _Seen:
     """A frame that is waiting for a verdict, or that others are compared with."""
 
     thumbnail: Thumbnail
-    change: float
-    """From the frame before, mean over the picture, of 255."""
+    change: float | None
+    """From the frame before, mean over the picture, of 255; None for the first of a shot, whose change
+    says nothing about how much the shot moves."""
 
 
 class CutDetector:
@@ -64,7 +65,7 @@ class CutDetector:
 
     def add(self, picture: Thumbnail) -> list[bool]:
         """Take the next thumbnail; the verdicts that it settles, for frames in order."""
-        change = 0.0 if self._last is None else difference(self._last, picture)
+        change = None if self._last is None else difference(self._last, picture)
         self._ahead.append(_Seen(picture, change))
         self._last = picture
         return [self._judge()] if len(self._ahead) > WINDOW else []
@@ -76,29 +77,28 @@ class CutDetector:
     def _judge(self) -> bool:
         """Whether the oldest waiting frame starts a shot."""
         frame = self._ahead.popleft()
-        if not self._before:
-            self._before.append(_Seen(frame.thumbnail, 0.0))
-            return True
-        is_cut = self._stands_out(frame) and not self._is_flash(frame)
-        # A cut says nothing about how much this shot moves, so later frames must not see it.
-        self._before.append(_Seen(frame.thumbnail, 0.0 if is_cut else frame.change))
+        is_cut = frame.change is None or (
+            self._stands_out(frame.change) and not self._is_flash(frame, frame.change)
+        )
+        self._before.append(_Seen(frame.thumbnail, None if is_cut else frame.change))
         return is_cut
 
-    def _stands_out(self, frame: _Seen) -> bool:
-        if frame.change < MIN_CHANGE:
+    def _stands_out(self, change: float) -> bool:
+        if change < MIN_CHANGE:
             return False
-        before = [seen.change for seen in self._before]
-        after = [seen.change for seen in self._ahead]
+        before: list[float] = []  # in the present shot
+        for seen in self._before:
+            before = [] if seen.change is None else [*before, seen.change]
+        after = [seen.change for seen in self._ahead if seen.change is not None]
         usual = max(_second_largest(before), _second_largest(after), 1.0)
-        ratio = MIN_RATIO if len(before) > 1 and after else MIN_RATIO_AT_EDGE
-        return frame.change >= ratio * usual
+        return change >= usual * (MIN_RATIO if before and after else MIN_RATIO_AT_EDGE)
 
-    def _is_flash(self, frame: _Seen) -> bool:
+    def _is_flash(self, frame: _Seen, change: float) -> bool:
         """Whether a picture from just before comes back within `FLASH_FRAMES` frames of it."""
         after = [frame, *self._ahead][: FLASH_FRAMES + 1]
         before = list(self._before)[::-1][: FLASH_FRAMES + 1]
         return any(
-            difference(old.thumbnail, new.thumbnail) < FLASH_SHARE * frame.change
+            difference(old.thumbnail, new.thumbnail) < FLASH_SHARE * change
             for back, old in enumerate(before)
             for ahead, new in enumerate(after)
             if 0 < back + ahead <= FLASH_FRAMES
