@@ -66,8 +66,8 @@ def evaluate(
 ) -> None:
     """Degrade videos, upscale them with several programs, and compare with the truth.
 
-    Inputs are a quarter of the size at half the frame rate; `kept` frames were in them,
-    `new` ones are predicted. docs/quality.md has the protocol.
+    Inputs are a quarter of the size at half the frame rate: `kept` frames were
+    in them, `new` ones are predicted. docs/quality.md has the protocol.
     """
     from diffst_cli.evaluate import Evaluation
     from diffst_cli.evaluate import evaluate as run
