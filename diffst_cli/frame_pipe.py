@@ -13,13 +13,17 @@ import numpy as np
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from diffst_cli.encoding import PNG, SCALE_MATRICES, Encoding
+from diffst_cli.codecs import PNG
+from diffst_cli.colour import CHROMA_POSITIONS, SCALE_MATRICES
+from diffst_cli.encoding import Encoding, has_filter
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, error_lines, file_argument
+from diffst_cli.probe import Colour
 
 SCALE_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+lanczos"
+# The scale filter's matrix names to those of zscale.
+ZSCALE_MATRICES = {"bt709": "709", "bt601": "170m", "smpte240m": "240m", "bt2020": "2020_ncl"}
 WORK_PATTERN = "%09d.png"  # sorts by number
-CHROMA_POSITIONS = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0), "top": (128, 0)}
 MAX_ASPECT_TERM = 65535  # what H.264 has room for
 VARIABLE_TIME_BASE = Fraction(1, 720_000)  # holds ticks of 1/90000, 1/60000, 1/48000 and 1/1000 s
 MIN_TICKS_PER_SECOND = 10_000  # so that even an uneven moment in a constant-rate video is kept
@@ -153,19 +157,15 @@ def _convert(
     video: ffmpeg.nodes.FilterableStream, encoding: Encoding
 ) -> ffmpeg.nodes.FilterableStream:
     colour = encoding.colour
-    if colour.matrix != "gbr":
-        assert colour.matrix is not None
-        horizontal, vertical = CHROMA_POSITIONS.get(colour.chroma_location or "left", (0, 128))
-        video = video.filter(
-            "scale",
-            in_range="pc",
-            out_color_matrix=SCALE_MATRICES[colour.matrix],
-            out_range=colour.range,
-            flags=SCALE_FLAGS,
-            out_h_chr_pos=horizontal,
-            out_v_chr_pos=vertical,
-        )
-    video = video.filter("format", encoding.pixel_format)
+    if colour.matrix == "gbr":
+        video = video.filter("format", encoding.pixel_format)
+    elif colour.range == "pc" and encoding.bit_depth == 8 and has_filter("zscale"):
+        # The scale filter rounds full-range chroma down, a tint of up to one code value.
+        video = video.filter("format", "gbrp").filter("zscale", **_zscale_arguments(colour))
+        video = video.filter("format", encoding.pixel_format)
+    else:
+        video = video.filter("scale", **_scale_arguments(colour))
+        video = video.filter("format", encoding.pixel_format)
     video = video.filter("setsar", sar=_ratio(encoding.sample_aspect), max=MAX_ASPECT_TERM)
     tags = {
         "colorspace": colour.matrix,
@@ -174,6 +174,34 @@ def _convert(
         "color_trc": colour.transfer,
     }
     return video.filter("setparams", **{name: tag for name, tag in tags.items() if tag is not None})
+
+
+def _scale_arguments(colour: Colour) -> dict[str, str | int]:
+    across, down = CHROMA_POSITIONS[_chroma_location(colour)]
+    return {
+        "in_range": "pc",
+        "out_color_matrix": SCALE_MATRICES[str(colour.matrix)],
+        "out_range": str(colour.range),
+        "flags": SCALE_FLAGS,
+        "out_h_chr_pos": across,
+        "out_v_chr_pos": down,
+    }
+
+
+def _zscale_arguments(colour: Colour) -> dict[str, str]:
+    return {
+        "matrixin": "gbr",
+        "matrix": ZSCALE_MATRICES[SCALE_MATRICES[str(colour.matrix)]],
+        "rangein": "full",
+        "range": "full",
+        "chromal": _chroma_location(colour),
+        "filter": "lanczos",
+        "dither": "none",
+    }
+
+
+def _chroma_location(colour: Colour) -> str:
+    return colour.chroma_location if colour.chroma_location in CHROMA_POSITIONS else "left"
 
 
 def _colour_options(encoding: Encoding) -> dict[str, str]:

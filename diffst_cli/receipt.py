@@ -11,14 +11,12 @@ from pathlib import Path
 from diffst_cli.encoding import Encoding
 from diffst_cli.probe import StreamInfo, VideoInfo, probe
 from diffst_cli.probe_file import open_container
-from diffst_cli.streams import COVER, StreamPlan, codec_name
+from diffst_cli.streams import COVER, ENCODER_CODECS, StreamPlan, codec_name, language_of
 
 AUDIO_PACKET_SECONDS = 0.03  # copied audio starts at a packet: 1024 samples at 44.1 kHz are 0.023 s
 # Seconds between the moments a container can store: half of it is lost to rounding.
 CONTAINER_TICKS = {"matroska": 0.001, "webm": 0.001, "gif": 0.01}
 FINEST_TICK = 0.0001  # of the others; the smallest error worth telling
-# Matroska's subtitle decoders and the like under the names of what the muxer was asked for.
-ENCODER_CODECS = {"libopus": "opus", "libmp3lame": "mp3"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +144,13 @@ def read_packets(path: Path, video_index: int) -> Packets:
     first_times: dict[int, float] = {}
     end = 0.0
     with open_container(path) as container:
+        # AVI stores no presentation times; libav's guess of them is late by the decoder's delay.
+        by_dts = container.format.name == "avi"
         for packet in container.demux():
-            if packet.size == 0 or packet.pts is None:
+            stamp = packet.dts if by_dts else packet.pts
+            if packet.size == 0 or stamp is None:
                 continue
-            time = float(packet.pts * packet.time_base)
+            time = float(stamp * packet.time_base)
             index = packet.stream.index
             first_times[index] = min(first_times.get(index, time), time)
             if index == video_index:
@@ -241,14 +242,17 @@ def _check_colour(promise: Promise, actual: VideoInfo) -> Check:
 def _check_streams(promise: Promise, actual: VideoInfo) -> list[Check]:
     """One check for each kind of stream that the source has, and for chapters and the title."""
     checks = []
+    languages = promise.plan.container.languages
     for kind in ("audio", "subtitle", "attachment", "cover"):
         expected = [
-            _stream_words(stream.source, stream.encoder)
+            _stream_words(stream.source, stream.encoder, languages=languages)
             for stream in promise.plan.kept
             if _kind(stream.source) == kind
         ]
         found = [
-            _stream_words(stream, "copy") for stream in actual.streams if _kind(stream) == kind
+            _stream_words(stream, "copy", languages=languages)
+            for stream in actual.streams
+            if _kind(stream) == kind
         ]
         if expected or found:
             checks.append(_same(kind, ", ".join(expected) or "none", ", ".join(found) or "none"))
@@ -265,13 +269,12 @@ def _kind(stream: StreamInfo) -> str:
     return "cover" if stream.kind == "video" and COVER in stream.disposition else stream.kind
 
 
-def _stream_words(stream: StreamInfo, encoder: str) -> str:
+def _stream_words(stream: StreamInfo, encoder: str, *, languages: bool) -> str:
     """Codec and language; attachments have neither that survives a change of container."""
     if stream.kind == "attachment":
         return "file"
     codec = codec_name(stream) if encoder == "copy" else ENCODER_CODECS.get(encoder, encoder)
-    language = stream.language if stream.language not in (None, "und") else ""
-    return f"{codec} {language}".strip()
+    return f"{codec} {language_of(stream) if languages else ''}".strip()
 
 
 def _check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list[Check]:

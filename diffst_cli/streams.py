@@ -47,6 +47,8 @@ class Container:
     """Codecs copied as they are."""
     text_fallback: str | None = None
     """Encoder for other text subtitles."""
+    languages: bool = True
+    """Whether it stores the streams' languages."""
     covers: bool = False
     attachments: bool = False
     chapters: bool = False
@@ -105,10 +107,12 @@ CONTAINERS = {
         audio=frozenset({"mp3", "mp2", "ac3", "aac", "pcm_u8", "pcm_s16le"}),
         audio_fallback="libmp3lame",
         lossless_fallback="pcm_s16le",
+        languages=False,
     ),
     ".gif": Container(name="gif", audio=frozenset(), audio_fallback=""),
     ".png": Container(name="png", audio=frozenset(), audio_fallback=""),
 }
+ENCODER_CODECS = {"libopus": "opus", "libmp3lame": "mp3"}  # of encoders named otherwise
 BITRATES = {"aac": "256k", "libopus": "192k", "libmp3lame": "256k"}  # of re-encoded audio
 
 
@@ -147,7 +151,13 @@ def plan_streams(info: VideoInfo, suffix: str) -> StreamPlan:
         if note is not None:
             notes.append(note)
     if info.num_chapters and not container.chapters:
-        notes.append(f"chapters left out: {_cannot(container)}; use a `.mkv` output to keep them")
+        notes.append(
+            f"chapters left out: {_cannot(container, 'them')}; use a `.mkv` output to keep them"
+        )
+    if any(language_of(stream.source) for stream in kept) and not container.languages:
+        notes.append(
+            f"languages left out: {_cannot(container, 'them')}; use a `.mkv` output to keep them"
+        )
     return StreamPlan(
         container=container,
         kept=tuple(kept),
@@ -162,9 +172,14 @@ def codec_name(stream: StreamInfo) -> str:
 
 
 def describe(stream: StreamInfo) -> str:
-    """A stream in the user's words, as `audio 2 (opus, fra)`."""
-    facts = [codec_name(stream), stream.language or ""]
+    """A stream in the user's words, as `audio stream 2 (opus, fra)`."""
+    facts = [codec_name(stream), language_of(stream)]
     return f"{stream.kind} stream {stream.index} ({', '.join(fact for fact in facts if fact)})"
+
+
+def language_of(stream: StreamInfo) -> str:
+    """A stream's language code; empty when it has none."""
+    return stream.language if stream.language and stream.language != "und" else ""
 
 
 def _choose(stream: StreamInfo, container: Container) -> tuple[str | None, str | None]:
@@ -197,7 +212,7 @@ def _choose_audio(
         return encoder, f"{describe(stream)} stored as {encoder}: {_cannot(container)}"
     encoder = container.audio_fallback
     rate = f" at {BITRATES[encoder]}bit/s" if encoder in BITRATES else ""
-    name = encoder.removeprefix("lib")
+    name = ENCODER_CODECS.get(encoder, encoder)
     return encoder, f"{describe(stream)} re-encoded as {name}{rate}: {_cannot(container)}"
 
 
@@ -218,5 +233,5 @@ def _left_out(stream: StreamInfo, container: Container) -> str:
     return f"{describe(stream)} left out: {_cannot(container)}{remedy}"
 
 
-def _cannot(container: Container) -> str:
-    return f"{container.name.upper()} cannot hold it"
+def _cannot(container: Container, what: str = "it") -> str:
+    return f"{container.name.upper()} cannot hold {what}"

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffst_cli.encoding import VIDEO_SUFFIXES
+from diffst_cli.codecs import VIDEO_SUFFIXES
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.probe import VideoInfo
 

@@ -11,7 +11,8 @@ from types import TracebackType
 
 import numpy as np
 
-from diffst_cli.encoding import GIF, MAX_GIF_RATE, PNG, choose_encoding
+from diffst_cli.codecs import GIF, MAX_GIF_RATE, PNG
+from diffst_cli.encoding import choose_encoding
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.frame_pipe import FramePipe
 from diffst_cli.muxing import make_gif, mux, place

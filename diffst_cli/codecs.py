@@ -1,0 +1,140 @@
+"""The codecs `--codec` offers: which files hold each, and how its encoder is told what is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+X26X_PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
+SVT_PRESETS = tuple(str(number) for number in range(14))
+NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """One value of `--codec`: which files hold it, and how its encoder is told what is wanted."""
+
+    name: str
+    encoder: str
+    """FFmpeg's encoder name."""
+    suffixes: tuple[str, ...]
+    """Files that can hold it, with the dot."""
+    pixel_formats: tuple[str, str, str]
+    """For 8-bit, 10-bit and deeper sources."""
+    crf: int | None
+    """Default rate factor; None when the codec has none."""
+    max_crf: int = 51
+    crf_option: str = "crf"
+    preset: str | None = None
+    """Default preset; None when the encoder has none."""
+    presets: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    """Further encoder arguments, without the leading dash."""
+    takes_odd_sides: bool = False
+    """Whether odd widths and heights fit in spite of chroma subsampling."""
+    work_suffix: str = ".mp4"
+    """Of the video before it is joined by the other streams: a container with exact timestamps."""
+
+
+YUV420 = ("yuv420p", "yuv420p10le", "yuv420p10le")
+NVENC420 = ("yuv420p", "p010le", "p010le")
+ISO_SUFFIXES = (".mp4", ".m4v", ".mov")
+CODECS = {
+    codec.name: codec
+    for codec in (
+        Codec(
+            name="h264",
+            encoder="libx264",
+            suffixes=(*ISO_SUFFIXES, ".mkv", ".avi"),
+            pixel_formats=YUV420,
+            crf=16,
+            preset="medium",
+            presets=X26X_PRESETS,
+        ),
+        Codec(
+            name="hevc",
+            encoder="libx265",
+            suffixes=(*ISO_SUFFIXES, ".mkv"),
+            pixel_formats=YUV420,
+            crf=16,
+            preset="medium",
+            presets=X26X_PRESETS,
+            options=(("tag:v", "hvc1"), ("x265-params", "log-level=error")),
+        ),
+        Codec(
+            name="vp9",
+            encoder="libvpx-vp9",
+            suffixes=(".webm", ".mkv", ".mp4"),
+            pixel_formats=YUV420,
+            crf=20,
+            max_crf=63,
+            options=(
+                ("b:v", "0"),
+                ("deadline", "good"),
+                ("cpu-used", "3"),
+                ("row-mt", "1"),
+                ("tile-columns", "2"),
+            ),
+            takes_odd_sides=True,
+        ),
+        Codec(
+            name="av1",
+            encoder="libsvtav1",
+            suffixes=(".webm", ".mkv", ".mp4"),
+            pixel_formats=YUV420,
+            crf=20,
+            max_crf=63,
+            preset="6",
+            presets=SVT_PRESETS,
+        ),
+        Codec(
+            name="prores",
+            encoder="prores_ks",
+            suffixes=(".mov", ".mkv"),
+            pixel_formats=("yuv422p10le", "yuv422p10le", "yuv422p10le"),
+            crf=None,
+            options=(("profile:v", "3"), ("vendor", "apl0")),
+            work_suffix=".mov",
+        ),
+        Codec(
+            name="ffv1",
+            encoder="ffv1",
+            suffixes=(".mkv", ".mov", ".avi"),
+            pixel_formats=("bgr0", "gbrp10le", "gbrp16le"),
+            crf=None,
+            options=(("level", "3"), ("g", "1"), ("slicecrc", "1")),
+            work_suffix=".mov",
+        ),
+        *(
+            Codec(
+                name=f"{name}_nvenc",
+                encoder=f"{name}_nvenc",
+                suffixes=suffixes,
+                pixel_formats=NVENC420,
+                crf=19,
+                crf_option="cq",
+                preset="p5",
+                presets=NVENC_PRESETS,
+                options=(("rc", "vbr"), ("b:v", "0"), *extra),
+            )
+            for name, suffixes, extra in (
+                ("h264", (*ISO_SUFFIXES, ".mkv"), ()),
+                ("hevc", (*ISO_SUFFIXES, ".mkv"), (("tag:v", "hvc1"),)),
+                ("av1", (".webm", ".mkv", ".mp4"), ()),
+            )
+        ),
+    )
+}
+# GIF frames are kept without loss until all are known: the palette is made from every one of them.
+GIF = replace(CODECS["ffv1"], name="gif", suffixes=(".gif",), pixel_formats=("bgr0",) * 3)
+PNG = Codec(
+    name="png",
+    encoder="png",
+    suffixes=(".png",),
+    pixel_formats=("rgb24", "rgb48be", "rgb48be"),
+    crf=None,
+    work_suffix="",
+)
+VIDEO_SUFFIXES = (*ISO_SUFFIXES, ".mkv", ".webm", ".avi", ".gif")
+MAX_GIF_RATE = 50  # frames per second; players slow down anything faster
