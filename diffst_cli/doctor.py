@@ -35,6 +35,15 @@ ENCODERS = {  # ffmpeg's name -> ours
 }
 
 
+CPU_FEATURES = {  # flag in /proc/cpuinfo -> what it is called here
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_bf16": "bf16 (AVX-512)",
+    "amx_bf16": "bf16 (AMX)",
+    "bf16": "bf16 (Arm)",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One line of the report."""
@@ -52,15 +61,18 @@ class Finding:
 def examine() -> list[Finding]:
     """Everything `diffst doctor` reports, in the order it is printed."""
     return [
-        _python(),
-        _torch(),
-        *_devices(),
+        *machine(),
         _ffmpeg(),
         _encoders(),
         *_models(),
         _memory(),
         _disk(Path.cwd()),
     ]
+
+
+def machine() -> list[Finding]:
+    """What a speed depends on: Python, torch, CPU and GPUs."""
+    return [_python(), _torch(), _processor(), *_devices()]
 
 
 def _python() -> Finding:
@@ -82,21 +94,31 @@ def _torch() -> Finding:
             value=f"does not import: {error}",
             hint="install diffst again in a fresh environment",
         )
-    capability = torch.backends.cpu.get_cpu_capability()
-    bfloat16 = "bf16 in hardware" if _cpu_has_bfloat16() else "bf16 emulated"
-    threads = f"{torch.get_num_threads()} CPU threads"
-    return Finding(
-        name="torch", ok=True, value=f"{torch.__version__}, {threads}, {capability}, {bfloat16}"
-    )
+    return Finding(name="torch", ok=True, value=f"{torch.__version__}")
 
 
-def _cpu_has_bfloat16() -> bool:
-    """Whether /proc/cpuinfo names bf16 instructions; False where there is no such file."""
+def _processor() -> Finding:
+    """Cores are those this process may use."""
+    import psutil
+
+    lines = _cpu_lines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    process = psutil.Process()
+    cores = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count()
+    flags = {
+        flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()
+    }
+    found = [title for flag, title in CPU_FEATURES.items() if flag in flags]
+    return Finding(name="CPU", ok=True, value=", ".join([name, f"{cores} cores", *found]))
+
+
+def _cpu_lines() -> list[str]:
+    """Lines of /proc/cpuinfo; none where there is no such file."""
     try:
-        text = Path("/proc/cpuinfo").read_text(errors="replace")
+        return Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
-        return False
-    return any(flag in text for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+        return []
 
 
 def _devices() -> list[Finding]:
