@@ -15,7 +15,8 @@ import numpy as np
 from diffst_cli.colour import CHROMA_POSITIONS, SCALE_MATRICES
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument
-from diffst_cli.pixels import Image
+from diffst_cli.ffmpeg_facts import deep_white
+from diffst_cli.pixels import Image, stretch_white
 from diffst_cli.probe import Colour, VideoInfo, resolved_colour
 
 SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
@@ -94,7 +95,7 @@ def _scale_arguments(info: VideoInfo, colour: Colour) -> dict[str, str | int]:
             hint="convert it to bt709 or bt2020nc first",
         )
     arguments |= {"in_color_matrix": SCALE_MATRICES[colour.matrix], "in_range": str(colour.range)}
-    if "420" in info.pixel_format and colour.chroma_location in CHROMA_POSITIONS:
+    if colour.chroma_location in CHROMA_POSITIONS:
         across, down = CHROMA_POSITIONS[colour.chroma_location]
         arguments |= {"in_h_chr_pos": across, "in_v_chr_pos": down}
     return arguments
@@ -117,6 +118,7 @@ def _pixel_format(info: VideoInfo) -> str:
 
 def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[Image, Fraction]]:
     """Each raw picture ffmpeg writes, (height, width, 3 or 4), and its time in seconds."""
+    white = deep_white() if info.bytes_per_sample == 2 and not info.is_rgb else None
     dtype = np.dtype(np.uint8 if info.bytes_per_sample == 1 else "<u2")
     shape = (info.height, info.width, 4 if info.has_alpha else 3)
     num_bytes = math.prod(shape) * dtype.itemsize
@@ -127,6 +129,8 @@ def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[
                 if packet.pts is None or packet.size != num_bytes:  # the end, or cut off by a kill
                     continue
                 picture = cast("Image", np.frombuffer(packet, dtype).reshape(shape))
+                if white is not None:
+                    picture[:, :, :3] = stretch_white(picture[:, :, :3], white)
                 yield picture, packet.pts * packet.time_base - lift
     except av.error.FFmpegError:  # nothing came, or ffmpeg was stopped within a frame
         return

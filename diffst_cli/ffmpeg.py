@@ -90,12 +90,19 @@ class FfmpegProcess:
     Use as a context manager: leaving it always ends the process.
     """
 
-    def __init__(self, arguments: Sequence[str], *, reads_stdin: bool = False) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        reads_stdin: bool = False,
+        num_kept_lines: int = KEPT_LINES,
+    ) -> None:
         """Start ffmpeg.
 
         Args:
             arguments: Everything after the program's name.
             reads_stdin: Whether `stdin` is a pipe to write to; otherwise it is closed.
+            num_kept_lines: How many of its last stderr lines to remember.
         """
         command = [str(ffmpeg_path()), "-hide_banner", "-loglevel", "level+warning", *arguments]
         if not reads_stdin:
@@ -107,7 +114,7 @@ class FfmpegProcess:
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is ours to handle; ffmpeg must not race us to it
         )
-        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._lines: deque[str] = deque(maxlen=num_kept_lines)
         self._drain = threading.Thread(target=self._keep_lines, name="ffmpeg-stderr", daemon=True)
         self._drain.start()
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 Image: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 """(height, width, channels), uint8 or uint16, full range: 0 to 255, or 0 to 65535 from a source deeper than 8 bits."""
 
+FULL = 65535
+
 
 def composite(picture: Image) -> Image:
     """`picture` without its alpha channel, over black; unchanged when it has none."""
@@ -19,3 +21,22 @@ def composite(picture: Image) -> Image:
     colour, alpha = picture[:, :, :3].astype(np.uint32), picture[:, :, 3:].astype(np.uint32)
     blended: Image = ((colour * alpha + full // 2) // full).astype(picture.dtype)
     return blended
+
+
+def stretch_white(picture: Image, white: int) -> Image:
+    """uint16 `picture` with `white` moved to 65535 and everything else in proportion, rounded."""
+    return _rescale(np.minimum(picture, np.uint16(white)), white, FULL)
+
+
+def shrink_white(picture: Image, white: int) -> Image:
+    """uint16 `picture` with 65535 moved to `white` and everything else in proportion, rounded."""
+    return _rescale(picture, FULL, white)
+
+
+def _rescale(picture: Image, old: int, new: int) -> Image:
+    if old == new:
+        return picture
+    scaled = picture * np.float32(new / old)  # 24 bits hold 16 with room to round
+    scaled += np.float32(0.5)
+    rounded: Image = scaled.astype(np.uint16)
+    return rounded

@@ -6,9 +6,8 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -21,7 +20,9 @@ from av.video.stream import VideoStream
 
 from diffst_cli.colour import Colour, colour_from_numbers
 from diffst_cli.errors import UserError
+from diffst_cli.ffmpeg_facts import find_field_order, read_chroma_location
 from diffst_cli.orientation import read_display_matrix
+from diffst_cli.packet_scan import Scan, is_uneven, scan_packets
 from diffst_cli.probe import StreamInfo, VideoInfo
 
 # Containers that hold video and cannot name another file. Playlists, devices, text art and scripts
@@ -42,9 +43,6 @@ PLAYLIST_HEADS = (
     b"<mpd",
     b"v=0",
 )
-SCANNED_PACKETS = 1000  # video packets read to judge the spacing of frames; a whole short file
-MAX_DECODED_PACKETS = 300  # without one picture; after that nothing will come
-MAX_REORDERED = 16  # frames that may be stored after one shown later; H.264's limit
 RATE_TOLERANCE = 0.002  # between a header's frame rate and the measured one
 FALLBACK_RATE = Fraction(25)  # for a raw stream that says nothing, as FFmpeg does
 
@@ -54,7 +52,7 @@ def probe_file(path: Path) -> VideoInfo:
     check_input(path)
     with open_container(path) as container:
         stream = _main_video(container, path)
-        scan = _scan(container, stream)
+        scan = scan_packets(container, stream)
         if scan.frame is None:
             raise UserError(
                 f"no picture can be decoded from `{path}`", hint="the file is damaged or encrypted"
@@ -126,67 +124,9 @@ def _main_video(container: InputContainer, path: Path) -> VideoStream:
     return chosen
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scan:
-    """What reading the first packets of a video stream told."""
-
-    frame: VideoFrame | None
-    """The first decoded frame."""
-    times: tuple[Fraction, ...]
-    """Presentation times in order, seconds; empty for a raw stream without timestamps."""
-    num_packets: int
-    last_duration: Fraction
-    """Of the last packet in presentation order, seconds; 0 when unstated."""
-    complete: bool
-    """Whether the end of the file was reached."""
-
-
-def _scan(container: InputContainer, stream: VideoStream) -> Scan:
-    """Read up to `SCANNED_PACKETS` packets, decoding only until the first frame appears."""
-    frame: VideoFrame | None = None
-    stamps: list[tuple[int, int]] = []
-    num_packets = 0
-    complete = True
-    try:
-        for packet in container.demux(stream):
-            if frame is None and num_packets < MAX_DECODED_PACKETS:
-                frame = _first_frame(stream, packet)
-            if packet.size == 0 or packet.is_discard:
-                continue
-            num_packets += 1
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is not None:
-                stamps.append((stamp, packet.duration or 0))
-            if num_packets >= SCANNED_PACKETS:
-                complete = False
-                break
-    except av.error.FFmpegError:  # damage while demuxing: what was seen so far still counts
-        complete = False
-    stamps.sort()
-    if not complete or num_packets < stream.frames:  # the last ones lack frames stored after them
-        stamps = stamps[:-MAX_REORDERED] or stamps
-    time_base = stream.time_base or Fraction(0)
-    return Scan(
-        frame=frame,
-        times=tuple(stamp * time_base for stamp, _ in stamps),
-        num_packets=num_packets,
-        last_duration=stamps[-1][1] * time_base if stamps else Fraction(0),
-        complete=complete,
-    )
-
-
-def _first_frame(stream: VideoStream, packet: av.Packet[VideoStream]) -> VideoFrame | None:
-    try:
-        frames = stream.decode(packet)
-    except av.error.FFmpegError:  # a damaged start; a later packet may decode
-        return None
-    return frames[0] if frames else None
-
-
 def _describe(
     path: Path, container: InputContainer, stream: VideoStream, scan: Scan, frame: VideoFrame
 ) -> VideoInfo:
-    from diffst_cli.interlace import find_field_order
 
     orientation = read_display_matrix(frame)
     stored = (frame.width, frame.height)
@@ -215,7 +155,7 @@ def _describe(
         time_base=stream.time_base or 1 / rate,
         is_variable=is_uneven(scan.times, stream.time_base or Fraction(0)),
         interlaced=find_field_order(path, container.format.name, stream, frame, rate),
-        colour=_colour(stream, frame),
+        colour=_colour(path, container, stream, frame),
         origin_seconds=Fraction(container.start_time or 0, av.time_base),
         start_seconds=start,
         duration_seconds=_duration_seconds(container, stream, scan, start),
@@ -224,12 +164,6 @@ def _describe(
         num_chapters=len(container.chapters()),
         tags=dict(container.metadata),
     )
-
-
-def is_uneven(times: tuple[Fraction, ...], time_base: Fraction) -> bool:
-    """Whether steps between `times` (ascending, seconds) differ by more than rounding to `time_base` makes."""
-    steps = [after - before for before, after in pairwise(times)]
-    return len(steps) > 1 and max(steps) - min(steps) > 2 * time_base
 
 
 def _frame_rate(stream: VideoStream, scan: Scan) -> Fraction:
@@ -252,14 +186,20 @@ def _start_seconds(stream: VideoStream, scan: Scan) -> Fraction:
 def _duration_seconds(
     container: InputContainer, stream: VideoStream, scan: Scan, start: Fraction
 ) -> Fraction | None:
-    """What the header promises of this stream, else what the packets show, else the file's length."""
+    """What the header promises of this stream, else what the packets show, else the file's length.
+
+    More packets than promised are believed: MPEG streams have no header, only FFmpeg's guess.
+    """
+    shown = Fraction(0)
+    if scan.complete and scan.times:
+        shown = scan.times[-1] + scan.last_duration - scan.times[0]
     if stream.duration and stream.time_base:
-        return stream.duration * stream.time_base
+        return max(stream.duration * stream.time_base, shown)
     end = _clock_seconds(stream.metadata.get("DURATION", ""))  # Matroska: the end time of the track
     if end is not None and end > start:
         return end - start
-    if scan.complete and scan.times:
-        return scan.times[-1] + scan.last_duration - scan.times[0]
+    if shown:
+        return shown
     if container.duration:
         file_start = Fraction(container.start_time or 0, av.time_base)
         return Fraction(container.duration, av.time_base) - max(start - file_start, Fraction(0))
@@ -283,7 +223,9 @@ def _clock_seconds(text: str) -> Fraction | None:
     return int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3]) if match else None
 
 
-def _colour(stream: VideoStream, frame: VideoFrame) -> Colour:
+def _colour(
+    path: Path, container: InputContainer, stream: VideoStream, frame: VideoFrame
+) -> Colour:
     """The decoded frame's tags, which are the bitstream's over the container's; header's where unset."""
     context = stream.codec_context
     pairs = (
@@ -292,7 +234,11 @@ def _colour(stream: VideoStream, frame: VideoFrame) -> Colour:
         (frame.color_primaries, context.color_primaries, 2),
         (frame.color_trc, context.color_trc, 2),
     )
-    return colour_from_numbers(*(header if own == unset else own for own, header, unset in pairs))
+    colour = colour_from_numbers(*(header if own == unset else own for own, header, unset in pairs))
+    if frame.format.chroma_width(2) == 2:
+        return colour
+    location = read_chroma_location(path, container.format.name, stream.index)
+    return replace(colour, chroma_location=location)
 
 
 def describe_stream(stream: Stream) -> StreamInfo:

@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from diffst_cli.colour import Colour
 from diffst_cli.errors import UserError
@@ -60,7 +60,7 @@ def _to_rgb(frame: VideoFrame, pixel_format: str, colour: Colour) -> Image:
         frame,
         format=pixel_format,
         src_colorspace=MATRICES.get(colour.matrix or ""),
-        src_color_range="jpeg" if colour.range == "pc" else "mpeg",
+        src_color_range=ColorRange.JPEG if colour.range == "pc" else ColorRange.MPEG,
         interpolation=int(INTERPOLATION),
     )
     return cast("Image", reformatted.to_ndarray())

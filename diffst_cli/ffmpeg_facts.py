@@ -1,0 +1,120 @@
+"""What only ffmpeg tells: chroma location, interlacing seen in the pictures, its own idea of white."""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffst_cli.colour import CHROMA_POSITIONS
+from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+TOP_FIRST = (2, 5)  # FFmpeg's AVFieldOrder: fields shown top first, in either coding order
+BOTTOM_FIRST = (3, 4)
+INTERLACED_HEIGHTS = (480, 486, 576, 1080)  # stored lines of the formats that were ever interlaced
+MAX_INTERLACED_RATE = 30  # frames a second
+SAMPLED_FRAMES = 120
+TIMEOUT_SECONDS = 60
+REPORT_LINES = 2000  # of what ffmpeg says; files of many streams take hundreds
+MIN_VOTES = 8  # interlaced frames among the sampled ones, else it is chance
+DOMINANCE = 4  # interlaced over progressive frames, and one field order over the other
+WHITE_10_BIT = (940, 512, 512)  # Y', Cb, Cr of the limited range
+WHITE_SIDE = 16  # pixels of the square that is converted
+
+
+def read_chroma_location(path: Path, container: str, stream_index: int) -> str | None:
+    """Where the file says chroma samples lie, in FFmpeg's words; None when it does not say."""
+    report = _run(_input_arguments(path, container))  # no output: ffmpeg describes it and ends
+    stated = re.search(rf"Stream #0:{stream_index}\b.*?: Video: .*?\(([^()]*)\), \d+x\d+", report)
+    words = stated[1].split(", ") if stated else []
+    return next((word for word in words if word in CHROMA_POSITIONS), None)
+
+
+def find_field_order(
+    path: Path, container: str, stream: VideoStream, frame: VideoFrame, rate: Fraction
+) -> str:
+    """`progressive`, `tff` or `bff`.
+
+    A field order in the header is believed. A header that says progressive or nothing is checked on
+    the pictures (ffmpeg's `idet`) only where interlaced video is usual, because it costs a second.
+    """
+    order = stream.codec_context.field_order
+    if order in TOP_FIRST:
+        return "tff"
+    if order in BOTTOM_FIRST:
+        return "bff"
+    is_usual = frame.height in INTERLACED_HEIGHTS and rate <= MAX_INTERLACED_RATE
+    if not (is_usual or frame.interlaced_frame):
+        return "progressive"
+    sampling = ["-map", f"0:{stream.index}", "-frames:v", str(SAMPLED_FRAMES), "-vf", "idet"]
+    return vote(_run([*_input_arguments(path, container), *sampling, "-f", "null", "-"]))
+
+
+def vote(report: str) -> str:
+    """The field order that `idet`'s multi-frame counts show clearly; `progressive` otherwise.
+
+    The last counts in the report are taken: ffmpeg may report a first, empty run of the filter too.
+    """
+    counts = re.findall(
+        r"Multi frame detection: TFF:\s*(\d+) BFF:\s*(\d+) Progressive:\s*(\d+)", report
+    )
+    if not counts:
+        return "progressive"
+    top, bottom, progressive = (int(count) for count in counts[-1])
+    winner, loser = max(top, bottom), min(top, bottom)
+    if winner < MIN_VOTES or winner < DOMINANCE * max(loser, progressive):
+        return "progressive"
+    return "tff" if top > bottom else "bff"
+
+
+@functools.cache
+def deep_white() -> int:
+    """The 16-bit R'G'B' value that this ffmpeg's scale filter converts white Y'CbCr to and from.
+
+    65535 where it is right; 65280 (255 x 256) in every release until now, which is 4 of 1023 too
+    dark. Its two directions agree, so nothing is lost that `pixels.stretch_white` and
+    `pixels.shrink_white` do not put right.
+    """
+    area = WHITE_SIDE * WHITE_SIDE
+    white = b"".join(value.to_bytes(2, "little") * area for value in WHITE_10_BIT)
+    size = f"{WHITE_SIDE}x{WHITE_SIDE}"
+    arguments = [
+        "-f",
+        "rawvideo",
+        "-pixel_format",
+        "yuv444p10le",
+        "-video_size",
+        size,
+        "-i",
+        "pipe:0",
+    ]
+    scale = "scale=in_range=tv:in_color_matrix=bt709:flags=accurate_rnd"
+    output = ["-vf", scale, "-pix_fmt", "rgb48le", "-f", "rawvideo", "pipe:1"]
+    with FfmpegProcess([*arguments, *output], reads_stdin=True) as process:
+        process.stdin.write(white)
+        process.stdin.close()
+        return int.from_bytes(process.stdout.read()[:2], "little")
+
+
+def _input_arguments(path: Path, container: str) -> list[str]:
+    demuxer = container.split(",")[0]
+    return ["-protocol_whitelist", PROTOCOLS, "-f", demuxer, "-i", file_argument(path)]
+
+
+def _run(arguments: Sequence[str]) -> str:
+    """Ffmpeg's report on a short job; empty when that takes too long."""
+    command = ["-loglevel", "info", "-nostats", *arguments]
+    with FfmpegProcess(command, num_kept_lines=REPORT_LINES) as process:
+        try:
+            process.wait(TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return ""
+        return "\n".join(process.lines)

@@ -1,0 +1,80 @@
+"""What the first packets of a video stream tell: when frames are shown, and the first picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import av.error
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+SCANNED_PACKETS = 1000  # video packets read to judge the spacing of frames; a whole short file
+MAX_DECODED_PACKETS = 300  # without one picture; after that nothing will come
+MAX_REORDERED = 16  # frames that may be stored after one shown later; H.264's limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What reading the first packets of a video stream told."""
+
+    frame: VideoFrame | None
+    """The first decoded frame."""
+    times: tuple[Fraction, ...]
+    """Presentation times in order, seconds; empty for a raw stream without timestamps."""
+    num_packets: int
+    last_duration: Fraction
+    """Of the last packet in presentation order, seconds; 0 when unstated."""
+    complete: bool
+    """Whether the end of the file was reached."""
+
+
+def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
+    """Read up to `SCANNED_PACKETS` packets, decoding only until the first frame appears."""
+    frame: VideoFrame | None = None
+    stamps: list[tuple[int, int]] = []
+    num_packets = 0
+    complete = True
+    try:
+        for packet in container.demux(stream):
+            if frame is None and num_packets < MAX_DECODED_PACKETS:
+                frame = _first_frame(stream, packet)
+            if packet.size == 0 or packet.is_discard:
+                continue
+            num_packets += 1
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None:
+                stamps.append((stamp, packet.duration or 0))
+            if num_packets >= SCANNED_PACKETS:
+                complete = False
+                break
+    except av.error.FFmpegError:  # damage while demuxing: what was seen so far still counts
+        complete = False
+    stamps.sort()
+    if not complete or num_packets < stream.frames:  # the last ones lack frames stored after them
+        stamps = stamps[:-MAX_REORDERED] or stamps
+    time_base = stream.time_base or Fraction(0)
+    return Scan(
+        frame=frame,
+        times=tuple(stamp * time_base for stamp, _ in stamps),
+        num_packets=num_packets,
+        last_duration=stamps[-1][1] * time_base if stamps else Fraction(0),
+        complete=complete,
+    )
+
+
+def _first_frame(stream: VideoStream, packet: av.Packet[VideoStream]) -> VideoFrame | None:
+    try:
+        frames = stream.decode(packet)
+    except av.error.FFmpegError:  # a damaged start; a later packet may decode
+        return None
+    return frames[0] if frames else None
+
+
+def is_uneven(times: tuple[Fraction, ...], time_base: Fraction) -> bool:
+    """Whether steps between `times` (ascending, seconds) differ by more than rounding to `time_base` makes."""
+    steps = [after - before for before, after in pairwise(times)]
+    return len(steps) > 1 and max(steps) - min(steps) > 2 * time_base
