@@ -1,0 +1,351 @@
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import Tensor
+
+from diffst.upscaler import ModelRules, OnStage
+from diffst_cli import run
+from diffst_cli.errors import UsageError, UserError
+from diffst_cli.job import UpscaleJob
+from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.progress import Reporter
+from diffst_cli.reader import FrameReader, read_frames
+from diffst_cli.receipt import Check
+from diffst_cli.run import (
+    choose_clip_rules,
+    end_of_last_frame,
+    estimate_frames,
+    open_model,
+    require_good,
+    run_job,
+    write_receipt,
+)
+from diffst_cli.writer import VideoWriter
+from tests.fakes import BilinearModel
+from tests.outputs import make, make_clip
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """20 frames of 64 x 48 at 25 fps, in a folder of its own."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return make_clip(folder / "clip.mp4", num_frames=20)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder for outputs."""
+    made = tmp_path / "out"
+    made.mkdir()
+    return made
+
+
+def job(source: Path, output: Path, **options: Any) -> UpscaleJob:
+    return UpscaleJob(input=source, output=output, **{"scale": Fraction(2), **options})
+
+
+def pixels(path: Path) -> Tensor:
+    """Every frame, (T, H, W, 3)."""
+    return torch.stack([torch.from_numpy(frame.image.copy()) for frame in read_frames(probe(path))])
+
+
+def nothing_is_left(folder: Path) -> bool:
+    """No file, no ffmpeg, no thread of ours."""
+    threads = [thread.name for thread in threading.enumerate()]
+    ffmpegs = [
+        child for child in psutil.Process().children(recursive=True) if "ffmpeg" in child.name()
+    ]
+    return (
+        not list(folder.iterdir())
+        and not ffmpegs
+        and not {"reader", "writer", "progress"} & set(threads)
+    )
+
+
+class Notes(Reporter):
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.counts: list[tuple[int, int | None]] = []
+        self.warnings: list[str] = []
+        self.num_ends = 0
+
+    def stage(self, name: str) -> None:
+        self.stages.append(name)
+
+    def advance(self, frames_done: int, frames_total: int | None) -> None:
+        self.counts.append((frames_done, frames_total))
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def end(self) -> None:
+        self.num_ends += 1
+
+
+def test_a_video_comes_out_larger_and_smoother(clip: Path, folder: Path):
+    notes = Notes()
+    output = folder / "out.mp4"
+    summary = run_job(job(clip, output, fps_x=Fraction(2)), model=BilinearModel(), reporter=notes)
+    made = probe(output)
+    assert (made.width, made.height, made.num_frames) == (128, 96, 40)
+    assert made.frame_rate == summary.frame_rate == 50
+    assert (summary.size, summary.frames_in, summary.frames_out) == ((128, 96), 20, 40)
+    assert summary.duration_seconds == 0.8
+    assert summary.receipt.ok
+    assert {"read", "model", "decode", "write", "finish"} <= set(summary.stage_seconds)
+    assert summary.peak_memory_bytes > 10_000_000
+    assert notes.stages == ["opening", "upscaling", "finishing"]
+    assert notes.counts == [(count, 40) for count in range(41)]
+    assert notes.num_ends == 1
+    assert list(folder.iterdir()) == [output]
+
+
+def test_the_result_does_not_depend_on_how_it_is_cut_into_clips(clip: Path, folder: Path):
+    results = []
+    for number, model in enumerate(
+        (BilinearModel(clip=100), BilinearModel(clip=3, overlap=2, context=1))
+    ):
+        output = folder / f"{number}.mkv"
+        run_job(job(clip, output, fps_x=Fraction(5, 2), codec="ffv1"), model=model)
+        results.append(pixels(output))
+    assert results[0].shape == (50, 96, 128, 3)
+    assert torch.equal(results[0], results[1])
+
+
+def test_an_exact_rate_keeps_the_length(clip: Path, folder: Path):
+    summary = run_job(job(clip, folder / "out.mp4", fps=Fraction(30)), model=BilinearModel())
+    assert summary.frame_rate == 30
+    assert summary.frames_out == 24
+
+
+def test_a_part_is_taken(clip: Path, folder: Path):
+    options = {"start": Fraction(1, 5), "duration": Fraction(2, 5)}
+    summary = run_job(job(clip, folder / "out.mp4", **options), model=BilinearModel())
+    assert (summary.frames_in, summary.frames_out) == (10, 10)
+
+
+class FailingModel(BilinearModel):
+    """Works once, then raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+        self._num_calls = 0
+
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Sequence[tuple[int, float]],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+    ) -> Tensor:
+        self._num_calls += 1
+        if self._num_calls > 1:
+            raise self._error
+        return super().__call__(frames, instants, out_size, on_stage)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("broken"), UserError("broken")])
+def test_an_error_in_the_model_leaves_nothing(error: BaseException, clip: Path, folder: Path):
+    notes = Notes()
+    with pytest.raises(type(error)):
+        run_job(job(clip, folder / "out.mp4"), model=FailingModel(error), reporter=notes)
+    assert nothing_is_left(folder)
+    assert notes.num_ends == 1
+
+
+def fails_after(calls: int, method: Callable[..., Any]) -> Callable[..., Any]:
+    """`method`, which raises from its call number `calls` on."""
+    count = 0
+
+    def wrapped(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > calls:
+            raise UserError("the disk is full")
+        return method(*arguments)
+
+    return wrapped
+
+
+def test_an_error_while_writing_stops_reading_and_leaves_nothing(
+    clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(VideoWriter, "write", fails_after(3, VideoWriter.write))
+    with pytest.raises(UserError, match="the disk is full"):
+        run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
+    assert nothing_is_left(folder)
+
+
+def test_an_error_on_the_last_frame_is_not_lost(
+    clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(VideoWriter, "write", fails_after(19, VideoWriter.write))
+    with pytest.raises(UserError, match="the disk is full"):
+        run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
+    assert nothing_is_left(folder)
+
+
+def test_an_error_while_reading_leaves_nothing(
+    clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(FrameReader, "__next__", fails_after(15, FrameReader.__next__))
+    with pytest.raises(UserError, match="the disk is full"):
+        run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
+    assert nothing_is_left(folder)
+
+
+def test_a_broken_pipe_is_told_as_what_it_is(clip: Path, folder: Path):
+    with pytest.raises(UserError, match="ffmpeg stopped"):
+        run_job(job(clip, folder / "out.mp4"), model=FailingModel(BrokenPipeError()))
+
+
+def test_a_bad_output_is_found_before_the_model_is_loaded(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "open_model", lambda _job: pytest.fail("loaded the model"))
+    with pytest.raises(UserError, match="no folder"):
+        run_job(job(clip, clip.parent / "missing" / "out.mp4"))
+    with pytest.raises(UsageError, match=r"exists|input"):
+        run_job(job(clip, clip))
+
+
+class RememberingModel(BilinearModel):
+    """Remembers the frames of each clip."""
+
+    def __init__(self) -> None:
+        super().__init__(clip=4, overlap=1, context=2)
+        self.clips: list[Tensor] = []
+
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Sequence[tuple[int, float]],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+    ) -> Tensor:
+        self.clips.append(frames.clone())
+        return super().__call__(frames, instants, out_size, on_stage)
+
+
+def test_no_clip_holds_frames_from_both_sides_of_a_cut(tmp_path: Path, folder: Path):
+    shots = (
+        "color=blue:size=64x48:rate=25:duration=0.4[a];color=red:size=64x48:rate=25:duration=0.4[b]"
+    )
+    source = make(
+        tmp_path / "cut.mp4", "-filter_complex", f"{shots};[a][b]concat", "-pix_fmt", "yuv420p"
+    )
+    model = RememberingModel()
+    summary = run_job(job(source, folder / "out.mp4", fps_x=Fraction(2)), model=model)
+    assert summary.frames_out == 40
+    reds = [(frames[:, 0] > 128).float().mean().item() for frames in model.clips]
+    assert set(reds) == {0.0, 1.0}
+    assert reds == sorted(reds)
+
+
+def video(**facts: Any) -> Any:
+    """A `VideoInfo` of which only some facts matter."""
+    defaults: dict[str, Any] = {
+        "frame_rate": Fraction(25),
+        "is_variable": False,
+        "origin_seconds": Fraction(0),
+        "start_seconds": Fraction(0),
+        "duration_seconds": Fraction(4),
+        "num_frames": 100,
+    }
+    info = object.__new__(VideoInfo)
+    for name, value in {**defaults, **facts}.items():
+        object.__setattr__(info, name, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "expected"),
+    [
+        ({}, {}, 100),
+        ({"num_frames": 99}, {"fps_x": Fraction(2)}, 198),
+        ({}, {"fps": Fraction(60)}, 240),
+        ({}, {"start": Fraction(3)}, 25),
+        ({}, {"start": Fraction(3), "duration": Fraction(5)}, 25),
+        ({}, {"duration": Fraction(1, 2), "fps_x": Fraction(2)}, 25),
+        ({}, {"start": Fraction(9)}, 0),
+        ({"num_frames": None}, {}, 100),
+        ({"duration_seconds": None}, {}, None),
+    ],
+)
+def test_the_number_of_frames_is_estimated(
+    facts: dict[str, Any], options: dict[str, Any], expected: int | None
+):
+    assert estimate_frames(video(**facts), job(Path("a"), Path("b"), **options)) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "expected"),
+    [
+        ({}, {}, Fraction(3) + Fraction(1, 25)),
+        ({"is_variable": True}, {}, Fraction(4)),
+        ({"is_variable": True, "start_seconds": Fraction(1)}, {}, Fraction(5)),
+        ({"is_variable": True, "duration_seconds": Fraction(2)}, {}, Fraction(3) + Fraction(1, 25)),
+        ({"is_variable": True, "duration_seconds": None}, {}, Fraction(3) + Fraction(1, 25)),
+        ({"is_variable": True}, {"start": Fraction(1), "duration": Fraction(5, 2)}, Fraction(7, 2)),
+        ({"is_variable": True}, {"duration": Fraction(7, 2)}, Fraction(7, 2)),
+    ],
+)
+def test_the_last_frame_is_shown_until(
+    facts: dict[str, Any], options: dict[str, Any], expected: Fraction
+):
+    assert (
+        end_of_last_frame(Fraction(3), video(**facts), job(Path("a"), Path("b"), **options))
+        == expected
+    )
+
+
+def test_clips_of_huge_frames_are_short():
+    rules = ModelRules(
+        clip_keyframes=16,
+        overlap_keyframes=2,
+        context_keyframes=2,
+        makes_frames=True,
+        native_scale=4.0,
+    )
+    assert choose_clip_rules(rules, 1280 * 720 * 3).max_moments == 97
+    assert choose_clip_rules(rules, 16384 * 16384 * 6).max_moments == 2
+    assert choose_clip_rules(rules, 1280 * 720 * 3).clip_keyframes == 16
+
+
+@pytest.mark.parametrize("name", ["nope", "/no/such/folder"])
+def test_a_model_that_is_not_there_is_a_users_error(name: str):
+    with pytest.raises(UserError, match=f"cannot load the model: .*{name}"):
+        open_model(job(Path("a"), Path("b"), model=name))
+
+
+def test_a_failed_check_is_named_and_the_receipt_tells_all(clip: Path, folder: Path):
+    summary = run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
+    require_good(summary)
+    wrong = Check(name="frames", ok=False, expected="20", actual="19")
+    failed = replace(summary, receipt=replace(summary.receipt, checks=(wrong,)))
+    with pytest.raises(UserError, match="its frames should be 20, and is 19"):
+        require_good(failed)
+    write_receipt(folder / "receipt.json", failed)
+    written = json.loads((folder / "receipt.json").read_text(encoding="utf-8"))
+    assert written["ok"] is False
+    assert written["checks"][0]["actual"] == "19"
+    assert (written["frames_in"], written["frames_out"]) == (20, 20)
+    assert written["stage_seconds"].keys() == summary.stage_seconds.keys()
+
+
+def test_a_receipt_that_cannot_be_written_is_a_users_error(clip: Path, folder: Path):
+    summary = run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
+    with pytest.raises(UserError, match="cannot write the receipt"):
+        write_receipt(folder / "missing" / "receipt.json", summary)
