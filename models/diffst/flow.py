@@ -1,8 +1,9 @@
 """Optical flow between neighbouring keyframes, and warping along it.
 
-Flow fields are (2, H, W) tensors in pixels, channel 0 to the right and channel 1 downwards. `flow[a -> b]` holds, at each
-pixel of frame a, the displacement to where that pixel is seen in frame b. Coordinates stay in float32: bfloat16 has
-8 bits of mantissa, so at x = 1000 it could only name every fourth pixel.
+Flow fields are (2, H, W) tensors in pixels, channel 0 to the right and channel 1 downwards. `flow[a
+-> b]` holds, at each pixel of frame a, the displacement to where that pixel is seen in frame b.
+Coordinates stay in float32: bfloat16 has 8 bits of mantissa, so at x = 1000 it could only name
+every fourth pixel.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LEAST_SIDE = 32  # pixels; below it the search has no pyramid level to start from
-FIXED_POINT_STEPS = 3  # enough for the motion fields met in practice: the error falls by |dF/dx| a step
+FIXED_POINT_STEPS = (
+    3  # enough for the motion fields met in practice: the error falls by |dF/dx| a step
+)
 LUMA = (0.299, 0.587, 0.114)  # only a common grey for matching, not a colour conversion
 
 
@@ -38,8 +41,10 @@ def dis_flow(source: np.ndarray, target: np.ndarray) -> np.ndarray:
         border = (0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE)
         source, target = cv2.copyMakeBorder(source, *border), cv2.copyMakeBorder(target, *border)
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setFinestScale(0)  # down to single pixels: +0.16 dB on new frames for 10 ms a pair at 320x180
-    flow = search.calc(source, target, None)
+    search.setFinestScale(
+        0
+    )  # down to single pixels: +0.16 dB on new frames for 10 ms a pair at 320x180
+    flow = search.calc(np.ascontiguousarray(source), np.ascontiguousarray(target), None)
     return np.ascontiguousarray(flow[:height, :width])
 
 
@@ -53,7 +58,16 @@ def neighbour_flows(frames: Tensor) -> Tensor:
         (T - 1, 2, 2, H, W) float32 on the device of `frames`: [k, 0] is k -> k + 1, [k, 1] is k + 1 -> k.
     """
     luma = torch.tensor(LUMA, dtype=torch.float32, device=frames.device).view(1, 3, 1, 1)
-    grey = (frames.float() * luma).sum(1).mul(255.0).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    grey = (
+        (frames.float() * luma)
+        .sum(1)
+        .mul(255.0)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+        .cpu()
+        .numpy()
+    )
     pairs = [(k + d, k + 1 - d) for k in range(len(grey) - 1) for d in (0, 1)]
     if not pairs:
         return torch.zeros(0, 2, 2, *frames.shape[-2:], device=frames.device)
@@ -89,15 +103,17 @@ def warp(image: Tensor, flow: Tensor, *, mode: str = "bilinear") -> Tensor:
     place = pixel_grid(flow) + flow.float()
     scale = torch.tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)], device=flow.device)
     grid = place.permute(0, 2, 3, 1) * scale - 1.0
-    sampled = F.grid_sample(image.float(), grid, mode=mode, padding_mode="border", align_corners=True)
+    sampled = F.grid_sample(
+        image.float(), grid, mode=mode, padding_mode="border", align_corners=True
+    )
     return sampled.to(image.dtype)
 
 
 def flow_at(flow: Tensor, alpha: Tensor) -> Tensor:
     """Bring a flow to an instant on its way: the motion of what is seen there.
 
-    With straight motion, the pixel that is at y at the instant started at x, where x + alpha * flow(x) = y; x is found by
-    fixed-point steps.
+    With straight motion, the pixel that is at y at the instant started at x, where
+    x + alpha * flow(x) = y; x is found by fixed-point steps.
 
     Args:
         flow: (N, 2, H, W) float32, in pixels, from the start frame to the other.

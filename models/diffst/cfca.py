@@ -1,0 +1,210 @@
+"""Cross-frame context aggregation: several keyframes, brought along the motion to a new instant,
+become one frame.
+
+Known from the DiffST overview figure (arXiv 2605.13182): every keyframe has a forward and a
+backward flow; from several keyframes come several temporary frames at each new instant, and a
+fusion makes one target frame of them; keyframes pass. Ours to decide, and decided here: the flow
+(classical search, see `flow.py`), which temporary frames are made, the fusion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from diffst.flow import flow_at, warp
+from diffst.layers import zeroed
+
+Instants = Sequence[tuple[int, float]]
+
+LEAST_WEIGHT = 1e-12  # keeps log(alpha) finite where an instant touches a keyframe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregated:
+    """What the keyframes say about each asked instant, at low resolution."""
+
+    frames: Tensor
+    """(I, 3, H, W) float in [0, 1]: the frame at each instant; a keyframe itself where alpha is 0."""
+    context: Tensor
+    """(I, 4, 3, H, W) float in [0, 1]: keyframes brought to the instant, from the left:
+    outer, inner, inner, outer."""
+
+
+class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Fuses up to four keyframes, two on each side, into the frame of any instant between the inner two.
+
+    For an instant at alpha between keyframes n and n + 1 the two inner keyframes are looked up along the forward motion
+    and along the backward motion (four temporary frames), the two outer ones, n - 1 and n + 2, along motions that are
+    put together from two steps. Each temporary frame gets a score per pixel: the log of how near its keyframe is, minus
+    how much it disagrees with its opposite, plus what a small network says, the same network for every temporary frame,
+    so that reversing time reverses the result. Fresh weights score 0: a consistency-weighted linear blend.
+
+    Args:
+        hidden_channels: Width of the scoring network.
+    """
+
+    @register_to_config
+    def __init__(self, hidden_channels: int = 16) -> None:
+        super().__init__()
+        # A temporary frame, its distance from the plain blend, its disagreement with its opposite, inner or outer.
+        self.score = nn.Sequential(
+            nn.Conv2d(8, hidden_channels, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            zeroed(nn.Conv2d(hidden_channels, 1, 3, padding=1)),
+        )
+        self.disagreement_weight = nn.Parameter(torch.tensor(20.0))
+        self.outer_prior = nn.Parameter(torch.tensor(-4.0))
+
+    def forward(self, frames: Tensor, flows: Tensor, instants: Instants) -> Aggregated:
+        """Aggregate one clip.
+
+        Args:
+            frames: (T, 3, H, W) float in [0, 1], keyframes of one shot.
+            flows: (T - 1, 2, 2, H, W) float32 in pixels, as `neighbour_flows` gives them.
+            instants: Keyframe index n and alpha in [0, 1) for each frame to make; alpha above 0 needs keyframe n + 1.
+
+        Raises:
+            ValueError: An instant lies outside the clip, or the flows do not fit the frames.
+        """
+        check_instants(instants, len(frames))
+        if flows.shape[0] != len(frames) - 1:
+            raise ValueError(
+                f"{len(frames)} frames need {len(frames) - 1} pairs of flows, not {flows.shape[0]}"
+            )
+        kept = [i for i, (_, alpha) in enumerate(instants) if alpha == 0]
+        new = [i for i, (_, alpha) in enumerate(instants) if alpha > 0]
+        fused = frames.new_empty(len(instants), *frames.shape[1:])
+        context = frames.new_empty(len(instants), 4, *frames.shape[1:])
+        if kept:
+            indices = [instants[i][0] for i in kept]
+            fused[kept] = frames[indices]
+            context[kept] = self.keyframe_context(frames, flows, indices)
+        if new:
+            fused[new], context[new] = self.between(frames, flows, [instants[i] for i in new])
+        return Aggregated(frames=fused, context=context)
+
+    def keyframe_context(self, frames: Tensor, flows: Tensor, indices: list[int]) -> Tensor:
+        """Neighbours of keyframes brought to them, (I, 4, 3, H, W); the inner two are the keyframe itself.
+
+        At a clip's end the missing neighbour is replaced by the keyframe, which says nothing new.
+        """
+        own = frames[indices]
+        no_flow = (
+            torch.zeros_like(flows[:1, 0])
+            if len(flows)
+            else frames.new_zeros(1, 2, *frames.shape[-2:])
+        )
+        left = torch.cat([flows[n - 1, 1].unsqueeze(0) if n > 0 else no_flow for n in indices])
+        right = torch.cat(
+            [flows[n, 0].unsqueeze(0) if n < len(flows) else no_flow for n in indices]
+        )
+        before = frames[[max(n - 1, 0) for n in indices]]
+        after = frames[[min(n + 1, len(frames) - 1) for n in indices]]
+        return torch.stack((look_up(before, left), own, own, look_up(after, right)), dim=1)
+
+    def between(
+        self, frames: Tensor, flows: Tensor, instants: list[tuple[int, float]]
+    ) -> tuple[Tensor, Tensor]:
+        """Frames strictly between keyframes, (I, 3, H, W), and their context, (I, 4, 3, H, W)."""
+        n = [index for index, _ in instants]
+        last = len(frames) - 1
+        alpha = torch.tensor(
+            [a for _, a in instants], dtype=torch.float32, device=frames.device
+        ).view(-1, 1, 1, 1)
+        # 1. The motion through each new pixel, once told by the left keyframe and once by the right.
+        forward = flow_at(flows[n, 0], alpha)
+        backward = flow_at(flows[n, 1], 1 - alpha)
+        # 2. Temporary frames: the inner keyframes along both motions.
+        left, right = frames[n], frames[[k + 1 for k in n]]
+        left_own, left_other = look_up(left, -alpha * forward), look_up(left, alpha * backward)
+        right_own, right_other = (
+            look_up(right, -(1 - alpha) * backward),
+            look_up(right, (1 - alpha) * forward),
+        )
+        # 3. The outer ones, one step further along the nearer keyframe's own motion.
+        to_left, to_right = -alpha * forward, -(1 - alpha) * backward
+        step_left = torch.stack(
+            [flows[k - 1, 1] if k > 0 else torch.zeros_like(flows[0, 0]) for k in n]
+        )
+        step_right = torch.stack(
+            [flows[k + 1, 0] if k + 1 < last else torch.zeros_like(flows[0, 0]) for k in n]
+        )
+        far_left = look_up(frames[[max(k - 1, 0) for k in n]], to_left + warp(step_left, to_left))
+        far_right = look_up(
+            frames[[min(k + 2, last) for k in n]], to_right + warp(step_right, to_right)
+        )
+        # 4. Scores and the fused frame.
+        pairs = ((left_own, right_other), (left_other, right_own), (far_left, far_right))
+        weights = self.weights(pairs, alpha)
+        candidates = torch.stack([frame for pair in pairs for frame in pair], dim=1)
+        fused = pair_sum(weights * candidates)
+        # 5. Context: each side's inner frame as its two versions are weighted.
+        inner_left = mix(left_own, left_other, weights[:, 0], weights[:, 2])
+        inner_right = mix(right_own, right_other, weights[:, 3], weights[:, 1])
+        return fused, torch.stack((far_left, inner_left, inner_right, far_right), dim=1)
+
+    def weights(self, pairs: Sequence[tuple[Tensor, Tensor]], alpha: Tensor) -> Tensor:
+        """Share of each temporary frame at each pixel, (I, 6, 1, H, W), summing to 1."""
+        near_left = torch.log((1 - alpha).clamp_min(LEAST_WEIGHT))
+        near_right = torch.log(alpha.clamp_min(LEAST_WEIGHT))
+        # Vanishes at both ends, so that an instant moves into a keyframe without a jump.
+        far = torch.log((2 * alpha * (1 - alpha)).clamp_min(LEAST_WEIGHT))
+        blend = (1 - alpha) * (pairs[0][0] + pairs[1][0]) / 2 + alpha * (
+            pairs[1][1] + pairs[0][1]
+        ) / 2
+        logits = []
+        for number, (left, right) in enumerate(pairs):
+            outer = number == 2
+            disagreement = box_mean((left - right).abs().mean(1, keepdim=True))
+            prior = -self.disagreement_weight * disagreement + (self.outer_prior if outer else 0.0)
+            is_outer = torch.full_like(disagreement, float(outer))
+            nearnesses = (far, far) if outer else (near_left, near_right)
+            for frame, nearness in zip((left, right), nearnesses, strict=True):
+                score = self.score(torch.cat((frame, frame - blend, disagreement, is_outer), dim=1))
+                logits.append(prior + nearness + score)
+        exponents = torch.stack(logits, dim=1)
+        shares = torch.exp(exponents - exponents.amax(1, keepdim=True))
+        return shares / pair_sum(shares).unsqueeze(1)
+
+
+def check_instants(instants: Instants, num_frames: int) -> None:
+    """Raise ValueError for an instant that the clip's keyframes cannot give."""
+    for n, alpha in instants:
+        if not (0 <= alpha < 1 and 0 <= n < num_frames and (alpha == 0 or n + 1 < num_frames)):
+            raise ValueError(f"instant ({n}, {alpha}) is outside a clip of {num_frames} keyframes")
+
+
+def look_up(frames: Tensor, flow: Tensor) -> Tensor:
+    """Warp pictures with the sharper kernel, back into their range (bicubic overshoots)."""
+    return warp(frames, flow, mode="bicubic").clamp(0.0, 1.0)
+
+
+def box_mean(image: Tensor) -> Tensor:
+    """Mean over 5 x 5 pixels; borders average what is there."""
+    return F.avg_pool2d(image, 5, stride=1, padding=2, count_include_pad=False)
+
+
+def pair_sum(parts: Tensor) -> Tensor:
+    """Sum over dim 1, mirror pairs first: candidates i and their time-mirrors are (0, 3), (2, 1), (4, 5).
+
+    Reversing time swaps the members of each pair and nothing else, so the result is the same to the last bit.
+    """
+    return ((parts[:, 0] + parts[:, 3]) + (parts[:, 1] + parts[:, 2])) + (parts[:, 4] + parts[:, 5])
+
+
+def mix(first: Tensor, second: Tensor, first_weight: Tensor, second_weight: Tensor) -> Tensor:
+    """Two versions of one frame, by their weights; halves where both have none."""
+    total = first_weight + second_weight
+    share = torch.where(
+        total > 0, first_weight / total.clamp_min(1e-12), torch.full_like(total, 0.5)
+    )
+    return second + share * (first - second)

@@ -1,0 +1,152 @@
+"""DiffSTPipeline: one clip in, one clip out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import Tensor
+
+from diffst.cfca import CFCA, Instants, check_instants
+from diffst.codec import NanoCodec
+from diffst.flow import neighbour_flows
+from diffst.pixels import to_integer
+from diffst.transformer import null_guidance, one_step
+from diffst.vrg import VideoGuidance
+
+OnStage = Callable[[str, float], None]
+
+GROUP_PIXELS = (
+    4 * 320 * 180
+)  # low-resolution pixels at once: fills two cores' convolutions, stays near their caches
+
+
+class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Space-time super-resolution of one clip in one diffusion step.
+
+    Args:
+        cfca: Makes the frame of each instant from several keyframes.
+        vrg: Video-level guidance; None runs the transformer without it.
+        transformer: Wan transformer of any size.
+        codec: Pictures to latents and back.
+        timestep: The one timestep, in 0..1000.
+        sigma: Length of the one step.
+        window_latents: Latents in time that see each other in the transformer.
+    """
+
+    _optional_components = ["vrg"]  # noqa: RUF012  (diffusers reads it from the class)
+    model_cpu_offload_seq = "cfca->vrg->transformer->codec"
+
+    def __init__(
+        self,
+        cfca: CFCA,
+        vrg: VideoGuidance | None,
+        transformer: WanTransformer3DModel,
+        codec: NanoCodec,
+        timestep: float = 399.0,
+        sigma: float = 0.4,
+        window_latents: int = 1,
+    ) -> None:
+        super().__init__()
+        self.register_modules(cfca=cfca, vrg=vrg, transformer=transformer, codec=codec)
+        self.register_to_config(timestep=timestep, sigma=sigma, window_latents=window_latents)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Instants,
+        size: tuple[int, int],
+        *,
+        output_type: torch.dtype = torch.float32,
+        on_stage: OnStage | None = None,
+    ) -> Tensor:
+        """Make the frames of the asked instants at the asked size.
+
+        Args:
+            frames: (T, 3, H, W) float32 in [0, 1]: keyframes of one shot, in time order.
+            instants: For each output frame the keyframe n before it and alpha in [0, 1), how far towards n + 1 it lies.
+            size: Output height and width in pixels.
+            output_type: torch.float32, range [0, 1], or torch.uint8 or torch.uint16, full range and rounded.
+            on_stage: Told the name of each finished stage and the seconds it took; a stage may report many times.
+
+        Returns:
+            (len(instants), 3, height, width) of `output_type`.
+
+        Raises:
+            ValueError: An instant lies outside the clip.
+        """
+        check_instants(instants, len(frames))
+        stage = stage_clock(on_stage, frames.device)
+        made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
+        # 1. Motion between neighbouring keyframes.
+        with stage("cfca"):
+            flows = neighbour_flows(frames)
+        # 2. What kind of video is this.
+        with stage("vrg"):
+            guidance = self.guidance(frames)
+        # Then a few frames at a time, so that memory does not grow with the clip.
+        group = self.group_frames(frames)
+        for start in range(0, len(instants), group):
+            # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
+            with stage("cfca"):
+                clip = self.cfca(frames, flows, instants[start : start + group])
+            # 4. Enlarge plainly, and into the codec.
+            with stage("encode"):
+                encoded = self.codec.encode(clip.frames, clip.context, size)
+            # 5. The one step.
+            with stage("dit"):
+                latents = self.step(encoded.latents, guidance)
+            # 6. Back to pictures.
+            with stage("decode"):
+                pictures = self.codec.decode(latents, encoded).clamp_(0.0, 1.0)
+                made[start : start + group] = (
+                    pictures if output_type.is_floating_point else to_integer(pictures, output_type)
+                )
+        return made
+
+    def group_frames(self, frames: Tensor) -> int:
+        """Frames that go through the codec together: whole transformer windows, about GROUP_PIXELS."""
+        windows = max(
+            1, GROUP_PIXELS // (frames.shape[-2] * frames.shape[-1] * self.config.window_latents)
+        )
+        return int(windows * self.config.window_latents)
+
+    def guidance(self, frames: Tensor) -> Tensor:
+        """Guidance tokens of a clip, (1, N, text_dim)."""
+        if self.vrg is None:
+            return null_guidance(self.transformer).to(frames.device)
+        tokens: Tensor = self.vrg(frames.unsqueeze(0))
+        return tokens
+
+    def step(self, latents: Tensor, guidance: Tensor) -> Tensor:
+        """The one step with this pipeline's constants."""
+        return one_step(
+            self.transformer,
+            latents,
+            guidance,
+            timestep=self.config.timestep,
+            sigma=self.config.sigma,
+            window_latents=self.config.window_latents,
+        )
+
+
+def stage_clock(
+    on_stage: OnStage | None, device: torch.device
+) -> Callable[[str], AbstractContextManager[None]]:
+    """A context manager maker that reports how long its body took, GPU work included."""
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if on_stage is not None:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            on_stage(name, time.perf_counter() - start)
+
+    return stage

@@ -1,0 +1,33 @@
+"""Whole-number pixels to floats and back.
+
+Every conversion to whole numbers in the library is `to_integer`, which rounds.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+HIGHEST = {torch.uint8: 255, torch.uint16: 65535}
+
+
+def to_float(frames: Tensor) -> Tensor:
+    """Frames of uint8 or uint16, full range, as float32 in [0, 1].
+
+    Raises:
+        ValueError: Another type.
+    """
+    if frames.dtype not in HIGHEST:
+        raise ValueError(f"frames are uint8 or uint16, not {frames.dtype}")
+    return frames.to(torch.float32) / HIGHEST[frames.dtype]
+
+
+def to_integer(frames: Tensor, dtype: torch.dtype) -> Tensor:
+    """Float frames, clamped to [0, 1], as the nearest code of uint8 or uint16.
+
+    Raises:
+        ValueError: Another type is asked for.
+    """
+    if dtype not in HIGHEST:
+        raise ValueError(f"frames become uint8 or uint16, not {dtype}")
+    return frames.float().clamp(0, 1).mul(HIGHEST[dtype]).round_().to(dtype)

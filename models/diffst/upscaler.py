@@ -1,0 +1,172 @@
+"""What a model is to the tool: a name, rules, and one call. And the table of the models there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
+from diffst.pipeline import DiffSTPipeline
+from diffst.pixels import to_float
+
+OnStage = Callable[[str, float], None]
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRules:
+    """How a model wants its clips cut."""
+
+    clip_keyframes: int
+    """Keyframes in one clip whose output is asked for, at most."""
+    overlap_keyframes: int
+    """Keyframes that neighbouring clips share; their output is crossfaded."""
+    context_keyframes: int
+    """Further keyframes each side that the model sees, without output of their own."""
+    makes_frames: bool
+    """Whether it makes new instants itself."""
+    native_scale: float
+    """The enlargement it was trained for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """One model of the table."""
+
+    name: str
+    description: str
+    licence: str
+    installed: bool
+    path: Path
+    size_bytes: int
+    num_parameters: int
+    sha256: str
+    """Over all its weight and configuration files; empty where not installed."""
+
+
+class UpscaleModel(Protocol):
+    """What `load_model` gives."""
+
+    name: str
+    rules: ModelRules
+
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Sequence[tuple[int, float]],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+    ) -> Tensor:
+        """(T, 3, H, W) uint8 or uint16 keyframes -> (len(instants), 3, *out_size) of the same type."""
+
+
+class DiffSTUpscaler:
+    """A DiffST pipeline as the tool sees it."""
+
+    def __init__(
+        self, name: str, pipeline: DiffSTPipeline, device: torch.device, precision: torch.dtype
+    ) -> None:
+        """Take over the pipeline: move it to the device, its codec to the precision."""
+        self.name = name
+        self.rules = ModelRules(
+            clip_keyframes=16,
+            overlap_keyframes=2,
+            context_keyframes=2,
+            makes_frames=True,
+            native_scale=4.0,
+        )
+        self.device = device
+        self.precision = precision
+        pipeline.to(device)
+        # Only the convolutions gain from a short type; flow, warps and the tiny transformer stay in float32.
+        codec: torch.nn.Module = pipeline.codec
+        torch.nn.Module.to(codec, dtype=precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.pipeline = pipeline
+
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Sequence[tuple[int, float]],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+    ) -> Tensor:
+        """See `UpscaleModel`."""
+        given = to_float(frames.to(self.device))
+        made: Tensor = self.pipeline(
+            given, instants, out_size, output_type=frames.dtype, on_stage=on_stage
+        )
+        return made.cpu()
+
+
+def choose_device(device: str) -> torch.device:
+    """The torch device for "auto", "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        ValueError: It is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device `{device}` is not available on this machine") from error
+    return chosen
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The type convolutions run in for "auto", "fp32", "bf16", "fp16": what the device is fast at.
+
+    Raises:
+        ValueError: It is not one of these.
+    """
+    if precision == "auto":
+        fast = (
+            torch.cpu._is_avx512_bf16_supported()
+            if device.type == "cpu"
+            else torch.cuda.is_bf16_supported()
+        )
+        return torch.bfloat16 if fast else torch.float32
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision `{precision}` is not one of auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
+
+
+def load_model(name: str, *, device: str = "auto", precision: str = "auto") -> UpscaleModel:
+    """Load a model by its name in the table, or a DiffST pipeline folder by its path.
+
+    Raises:
+        ValueError: No such model, device or precision, or its files do not fit together.
+        FileNotFoundError: Its files are missing.
+    """
+    chosen = choose_device(device)
+    kind = choose_precision(precision, chosen)
+    folder = NANO_FOLDER if name == "nano" else Path(name)
+    if name != "nano" and not folder.is_dir():
+        raise ValueError(
+            f"there is no model `{name}`; `nano` is built in, other models are given as a folder"
+        )
+    return DiffSTUpscaler(name, load_pipeline(folder), chosen, kind)
+
+
+def list_models() -> list[ModelCard]:
+    """The models this version knows, built in first."""
+    installed = (NANO_FOLDER / "model_index.json").is_file()
+    files = [path for path in NANO_FOLDER.rglob("*") if path.suffix in (".json", ".safetensors")]
+    nano = ModelCard(
+        name="nano",
+        description="DiffST at laptop size: 4x and any frame rate, runs on a plain CPU; in the package",
+        licence="Apache-2.0",
+        installed=installed,
+        path=NANO_FOLDER,
+        size_bytes=sum(path.stat().st_size for path in files),
+        num_parameters=num_parameters(NANO_FOLDER),
+        sha256=weights_hash(NANO_FOLDER) if installed else "",
+    )
+    return [nano]

@@ -1,0 +1,89 @@
+"""Video representation guidance: a few tokens that say what kind of video this is, read by every
+transformer block.
+
+Known from DiffST (arXiv 2605.13182): video-level features of the low-resolution clip guide every
+DiT block. Ours to decide: the encoder. Nano's own looks at the pixels at full low resolution, where
+noise, blocks and blur show, and at what changes between neighbouring frames, then pools over the
+whole clip.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from einops import rearrange
+from torch import Tensor, nn
+
+from diffst.layers import zeroed
+
+
+class VideoGuidance(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A light space-time encoder and a resampler with learned queries.
+
+    Fresh weights give zero tokens, which is the null path: the transformer as it is without guidance.
+
+    Args:
+        num_tokens: Tokens that come out, whatever the clip's length and size.
+        token_dim: Width of a token; the transformer's `text_dim`.
+        channels: Width of the encoder.
+        max_frames: Frames looked at, spread evenly over the clip.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        num_tokens: int = 8,
+        token_dim: int = 64,
+        channels: int = 32,
+        max_frames: int = 8,  # noqa: ARG002  (read from the saved config)
+    ) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(6, channels, 4, stride=4),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1),
+        )
+        self.norm = nn.LayerNorm(channels)
+        self.queries = nn.Parameter(torch.randn(num_tokens, channels) * 0.5)
+        self.attention = nn.MultiheadAttention(channels, num_heads=4, batch_first=True)
+        self.out_norm = nn.LayerNorm(channels)
+        self.out = zeroed(nn.Linear(channels, token_dim))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Tokens of each clip.
+
+        Args:
+            clips: (N, T, 3, H, W) float in [0, 1], low-resolution keyframes.
+
+        Returns:
+            (N, num_tokens, token_dim) float32.
+        """
+        last = clips.shape[1] - 1
+        chosen = spread(last + 1, self.config.max_frames)
+        still = clips[:, chosen].float()
+        # Change in either direction, so that a clip played backwards is the same kind of video.
+        before = (clips[:, [max(k - 1, 0) for k in chosen]].float() - still).abs()
+        after = (clips[:, [min(k + 1, last) for k in chosen]].float() - still).abs()
+        seen = torch.cat((still - 0.5, before + after), dim=2)
+        height, width = seen.shape[-2:]
+        seen = nn.functional.pad(
+            seen.flatten(0, 1), (0, -width % 4, 0, -height % 4), mode="replicate"
+        )
+        tokens = rearrange(self.encoder(seen), "(n t) c h w -> n (t h w) c", n=len(clips))
+        queries = self.queries.expand(len(clips), -1, -1)
+        pooled, _ = self.attention(
+            queries, self.norm(tokens), self.norm(tokens), need_weights=False
+        )
+        guidance: Tensor = self.out(self.out_norm(pooled + queries))
+        return guidance
+
+
+def spread(num_frames: int, most: int) -> list[int]:
+    """Up to `most` frame indices, evenly over the clip and the same seen from either end."""
+    if num_frames <= most:
+        return list(range(num_frames))
+    half = [round(i * (num_frames - 1) / (most - 1)) for i in range((most + 1) // 2)]
+    return sorted(set(half) | {num_frames - 1 - k for k in half})

@@ -1,0 +1,90 @@
+"""The identities that CFCA must keep whatever its weights are."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from diffst.cfca import CFCA
+from diffst.flow import neighbour_flows
+
+
+@pytest.fixture
+def cfca() -> CFCA:
+    """CFCA whose scoring network says something: random weights in all its layers."""
+    torch.manual_seed(0)
+    model = CFCA()
+    for parameter in model.score.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval().requires_grad_(False)
+
+
+def smooth_clip(num_frames: int, *, moving: bool = True) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(1, 3, 14, 22, generator=generator)
+    wide = F.interpolate(coarse, scale_factor=4, mode="bicubic").clamp(0, 1)
+    step = 2 if moving else 0
+    return torch.cat([wide[..., 4:44, step * t : step * t + 64] for t in range(num_frames)])
+
+
+def test_a_keyframe_passes_untouched(cfca):
+    clip = smooth_clip(5)
+    made = cfca(clip, neighbour_flows(clip), [(0, 0.0), (2, 0.0), (4, 0.0)])
+    assert torch.equal(made.frames, clip[[0, 2, 4]])
+
+
+def test_a_still_clip_stays_still(cfca):
+    clip = smooth_clip(5, moving=False)
+    made = cfca(clip, neighbour_flows(clip), [(1, 0.0), (1, 0.3), (2, 0.5), (3, 0.9)])
+    torch.testing.assert_close(made.frames, clip[:1].expand(4, -1, -1, -1), rtol=0, atol=1e-5)
+    expected = clip[:1].unsqueeze(1).expand(4, 4, -1, -1, -1)
+    torch.testing.assert_close(made.context, expected, rtol=0, atol=1e-5)
+
+
+def test_time_reversed_gives_the_result_reversed(cfca):
+    clip = smooth_clip(6)
+    there = cfca(clip, neighbour_flows(clip), [(2, 0.25), (3, 0.0)])
+    mirrored = clip.flip(0)
+    back = cfca(mirrored, neighbour_flows(mirrored), [(2, 0.75), (2, 0.0)])
+    torch.testing.assert_close(there.frames, back.frames, rtol=0, atol=1e-6)
+    torch.testing.assert_close(there.context, back.context.flip(1), rtol=0, atol=1e-6)
+
+
+def test_every_keyframe_around_an_instant_is_used(cfca):
+    clip = smooth_clip(6)
+    flows = neighbour_flows(clip)
+    made = cfca(clip, flows, [(2, 0.5)]).frames
+    for used in (1, 2, 3, 4):
+        changed = clip.clone()
+        changed[used] = 1 - changed[used]
+        assert (cfca(changed, flows, [(2, 0.5)]).frames - made).abs().max() > 1e-4, used
+    for unused in (0, 5):
+        changed = clip.clone()
+        changed[unused] = 1 - changed[unused]
+        assert torch.equal(cfca(changed, flows, [(2, 0.5)]).frames, made), unused
+
+
+def test_the_frame_moves_continuously_to_either_keyframe(cfca):
+    clip = smooth_clip(4)
+    flows = neighbour_flows(clip)
+    near = cfca(clip, flows, [(1, 1e-9), (1, 1 - 1e-9)]).frames
+    torch.testing.assert_close(near, clip[1:3], rtol=0, atol=1e-4)
+
+
+def test_fresh_weights_find_the_frame_between_on_a_pan():
+    clip = smooth_clip(9)
+    keyframes, truth = clip[::2], clip[1::2]
+    made = CFCA()(keyframes, neighbour_flows(keyframes), [(n, 0.5) for n in range(4)]).frames
+    inner = (..., slice(4, -4), slice(8, -8))
+    error = (made - truth)[inner].square().mean()
+    blend = ((keyframes[:-1] + keyframes[1:]) / 2 - truth)[inner].square().mean()
+    assert error < 0.02 * blend
+
+
+def test_instants_outside_the_clip_are_refused(cfca):
+    clip = smooth_clip(3)
+    flows = neighbour_flows(clip)
+    for instant in ((2, 0.5), (3, 0.0), (-1, 0.0), (0, 1.0)):
+        with pytest.raises(ValueError, match="outside a clip of 3 keyframes"):
+            cfca(clip, flows, [instant])
+    with pytest.raises(ValueError, match="need 2 pairs of flows"):
+        cfca(clip, flows[:1], [(0, 0.5)])

@@ -1,0 +1,71 @@
+"""Folders load strictly or not at all."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
+from tests.diffst.tiny import tiny_pipeline
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiny_pipeline().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_saved_folder_loads_with_every_weight(folder):
+    loaded, saved = load_pipeline(folder), tiny_pipeline()
+    for name in ("cfca", "vrg", "transformer", "codec"):
+        theirs = getattr(saved, name).state_dict()
+        for key, value in getattr(loaded, name).state_dict().items():
+            assert torch.equal(value, theirs[key]), key
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_weights_that_do_not_fit_are_refused(folder, change):
+    path = folder / "codec" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    if change == "missing":
+        del weights["head.bias"]
+    elif change == "extra":
+        weights["unknown"] = torch.zeros(1)
+    else:
+        weights["head.bias"] = torch.zeros(3)
+    save_file(weights, path)
+    with pytest.raises(ValueError, match="do not fit"):
+        load_pipeline(folder)
+
+
+def test_a_folder_without_a_pipeline_is_refused(tmp_path, folder):
+    with pytest.raises(FileNotFoundError, match="no `model_index"):
+        load_pipeline(tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "WanPipeline"}))
+    with pytest.raises(ValueError, match="holds a `WanPipeline`"):
+        load_pipeline(folder)
+
+
+def test_the_hash_changes_with_any_weight(folder):
+    before = weights_hash(folder)
+    assert before == weights_hash(folder)
+    path = folder / "cfca" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["outer_prior"] += 1
+    save_file(weights, path)
+    assert weights_hash(folder) != before
+
+
+def test_parameters_are_counted_from_the_files(folder):
+    pipeline = tiny_pipeline()
+    parts = (pipeline.cfca, pipeline.vrg, pipeline.transformer, pipeline.codec)
+    assert num_parameters(folder) == sum(p.numel() for part in parts for p in part.parameters())
+
+
+def test_nano_is_in_the_package_and_small():
+    assert load_pipeline(NANO_FOLDER).config.window_latents == 1
+    files = [path for path in NANO_FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 20e6
+    assert {path.suffix for path in files} == {".json", ".safetensors", ".md"}

@@ -1,0 +1,76 @@
+"""Nano's codec: sizes, the plain enlargement it starts from, the symmetry of its context."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from diffst.codec import NanoCodec, resize
+
+
+def random_codec(seed: int = 0) -> NanoCodec:
+    torch.manual_seed(seed)
+    codec = NanoCodec(channels=8, coarse_channels=8, latent_channels=4, context_channels=4)
+    for parameter in codec.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return codec.eval().requires_grad_(False)
+
+
+def run(codec: NanoCodec, frames: torch.Tensor, context: torch.Tensor, size) -> torch.Tensor:
+    encoded = codec.encode(frames, context, size)
+    return codec.decode(encoded.latents, encoded)
+
+
+def around(frames: torch.Tensor) -> torch.Tensor:
+    return frames.unsqueeze(1).expand(-1, 4, -1, -1, -1)
+
+
+def test_fresh_weights_give_the_bicubic_enlargement():
+    frames = torch.rand(2, 3, 20, 28)
+    made = run(NanoCodec(), frames, around(frames), (80, 112))
+    assert torch.equal(made, F.interpolate(frames, size=(80, 112), mode="bicubic"))
+
+
+@pytest.mark.parametrize("given", [(1, 1), (2, 3), (17, 33), (45, 80)])
+@pytest.mark.parametrize("wanted", [(1, 1), (37, 53), (180, 320)])
+def test_any_size_goes_to_any_size(given, wanted):
+    frames = torch.rand(1, 3, *given)
+    made = run(random_codec(), frames, around(frames), wanted)
+    assert made.shape == (1, 3, *wanted)
+    assert made.isfinite().all()
+
+
+def test_latents_are_a_sixteenth_rounded_up():
+    frames = torch.rand(1, 3, 33, 64)
+    assert random_codec().encode(frames, around(frames), (132, 256)).latents.shape == (1, 4, 3, 4)
+
+
+def test_left_and_right_context_may_be_swapped():
+    codec = random_codec()
+    frames, context = torch.rand(1, 3, 20, 28), torch.rand(1, 4, 3, 20, 28)
+    made = run(codec, frames, context, (80, 112))
+    assert torch.equal(made, run(codec, frames, context.flip(1), (80, 112)))
+
+
+def test_context_matters_and_equal_context_adds_nothing():
+    codec = random_codec()
+    frames = torch.rand(1, 3, 20, 28)
+    plain = codec.context(frames, around(frames))
+    assert not plain.any()
+    for side in range(4):
+        context = around(frames).clone()
+        context[:, side] += 0.1
+        assert codec.context(frames, context).abs().max() > 1e-4
+
+
+def test_the_decoder_listens_to_the_latents():
+    codec = random_codec()
+    frames = torch.rand(1, 3, 32, 32)
+    encoded = codec.encode(frames, around(frames), (128, 128))
+    made = codec.decode(encoded.latents, encoded)
+    assert (codec.decode(encoded.latents + 1, encoded) - made).abs().max() > 1e-4
+
+
+def test_shrinking_filters_before_it_samples():
+    stripes = torch.tensor([0.0, 1.0]).repeat(32).view(1, 1, 1, 64).expand(1, 1, 64, 64)
+    small = resize(stripes, (16, 16))[..., 2:-2]
+    torch.testing.assert_close(small, torch.full_like(small, 0.5), rtol=0, atol=0.02)

@@ -1,0 +1,76 @@
+"""Flow against known shifts; warping against indexing."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from diffst.flow import dis_flow, flow_at, neighbour_flows, warp
+
+
+def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.uint8)
+    smooth = cv2.GaussianBlur(noise.astype(np.float32), (0, 0), 2)
+    return ((smooth - smooth.min()) * (255 / (smooth.max() - smooth.min()))).astype(np.uint8)
+
+
+def test_flow_finds_a_known_shift():
+    big = texture(140, 180)
+    flow = dis_flow(big[20:116, 20:148], big[17:113, 25:153])
+    inner = flow[16:-16, 16:-16].reshape(-1, 2)
+    np.testing.assert_allclose(np.median(inner, axis=0), [-5.0, 3.0], atol=0.1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 300), (31, 33)])
+def test_flow_of_a_frame_smaller_than_the_search_has_the_frames_size(size):
+    grey = np.random.default_rng(0).integers(0, 256, size).astype(np.uint8)
+    flow = dis_flow(grey, grey)
+    assert flow.shape == (*size, 2)
+    assert not flow.any()
+
+
+def test_neighbour_flows_of_equal_frames_are_exactly_zero():
+    frames = torch.rand(1, 3, 40, 56).expand(3, -1, -1, -1)
+    flows = neighbour_flows(frames)
+    assert flows.shape == (2, 2, 2, 40, 56)
+    assert not flows.any()
+
+
+def test_neighbour_flows_of_one_frame_are_empty():
+    assert neighbour_flows(torch.rand(1, 3, 40, 56)).shape == (0, 2, 2, 40, 56)
+
+
+def test_neighbour_flows_of_reversed_frames_are_the_same_flows_reversed():
+    frames = torch.rand(3, 3, 40, 56)
+    there, back = neighbour_flows(frames), neighbour_flows(frames.flip(0))
+    torch.testing.assert_close(there, back.flip(0, 1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_warp_by_whole_pixels_looks_up_the_shifted_place(mode):
+    image = torch.rand(1, 2, 9, 12)
+    flow = torch.tensor([2.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 9, 12)
+    warped = warp(image, flow, mode=mode)
+    torch.testing.assert_close(warped[..., 1:, :-2], image[..., :-1, 2:], rtol=0, atol=1e-5)
+
+
+def test_warp_outside_the_frame_repeats_its_border():
+    image = torch.rand(1, 1, 5, 6)
+    far = torch.tensor([1000.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 5, 6)
+    torch.testing.assert_close(warp(image, far), image[..., -1:].expand(1, 1, 5, 6))
+
+
+def test_warp_of_a_one_pixel_frame_is_that_pixel():
+    image = torch.rand(1, 3, 1, 1)
+    torch.testing.assert_close(warp(image, torch.full((1, 2, 1, 1), 3.0)), image)
+
+
+def test_flow_at_an_instant_solves_the_motion_equation():
+    y, x = torch.meshgrid(torch.arange(40.0), torch.arange(50.0), indexing="ij")
+    flow = torch.stack((3 + 0.1 * x, -2 + 0.05 * y)).unsqueeze(0)
+    alpha = torch.tensor(0.5).view(1, 1, 1, 1)
+    found = flow_at(flow, alpha)
+    # In closed form: y = x + a (3 + 0.1 x)  =>  x = (y - 3 a) / (1 + 0.1 a), motion (3 + 0.1 x).
+    true_x = 3 + 0.1 * (x - 1.5) / 1.05
+    inside = (slice(5, -5), slice(8, -5))
+    torch.testing.assert_close(found[0, 0][inside], true_x[inside], rtol=0, atol=2e-3)

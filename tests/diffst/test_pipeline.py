@@ -1,0 +1,135 @@
+"""The whole clip journey: identities, types, saving and loading."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from diffst.checkpoint import new_nano
+from diffst.flow import neighbour_flows
+from diffst.pipeline import DiffSTPipeline
+from tests.diffst.test_cfca import smooth_clip
+from tests.diffst.tiny import tiny_pipeline
+
+SIZE = (160, 256)
+
+
+def test_every_asked_instant_comes_at_the_asked_size_and_in_range():
+    made = tiny_pipeline()(smooth_clip(3), [(0, 0.0), (0, 0.5), (1, 0.25), (2, 0.0)], (97, 161))
+    assert made.shape == (4, 3, 97, 161)
+    assert made.dtype == torch.float32
+    assert 0 <= made.min() <= made.max() <= 1
+
+
+def test_a_still_clip_gives_the_same_frame_at_every_instant():
+    clip = smooth_clip(4, moving=False)
+    made = tiny_pipeline()(clip, [(0, 0.0), (1, 0.0), (1, 0.4), (2, 0.5), (3, 0.0)], SIZE)
+    torch.testing.assert_close(made, made[:1].expand(5, -1, -1, -1), rtol=0, atol=1e-4)
+
+
+def test_time_reversed_gives_the_result_reversed():
+    clip = smooth_clip(6)
+    there = tiny_pipeline()(clip, [(2, 0.25), (3, 0.0)], SIZE)
+    back = tiny_pipeline()(clip.flip(0), [(2, 0.0), (2, 0.75)], SIZE)
+    torch.testing.assert_close(there, back.flip(0), rtol=0, atol=1e-5)
+
+
+def test_the_far_keyframe_changes_the_frame_between():
+    clip = smooth_clip(6)
+    changed = clip.clone()
+    changed[4] = 1 - changed[4]
+    pipeline = tiny_pipeline()
+    pipeline.register_modules(vrg=None)  # guidance sees the whole clip; here only CFCA may tell
+    there, here = (pipeline(c, [(2, 0.5)], SIZE) for c in (clip, changed))
+    assert (there - here).abs().max() > 1e-4
+
+
+def test_zero_guidance_is_the_null_path():
+    clip = smooth_clip(3)
+    silent = tiny_pipeline()
+    torch.nn.init.zeros_(silent.vrg.out.weight)
+    torch.nn.init.zeros_(silent.vrg.out.bias)
+    without = tiny_pipeline()
+    without.register_modules(vrg=None)
+    instants = [(0, 0.0), (1, 0.5)]
+    torch.testing.assert_close(
+        silent(clip, instants, SIZE), without(clip, instants, SIZE), rtol=0, atol=1e-6
+    )
+    assert (
+        tiny_pipeline()(clip, instants, SIZE) - without(clip, instants, SIZE)
+    ).abs().max() > 1e-5
+
+
+def test_a_silent_transformer_gives_the_codecs_round_trip():
+    clip = smooth_clip(3)
+    pipeline = tiny_pipeline()
+    torch.nn.init.zeros_(pipeline.transformer.proj_out.weight)
+    torch.nn.init.zeros_(pipeline.transformer.proj_out.bias)
+    own = clip[1:2]
+    moved = pipeline.cfca(clip, neighbour_flows(clip), [(1, 0.0)]).context
+    encoded = pipeline.codec.encode(own, moved, SIZE)
+    expected = pipeline.codec.decode(encoded.latents, encoded).clamp(0, 1)
+    torch.testing.assert_close(pipeline(clip, [(1, 0.0)], SIZE), expected)
+
+
+def test_the_result_does_not_depend_on_what_is_made_beside_it():
+    clip = smooth_clip(5)
+    pipeline = tiny_pipeline()
+    instants = [(n, a) for n in range(4) for a in (0.0, 0.5)]
+    together = pipeline(clip, instants, SIZE)
+    alone = torch.cat([pipeline(clip, [instant], SIZE) for instant in instants])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+def test_the_same_input_gives_the_same_bits():
+    clip = smooth_clip(3)
+    pipeline = tiny_pipeline()
+    instants = [(0, 0.5), (1, 0.0)]
+    assert torch.equal(pipeline(clip, instants, SIZE), pipeline(clip, instants, SIZE))
+
+
+def test_whole_number_output_is_the_float_output_rounded():
+    clip = smooth_clip(2)
+    pipeline = tiny_pipeline()
+    floats = pipeline(clip, [(0, 0.5)], SIZE)
+    codes = pipeline(clip, [(0, 0.5)], SIZE, output_type=torch.uint8)
+    assert torch.equal(codes, (floats * 255).round().to(torch.uint8))
+
+
+def test_stages_report_their_time():
+    seen: dict[str, float] = {}
+    tiny_pipeline()(smooth_clip(2), [(0, 0.5)], SIZE, on_stage=seen.__setitem__)
+    assert set(seen) == {"cfca", "vrg", "encode", "dit", "decode"}
+    assert all(seconds > 0 for seconds in seen.values())
+
+
+def test_a_saved_folder_loads_as_the_same_pipeline(tmp_path):
+    pipeline = tiny_pipeline()
+    pipeline.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["cfca"] == ["diffst.cfca", "CFCA"]
+    assert (index["timestep"], index["sigma"], index["window_latents"]) == (399.0, 0.4, 1)
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {
+        ".json",
+        ".safetensors",
+    }
+    loaded = DiffSTPipeline.from_pretrained(tmp_path, local_files_only=True, use_safetensors=True)
+    clip = smooth_clip(2)
+    torch.testing.assert_close(loaded(clip, [(0, 0.5)], SIZE), pipeline(clip, [(0, 0.5)], SIZE))
+
+
+def test_instants_outside_the_clip_are_refused():
+    with pytest.raises(ValueError, match="outside a clip of 2 keyframes"):
+        tiny_pipeline()(smooth_clip(2), [(1, 0.5)], SIZE)
+
+
+def test_one_frame_alone_is_enlarged():
+    made = tiny_pipeline()(torch.rand(1, 3, 1, 1), [(0, 0.0)], (4, 4))
+    assert made.shape == (1, 3, 4, 4)
+
+
+def test_an_untrained_codec_makes_the_bicubic_enlargement_of_a_keyframe():
+    clip = smooth_clip(2)
+    made = new_nano(0)(clip, [(1, 0.0)], SIZE)
+    torch.testing.assert_close(made, F.interpolate(clip[1:], size=SIZE, mode="bicubic").clamp(0, 1))

@@ -1,0 +1,57 @@
+"""What the tool gets from `load_model`."""
+
+import pytest
+import torch
+
+from diffst.upscaler import choose_device, choose_precision, list_models, load_model
+from tests.diffst.test_cfca import smooth_clip
+from tests.diffst.tiny import tiny_pipeline
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_nano_gives_back_the_type_it_was_given(dtype):
+    highest = 255 if dtype == torch.uint8 else 65535
+    clip = (smooth_clip(3) * highest).round().to(dtype)
+    made = load_model("nano", device="cpu")(clip, [(0, 0.0), (0, 0.5), (1, 0.0)], (80, 128))
+    assert made.shape == (3, 3, 80, 128)
+    assert made.dtype == dtype
+
+
+def test_both_precisions_agree_to_a_few_codes():
+    clip = (smooth_clip(3) * 255).round().to(torch.uint8)
+    instants = [(1, 0.0), (1, 0.5)]
+    exact = load_model("nano", device="cpu", precision="fp32")(clip, instants, (160, 256))
+    short = load_model("nano", device="cpu", precision="bf16")(clip, instants, (160, 256))
+    difference = (exact.float() - short.float()).abs()
+    assert difference.mean() < 0.5  # bfloat16 keeps 8 bits of the detail that is added
+    assert difference.max() <= 8
+
+
+def test_a_folder_is_a_model_too(tmp_path):
+    tiny_pipeline().save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), device="cpu", precision="fp32")
+    assert model(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), [(0, 0.0)], (16, 16)).shape == (
+        1,
+        3,
+        16,
+        16,
+    )
+
+
+def test_what_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="no model `nanoo`"):
+        load_model("nanoo")
+    with pytest.raises(ValueError, match="device `cuda:99` is not available"):
+        choose_device("cuda:99")
+    with pytest.raises(ValueError, match="device `toaster` is not available"):
+        choose_device("toaster")
+    with pytest.raises(ValueError, match="precision `int4` is not one of auto, fp32, bf16, fp16"):
+        choose_precision("int4", torch.device("cpu"))
+
+
+def test_the_table_of_models_starts_with_nano():
+    nano = list_models()[0]
+    assert (nano.name, nano.installed, nano.licence) == ("nano", True, "Apache-2.0")
+    assert len(nano.sha256) == 64
+    assert 0 < nano.num_parameters < 5_000_000
+    assert 0 < nano.size_bytes <= 20e6
