@@ -1,0 +1,72 @@
+"""What a training run is made of: one TOML file, one dataclass."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training run."""
+
+    data: Path
+    """Folder made by `python -m diffst.training.prepare`: the training windows."""
+    validation: Path
+    """Folder of the same form with other clips; the best checkpoint is the one that does best here."""
+    out: Path
+    """Folder for checkpoints (`last/`, `best/`) and `log.jsonl`."""
+    start_from: Path | None = None
+    """Pipeline folder whose weights to start from, unless `out/last` exists, which is resumed."""
+    minutes: float = 60.0
+    """Time for this sitting; the learning rate falls along a half cosine over it."""
+    batch_windows: int = 8
+    """Windows a step; each gives three frames: kept, new, kept."""
+    crop: int = 64
+    """Side of a window at low resolution, in pixels, a multiple of 16."""
+    learning_rate: float = 5e-4
+    """Peak learning rate of AdamW."""
+    warmup_fraction: float = 0.02
+    """Share of the sitting in which the learning rate rises from 0."""
+    ema: float = 0.999
+    """Decay of the averaged weights, which are what is saved for use."""
+    weight_reconstruction: float = 1.0
+    weight_spectrum: float = 0.1
+    weight_consistency: float = 0.2
+    weight_latent: float = 0.02
+    weight_cfca: float = 0.2
+    """Of the fused low-resolution frames against the undamaged ones."""
+    device: str = "cpu"
+    bfloat16: bool = False
+    """Run convolutions in bfloat16 (weights stay float32)."""
+    threads: int = 2
+    """CPU threads of torch."""
+    save_seconds: float = 60.0
+    """Time between checkpoints."""
+    seed: int = 0
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a TOML file; relative paths are taken from the current folder, as on a command line.
+
+    Raises:
+        ValueError: A key is unknown or a required one is missing.
+    """
+    raw = tomllib.loads(path.read_text())
+    known = {field.name: field for field in fields(TrainConfig)}
+    unknown = sorted(set(raw) - set(known))
+    if unknown:
+        raise ValueError(f"unknown key `{unknown[0]}` in `{path}`; known are {', '.join(known)}")
+    missing = sorted({"data", "validation", "out"} - set(raw))
+    if missing:
+        raise ValueError(f"`{path}` lacks `{missing[0]}`")
+    for name in ("data", "validation", "out", "start_from"):
+        if name in raw:
+            raw[name] = Path(raw[name])
+    return TrainConfig(**raw)

@@ -1,0 +1,324 @@
+"""The training loop: windows in, pipeline folders out. Stops by itself when its time is up, resumes where it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import cos, log10, pi
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffst.checkpoint import load_pipeline, new_nano
+from diffst.pipeline import DiffSTPipeline
+from diffst.training import losses
+from diffst.training.config import TrainConfig
+from diffst.training.dataset import WindowDataset
+from diffst.training.windows import Batch
+
+KEYFRAMES = 6  # in a window; the targets lie at its middle: keyframe 2, the instant 2.5, keyframe 3
+TARGETS = ((2, 0.0), (2, 0.5), (3, 0.0))
+GRADIENT_LIMIT = 0.03  # about five times the usual norm; at 1.0 a run blew up after 1,600 steps
+SLOW_PARTS = ("vrg", "transformer")  # they steer everything else, so they move more slowly
+SLOW_RATE = 0.25
+
+Line = dict[str, float]
+Report = Callable[[Line], None]
+VALIDATION_WINDOWS = 48
+VALIDATION_SEED = 12345
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What the model made of a batch of B windows."""
+
+    frames: Tensor
+    """(B, 3, 3, 4h, 4w) float32."""
+    fused: Tensor
+    """(B, 3, h, w): CFCA's frame at the new instant."""
+    latents: Tensor
+    """(3 B, C, h/16, w/16) after the one step."""
+
+
+def forward(pipeline: DiffSTPipeline, keyframes: Tensor, flows: Tensor) -> Made:
+    """The pipeline's journey for a batch of windows, with gradients.
+
+    The windows are laid end to end as one clip; the targets lie so far inside that none sees its neighbour.
+
+    Args:
+        pipeline: Its components.
+        keyframes: (B, K, 3, h, w) float32 in [0, 1].
+        flows: (B, K - 1, 2, 2, h, w) float32.
+    """
+    batch, count = keyframes.shape[:2]
+    gap = flows.new_zeros(batch, 1, *flows.shape[2:])
+    joined = torch.cat((flows, gap), dim=1).flatten(0, 1)[:-1]
+    instants = [(w * count + n, alpha) for w in range(batch) for n, alpha in TARGETS]
+    clip = pipeline.cfca(keyframes.flatten(0, 1), joined, instants)
+    guidance = pipeline.vrg(keyframes)
+    height, width = keyframes.shape[-2:]
+    encoded = pipeline.codec.encode(clip.frames, clip.context, (4 * height, 4 * width))
+    latents = pipeline.step(encoded.latents, guidance)
+    frames = pipeline.codec.decode(latents, encoded)
+    per_window = frames.unflatten(0, (batch, len(TARGETS)))
+    return Made(
+        frames=per_window,
+        fused=clip.frames.unflatten(0, (batch, len(TARGETS)))[:, 1],
+        latents=latents,
+    )
+
+
+def loss_terms(
+    pipeline: DiffSTPipeline, made: Made, targets: Tensor, interpolate: Tensor
+) -> dict[str, Tensor]:
+    """Each loss of a batch; new frames count only where the source moves at its full rate.
+
+    Args:
+        pipeline: For the latents of the undamaged clip.
+        made: See `forward`.
+        targets: (B, 3, 3, 4h, 4w) float32 in [0, 1].
+        interpolate: (B,) bool.
+    """
+    counted = interpolate.view(-1, 1) | torch.tensor([True, False, True], device=targets.device)
+    error = losses.to_ycbcr(made.frames - targets) * counted[:, :, None, None, None]
+    # Latents and the fused frame are compared at the new instant, where there is most to repair.
+    true_new = targets[:, 1]
+    clean = F.interpolate(true_new, scale_factor=0.25, mode="bicubic", antialias=True).clamp(0, 1)
+    with torch.no_grad():
+        same = clean.unsqueeze(1).expand(-1, 4, -1, -1, -1)
+        true_latents = pipeline.codec.encode(clean, same, tuple(clean.shape[-2:])).latents
+    fused_error = losses.to_ycbcr(made.fused - clean) * interpolate.view(-1, 1, 1, 1)
+    return {
+        "reconstruction": losses.reconstruction(error),
+        "spectrum": losses.spectrum(error),
+        "consistency": losses.consistency(error),
+        "latent": losses.latent(made.latents[1 :: len(TARGETS)], true_latents),
+        "cfca": losses.reconstruction(fused_error),
+    }
+
+
+def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Keyframes and targets as float in [0, 1], flows and flags, on the device."""
+    keyframes = batch.keyframes.to(device, non_blocking=True).float().div(255)
+    targets = batch.targets.to(device, non_blocking=True).float().div(255)
+    return (
+        keyframes,
+        batch.flows.to(device, non_blocking=True),
+        targets,
+        batch.interpolate.to(device),
+    )
+
+
+class Trainer:
+    """One run: the model being trained, its average, its optimiser, its log."""
+
+    def __init__(self, config: TrainConfig, report: Report) -> None:
+        """Start anew, from `start_from`, or from `out/last` where a run was left."""
+        self.report = report
+        torch.set_num_threads(config.threads)
+        self.config = config
+        self.device = torch.device(config.device)
+        self.step_number = 0
+        self.seconds_before = 0.0
+        self.best = float("-inf")
+        last = config.out / "last"
+        if (last / "model_index.json").is_file():
+            self.average = load_pipeline(last)
+        elif config.start_from is not None:
+            self.average = load_pipeline(config.start_from)
+        else:
+            self.average = new_nano(config.seed)
+        self.pipeline = new_nano(config.seed)
+        for pipeline in (self.average, self.pipeline):
+            pipeline.to(self.device)
+            pipeline.codec.to(memory_format=torch.channels_last)
+        for name in self.modules():
+            getattr(self.pipeline, name).load_state_dict(getattr(self.average, name).state_dict())
+            getattr(self.pipeline, name).train()
+            getattr(self.average, name).requires_grad_(False)
+        groups = [
+            {
+                "params": list(getattr(self.pipeline, name).parameters()),
+                "rate": config.learning_rate * (SLOW_RATE if name in SLOW_PARTS else 1.0),
+            }
+            for name in self.modules()
+        ]
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=1e-4)
+        if (last / "trainer.pt").is_file():
+            self.restore(last / "trainer.pt")
+
+    @staticmethod
+    def modules() -> tuple[str, ...]:
+        """Names of the trained components."""
+        return ("cfca", "vrg", "transformer", "codec")
+
+    def restore(self, path: Path) -> None:
+        """Go on from a saved state: the running weights, the optimiser, the counters."""
+        state = torch.load(path, weights_only=True, map_location=self.device)
+        for name in self.modules():
+            getattr(self.pipeline, name).load_state_dict(state["weights"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step_number, self.seconds_before, self.best = (
+            state["step"],
+            state["seconds"],
+            state["best"],
+        )
+
+    def run(self) -> Path:
+        """Train until the time is up; returns the folder of the best checkpoint."""
+        config = self.config
+        config.out.mkdir(parents=True, exist_ok=True)
+        data = WindowDataset(
+            config.data,
+            lr_crop=config.crop,
+            num_keyframes=KEYFRAMES,
+            seed=config.seed + self.step_number,
+        )
+        batches = data.batches(config.batch_windows)
+        start = saved = time.monotonic()
+        sums: dict[str, float] = {}
+        count = 0
+        while True:
+            elapsed = time.monotonic() - start
+            fraction = elapsed / (config.minutes * 60)
+            if fraction >= 1:
+                break
+            for name, value in self.train_step(next(batches), fraction).items():
+                sums[name] = sums.get(name, 0.0) + value
+            count += 1
+            if time.monotonic() - saved >= config.save_seconds:
+                self.checkpoint(
+                    {name: value / count for name, value in sums.items()}, time.monotonic() - start
+                )
+                saved, sums, count = time.monotonic(), {}, 0
+        self.checkpoint(
+            {name: value / max(count, 1) for name, value in sums.items()}, time.monotonic() - start
+        )
+        return config.out / "best"
+
+    def train_step(self, batch: Batch, fraction: float) -> dict[str, float]:
+        """One step of the optimiser; the value of each loss."""
+        config = self.config
+        rise = min(1.0, fraction / config.warmup_fraction) if config.warmup_fraction > 0 else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * rise * (0.01 + 0.99 * 0.5 * (1 + cos(pi * fraction)))
+        keyframes, flows, targets, interpolate = to_device(batch, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+            made = forward(self.pipeline, keyframes, flows)
+            terms = loss_terms(self.pipeline, made, targets, interpolate)
+        total = sum(getattr(config, f"weight_{name}") * term for name, term in terms.items())
+        assert isinstance(total, Tensor)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, GRADIENT_LIMIT)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+            self.update_average()
+        self.step_number += 1
+        return {name: float(term.detach()) for name, term in terms.items()} | {
+            "gradient": float(norm)
+        }
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the averaged weights; faster at the start of a run, when they are mostly the beginning."""
+        decay = min(self.config.ema, (1 + self.step_number) / (10 + self.step_number))
+        for name in self.modules():
+            averaged = list(getattr(self.average, name).parameters())
+            running = [p.detach() for p in getattr(self.pipeline, name).parameters()]
+            torch._foreach_lerp_(averaged, running, 1 - decay)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """PSNR of luma in dB over fixed windows of the validation clips, kept and new frames apart."""
+        data = WindowDataset(
+            self.config.validation,
+            lr_crop=self.config.crop,
+            num_keyframes=KEYFRAMES,
+            seed=VALIDATION_SEED,
+        )
+        errors: dict[str, list[float]] = {
+            "kept": [],
+            "new": [],
+            "kept_bicubic": [],
+            "new_fused_bicubic": [],
+        }
+        for batch in limited(data.batches(8), VALIDATION_WINDOWS // 8):
+            keyframes, flows, targets, interpolate = to_device(batch, self.device)
+            made = forward(self.average, keyframes, flows)
+            plain = F.interpolate(keyframes[:, 2], scale_factor=4, mode="bicubic")
+            fused = F.interpolate(made.fused, scale_factor=4, mode="bicubic")
+            errors["kept"] += luma_errors(made.frames[:, 0], targets[:, 0])
+            errors["kept_bicubic"] += luma_errors(plain, targets[:, 0])
+            errors["new"] += luma_errors(made.frames[:, 1][interpolate], targets[:, 1][interpolate])
+            errors["new_fused_bicubic"] += luma_errors(
+                fused[interpolate], targets[:, 1][interpolate]
+            )
+        return {
+            name: sum(-10 * log10(e) for e in values) / max(len(values), 1)
+            for name, values in errors.items()
+        }
+
+    def checkpoint(self, terms: dict[str, float], seconds: float) -> None:
+        """Validate the average, write `last/`, copy it to `best/` when it is, and log one line."""
+        score = self.validate()
+        quality = (score["kept"] + score["new"]) / 2
+        last = self.config.out / "last"
+        state = {
+            "weights": {name: getattr(self.pipeline, name).state_dict() for name in self.modules()},
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step_number,
+            "seconds": self.seconds_before + seconds,
+            "best": max(self.best, quality),
+        }
+        self.average.save_pretrained(last)
+        torch.save(state, last / "trainer.pt")
+        if quality > self.best:
+            self.best = quality
+            shutil.copytree(
+                last,
+                self.config.out / "best",
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("*.pt"),
+            )
+        line: Line = {
+            "step": self.step_number,
+            "seconds": round(self.seconds_before + seconds),
+            **terms,
+            **score,
+        }
+        with (self.config.out / "log.jsonl").open("a") as log:
+            log.write(json.dumps({k: round(v, 5) for k, v in line.items()}) + "\n")
+        self.report(line)
+
+
+def limited(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
+    """The first `count` batches."""
+    for _ in range(count):
+        yield next(batches)
+
+
+def luma_errors(made: Tensor, true: Tensor) -> list[float]:
+    """Mean squared luma error of each frame, (N, 3, H, W), after rounding to 8 bits."""
+    rounded = made.float().clamp(0, 1).mul(255).round().div(255)
+    luma = losses.to_ycbcr(rounded - true)[:, 0]
+    return [max(float(e), 1e-10) for e in luma.square().mean((1, 2))]
+
+
+def train(config: TrainConfig, report: Report = lambda _: None) -> Path:
+    """Run one sitting of training.
+
+    Args:
+        config: The run.
+        report: Given each line of the log: step, seconds, mean of each loss, validation PSNR in dB.
+
+    Returns:
+        The folder of the best checkpoint so far.
+    """
+    return Trainer(config, report).run()

@@ -1,0 +1,51 @@
+"""The training losses of DiffST's figure: latent, reconstruction, perceptual, consistency.
+
+All pictures are float RGB about [0, 1]. The perceptual term needs no downloaded network: it
+compares spectra, which, unlike a pixel distance, does not reward blur.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CHARBONNIER_EPSILON = 1e-3
+# Analogue BT.709 luma and colour differences; errors are seen, and measured, in luma first.
+TO_YCBCR = ((0.2126, 0.7152, 0.0722), (-0.1146, -0.3854, 0.5), (0.5, -0.4542, -0.0458))
+CHROMA_WEIGHT = 0.5
+
+
+def to_ycbcr(frames: Tensor) -> Tensor:
+    """(..., 3, H, W) RGB -> luma and weighted colour differences, same shape; linear, so it serves errors too."""
+    matrix = torch.tensor(TO_YCBCR, dtype=frames.dtype, device=frames.device)
+    weight = torch.tensor(
+        [1.0, CHROMA_WEIGHT, CHROMA_WEIGHT], dtype=frames.dtype, device=frames.device
+    )
+    turned: Tensor = torch.einsum("yc,...chw->...yhw", matrix * weight[:, None], frames)
+    return turned
+
+
+def charbonnier(difference: Tensor) -> Tensor:
+    """A smooth absolute value, mean over all elements: sqrt(d^2 + eps^2)."""
+    return torch.sqrt(difference.square() + CHARBONNIER_EPSILON**2).mean()
+
+
+def reconstruction(error: Tensor) -> Tensor:
+    """L_rec: Charbonnier distance; (..., 3, H, W) errors as `to_ycbcr` gives them."""
+    return charbonnier(error)
+
+
+def spectrum(error: Tensor) -> Tensor:
+    """L_perc's stand-in: mean absolute value of the luma error's orthonormal 2-D spectrum; (..., 3, H, W)."""
+    size: Tensor = torch.fft.rfft2(error[..., 0, :, :], norm="ortho").abs().mean()
+    return size
+
+
+def consistency(error: Tensor) -> Tensor:
+    """L_consis: L1 between the frame-to-frame changes, which is the change of the error; (B, T, 3, H, W), T >= 2."""
+    return (error[:, 1:] - error[:, :-1]).abs().mean()
+
+
+def latent(made: Tensor, true: Tensor) -> Tensor:
+    """L_latent: mean squared distance to the latents of the undamaged clip, which are held fixed."""
+    return (made - true.detach()).square().mean()

@@ -1,0 +1,115 @@
+"""Training at toy size: it learns, saves, resumes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from diffst.checkpoint import load_pipeline, new_nano
+from diffst.flow import neighbour_flows
+from diffst.training import loop
+from diffst.training.config import TrainConfig
+from diffst.training.windows import Batch
+from tests.diffst.test_cfca import smooth_clip
+
+
+def moving_batch(num_windows: int = 1) -> Batch:
+    """Windows of a pan: six keyframes of 32 x 32 and the truth four times as large."""
+    clip = torch.nn.functional.interpolate(smooth_clip(11), size=(128, 128), mode="bicubic").clamp(
+        0, 1
+    )
+    small = torch.nn.functional.interpolate(clip, size=(32, 32), mode="bicubic", antialias=True)
+    keyframes = small[::2].clamp(0, 1)
+    return Batch(
+        keyframes=(keyframes * 255).round().to(torch.uint8).expand(num_windows, -1, -1, -1, -1),
+        flows=neighbour_flows(keyframes).expand(num_windows, -1, -1, -1, -1, -1),
+        targets=(clip[4:7] * 255).round().to(torch.uint8).expand(num_windows, -1, -1, -1, -1),
+        interpolate=torch.ones(num_windows, dtype=torch.bool),
+    )
+
+
+class OneBatch:
+    """A data set of one batch, for ever."""
+
+    def __init__(self, *_args, **_kwargs):
+        pass
+
+    def batches(self, size):
+        while True:
+            yield moving_batch(size)
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> TrainConfig:
+    monkeypatch.setattr(loop, "WindowDataset", OneBatch)
+    monkeypatch.setattr(loop, "VALIDATION_WINDOWS", 8)
+    return TrainConfig(
+        data=tmp_path, validation=tmp_path, out=tmp_path / "out", minutes=0.05, batch_windows=1
+    )
+
+
+def test_a_window_is_made_as_the_pipeline_makes_it():
+    pipeline = new_nano(0)
+    batch = moving_batch()
+    keyframes, flows, _, _ = loop.to_device(batch, torch.device("cpu"))
+    made = loop.forward(pipeline, keyframes, flows)
+    flows_again = neighbour_flows(keyframes[0])
+    torch.testing.assert_close(flows_again, flows[0], rtol=0, atol=0.5)
+    there = pipeline.cfca(keyframes[0], flows[0], loop.TARGETS)
+    torch.testing.assert_close(made.fused, there.frames[1:2])
+
+
+def test_windows_of_a_batch_do_not_see_each_other():
+    pipeline = new_nano(0)
+    keyframes, flows, _, _ = loop.to_device(moving_batch(2), torch.device("cpu"))
+    made = loop.forward(pipeline, keyframes, flows)
+    changed = keyframes.clone()
+    changed[1] = 1 - changed[1]
+    again = loop.forward(pipeline, changed, flows)
+    torch.testing.assert_close(made.frames[0], again.frames[0])
+    assert (made.frames[1] - again.frames[1]).abs().max() > 0.1
+
+
+def test_new_frames_of_sources_that_do_not_move_evenly_are_not_counted():
+    pipeline = new_nano(0)
+    keyframes, flows, targets, _ = loop.to_device(moving_batch(), torch.device("cpu"))
+    made = loop.forward(pipeline, keyframes, flows)
+    wrong = targets.clone()
+    wrong[:, 1] = 1 - wrong[:, 1]
+    never = torch.zeros(1, dtype=torch.bool)
+    here, there = (loop.loss_terms(pipeline, made, t, never) for t in (targets, wrong))
+    for name in ("reconstruction", "spectrum", "consistency", "cfca"):
+        torch.testing.assert_close(here[name], there[name])
+
+
+def test_every_component_learns_and_the_loss_falls(config):
+    trainer = loop.Trainer(config, lambda _: None)
+    before = {
+        name: [p.detach().clone() for p in getattr(trainer.pipeline, name).parameters()]
+        for name in trainer.modules()
+    }
+    totals = [sum(trainer.train_step(moving_batch(), 0.3).values()) for _ in range(12)]
+    assert totals[-1] < totals[0]
+    for name, old in before.items():
+        new = getattr(trainer.pipeline, name).parameters()
+        assert any(not torch.equal(a, b) for a, b in zip(old, new, strict=True)), name
+
+
+def test_a_run_saves_logs_and_goes_on(config):
+    lines: list[dict[str, float]] = []
+    best = loop.train(config, lines.append)
+    assert best == config.out / "best"
+    load_pipeline(best)
+    assert not list(best.rglob("*.pt"))
+    logged = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
+    assert len(logged) == len(lines)
+    assert logged[-1]["step"] >= 1
+    assert np.isfinite(list(logged[-1].values())).all()
+    resumed = loop.Trainer(config, lambda _: None)
+    assert resumed.step_number == logged[-1]["step"]
+    saved = load_pipeline(config.out / "last")
+    for ours, theirs in zip(
+        resumed.average.codec.parameters(), saved.codec.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
