@@ -139,9 +139,12 @@ class FfmpegProcess:
         """Wait for ffmpeg to end and return its exit status.
 
         Raises:
-            subprocess.TimeoutExpired: It is still running after `timeout_seconds`.
+            TimeoutError: It is still running after `timeout_seconds`.
         """
-        status = self._process.wait(timeout_seconds)
+        try:
+            status = self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError("ffmpeg is still running") from error
         self._drain.join()
         return status
 

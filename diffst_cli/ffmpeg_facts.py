@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -115,6 +114,6 @@ def _run(arguments: Sequence[str]) -> str:
     with FfmpegProcess(command, num_kept_lines=REPORT_LINES) as process:
         try:
             process.wait(TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             return ""
         return "\n".join(process.lines)

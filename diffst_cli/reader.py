@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -178,7 +177,7 @@ def _end_of(process: FfmpegProcess) -> list[str]:
     """
     try:
         status = process.wait(CLOSE_TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         process.kill()
         return ["ffmpeg did not end"]
     if status < 0:

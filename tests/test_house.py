@@ -20,8 +20,12 @@ HEAVY = {"torch", "diffusers", "numpy", "av", "cv2", "scenedetect", "safetensors
 # Which modules may use what; a name ending in a dot stands for everything under it.
 RICH_USERS = {"diffst_cli.progress"}
 PYAV_USERS = {
-    "diffst_cli.probe",
-    "diffst_cli.reader",
+    "diffst_cli.probe_file",
+    "diffst_cli.packet_scan",
+    "diffst_cli.orientation",  # the display matrix comes with a decoded frame
+    "diffst_cli.probe_images",
+    "diffst_cli.read_images",
+    "diffst_cli.decode",  # times travel in ffmpeg's pipe
     "diffst_cli.writer",
     "diffst_cli.receipt",
     "diffst.training.",
