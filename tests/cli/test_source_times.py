@@ -1,0 +1,50 @@
+"""Broken timestamps are repaired, good ones are not touched."""
+
+from fractions import Fraction
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffst_cli.source_times import IncreasingTimes
+
+STEP, TICK = Fraction(1, 25), Fraction(1, 90000)
+
+
+def repair(times: list[Fraction]) -> list[Fraction]:
+    repairer = IncreasingTimes(nominal_step=STEP, tick=TICK)
+    return [repairer.repair(time) for time in times]
+
+
+def test_good_times_pass_untouched_whatever_their_spacing():
+    times = [Fraction(n, 1000) for n in (21, 54, 87, 400, 434, 2000)]
+    assert repair(times) == times
+
+
+def test_a_duplicate_is_squeezed_in_and_the_rest_keep_their_times():
+    times = [n * STEP for n in (0, 1, 1, 2, 3)]
+    assert repair(times) == [0, STEP, STEP * 5 / 4, 2 * STEP, 3 * STEP]
+
+
+def test_a_duplicate_that_nut_moved_by_a_tick_is_seen_as_one():
+    assert repair([Fraction(0), STEP, STEP + TICK, 2 * STEP])[2] == STEP * 5 / 4
+
+
+def test_a_clock_set_back_goes_on_at_the_nominal_rate():
+    first = [n * STEP for n in range(10)]
+    stuck = [first[-1] + n * TICK for n in range(1, 8)]  # what NUT makes of a jump back
+    later = [stuck[-1] + n * STEP for n in range(1, 4)]
+    repaired = repair(first + stuck + later)
+    assert [b - a for a, b in pairwise(repaired)] == [STEP] * 9 + [STEP / 4] * 3 + [STEP] * 7
+
+
+def test_a_tick_as_long_as_a_frame_is_no_sign_of_damage():
+    repairer = IncreasingTimes(nominal_step=STEP, tick=STEP)
+    assert [repairer.repair(n * STEP) for n in range(5)] == [n * STEP for n in range(5)]
+
+
+@given(st.lists(st.fractions(min_value=-10, max_value=10, max_denominator=90000), max_size=30))
+def test_times_always_increase(times):
+    repaired = repair(times)
+    assert all(a < b for a, b in pairwise(repaired))
+    assert repaired[:1] == times[:1]
