@@ -17,11 +17,12 @@ from typing import Annotated
 
 import typer
 
-from diffst_cli.commands import models
 from diffst_cli.commands.batch import batch
 from diffst_cli.commands.benchmark import benchmark
 from diffst_cli.commands.doctor import doctor
 from diffst_cli.commands.evaluate import evaluate
+from diffst_cli.commands.models import app as models
+from diffst_cli.commands.train import train
 from diffst_cli.commands.upscale import upscale
 from diffst_cli.errors import UsageError, UserError, explain
 from diffst_cli.interrupts import interrupts_raise
@@ -39,12 +40,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(upscale)
-app.command()(batch)
-app.command()(benchmark)
-app.command()(evaluate)
-app.command()(doctor)
-app.add_typer(models.app, name="models")
+for command in (upscale, batch, benchmark, evaluate, train, doctor):
+    app.command()(command)
+app.add_typer(models, name="models")
 
 
 def _print_version(wanted: bool) -> None:
@@ -124,8 +122,7 @@ def _plain_sentence(message: str) -> str:
 def _help_hint(line: Sequence[str]) -> str:
     """Where the help for this command line is."""
     words = [word for word in line if word != DEBUG]
-    commands = {
-        info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands
-    }
+    commands = {getattr(info.callback, "__name__", "") for info in app.registered_commands}
+    commands |= {str(info.name) for info in app.registered_groups}
     known = words[0] if words and words[0] in commands else ""
     return f"`{' '.join(filter(None, ['diffst', known, '-h']))}` lists what it takes"

@@ -168,9 +168,7 @@ def print_summary(summary: RunSummary) -> None:
     """What was made, how fast, and the ticked receipt."""
     console = _console()
     width, height = summary.size
-    made = (
-        f"{width}x{height}, {float(summary.frame_rate):.4g} fps, {_length(summary.duration_seconds)}"
-    )
+    made = f"{width}x{height}, {float(summary.frame_rate):.4g} fps, {_length(summary.duration_seconds)}"
     speed = f"{summary.output_fps:.1f} frames/s, at most {_bytes(summary.peak_memory_bytes)} memory"
     if summary.receipt.ok:
         _print_marked(console, "wrote", f"`{summary.output}`", style="bold green")
@@ -204,6 +202,11 @@ def print_error(error: UserError) -> None:
     _print_marked(console, "error", error.message, style="bold red")
     if error.hint is not None:
         _print_marked(console, "hint", error.hint, style="cyan")
+
+
+def print_note(message: str) -> None:
+    """A line of information from a command that shows no progress of its own."""
+    _console().print(message, soft_wrap=True)
 
 
 def clock(seconds: float) -> str:

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from diffst_cli import app as app_module
 from diffst_cli.app import app, main
 from diffst_cli.errors import UserError
 
+COMMANDS = ("upscale", "batch", "benchmark", "evaluate", "train", "doctor", "models")
 HEAVY = (
     "torch",
     "diffusers",
@@ -40,14 +42,24 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]):
         assert main([option]) == 0
         shown = capsys.readouterr()
         assert shown.err == ""
-        for command in ("upscale", "batch"):
-            assert command in shown.out
+        assert shown.out.count("Commands") == 1
+        for command in COMMANDS:
+            assert f"│ {command} " in shown.out
 
 
-@pytest.mark.parametrize("command", ["upscale", "batch"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_short_help(command: str, capsys: pytest.CaptureFixture[str]):
     assert main([command, "-h"]) == 0
-    assert "--scale" in capsys.readouterr().out
+    assert f"Usage: diffst {command}" in capsys.readouterr().out
+
+
+def test_batch_takes_every_option_of_upscale(capsys: pytest.CaptureFixture[str]):
+    shown = {}
+    for command in ("upscale", "batch"):
+        main([command, "-h"])
+        shown[command] = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert shown["upscale"] - shown["batch"] == {"--receipt"}
+    assert shown["batch"] - shown["upscale"] == {"--glob"}
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]):
@@ -150,7 +162,7 @@ def test_a_commands_exit_code_is_kept(
 def test_help_needs_nothing_heavy():
     program = (
         "import sys\nfrom diffst_cli.app import main\n"
-        "codes = main(['-h']), main(['upscale', '-h']), main(['batch', '-h'])\n"
+        f"codes = [main([*command, '-h']) for command in {[[], *([name] for name in COMMANDS)]}]\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
         "sys.exit(max(codes))\n"
     )

@@ -15,6 +15,7 @@ from diffst_cli.progress import (
     Reporter,
     clock,
     print_error,
+    print_note,
     progress_line,
     reporter,
 )
@@ -80,6 +81,11 @@ def test_an_error_is_one_line_whatever_it_holds(capsys: pytest.CaptureFixture[st
     first, second = capsys.readouterr().err.splitlines()
     assert first == "error: no video in `a [bold] :smile: b`" + " x" * 100
     assert second == "hint: try again"
+
+
+def test_a_note_is_one_line_as_it_is(capsys: pytest.CaptureFixture[str]):
+    print_note("step 10 [of] 20:" + " x" * 100)
+    assert capsys.readouterr().err == "step 10 [of] 20:" + " x" * 100 + "\n"
 
 
 def test_quiet_shows_errors_only(capsys: pytest.CaptureFixture[str]):
