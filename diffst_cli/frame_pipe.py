@@ -18,6 +18,8 @@ from diffst_cli.colour import CHROMA_POSITIONS, SCALE_MATRICES
 from diffst_cli.encoding import Encoding, has_filter
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, error_lines, file_argument
+from diffst_cli.ffmpeg_facts import deep_white
+from diffst_cli.pixels import Image, shrink_white
 from diffst_cli.probe import Colour
 
 SCALE_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+lanczos"
@@ -54,6 +56,8 @@ class FramePipe:
         self._path = path
         self._encoding = encoding
         self._deep = deep
+        is_converted = encoding.colour.matrix != "gbr"
+        self._white = deep_white() if deep and is_converted else None
         self._step = 1 / frame_rate if constant_rate else None
         self._time_base = _time_base(frame_rate, constant_rate=constant_rate)
         self._last_tick = -1
@@ -69,7 +73,7 @@ class FramePipe:
         stream.time_base = self._time_base
         return container, stream
 
-    def write(self, image: np.ndarray, time: Fraction) -> Fraction:
+    def write(self, image: Image, time: Fraction) -> Fraction:
         """Encode one frame and return the time that it got, in seconds from the first frame.
 
         Args:
@@ -80,7 +84,10 @@ class FramePipe:
             UserError: ffmpeg gave up.
         """
         tick = self._tick(time)
-        packet = av.Packet(_padded(image, self._encoding.size, deep=self._deep).tobytes())
+        image = _padded(image, self._encoding.size, deep=self._deep)
+        if self._white is not None:
+            image = shrink_white(image, self._white)
+        packet = av.Packet(image.tobytes())
         packet.stream = self._stream
         packet.time_base = self._time_base
         packet.pts = packet.dts = tick
@@ -225,7 +232,7 @@ def _time_base(frame_rate: Fraction, *, constant_rate: bool) -> Fraction:
     return Fraction(1, frame_rate.numerator * factor)
 
 
-def _padded(image: np.ndarray, size: tuple[int, int], *, deep: bool) -> np.ndarray:
+def _padded(image: Image, size: tuple[int, int], *, deep: bool) -> Image:
     """`image` as little-endian samples, its last row and column repeated up to `size`."""
     width, height = size
     dtype = np.dtype("<u2") if deep else np.dtype("u1")

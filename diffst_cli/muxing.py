@@ -107,7 +107,7 @@ def mux_arguments(
     offset = {"itsoffset": _seconds(placement.video_offset)} if placement.video_offset else {}
     inputs = [_input(video, **offset)["v:0"]]
     kept = [stream for stream in plan.kept if not (covers and COVER in stream.source.disposition)]
-    options: dict[str, Any] = {"c": "copy", "f": plan.container.name}
+    options: dict[str, Any] = {"c": "copy", "f": plan.container.name, "disposition:0": "default"}
     if not info.images:
         cut = {"ss": _seconds(placement.skipped)} if placement.skipped is not None else {}
         source = _input(info.path, **cut)
@@ -123,11 +123,10 @@ def mux_arguments(
         options["default_mode"] = "passthrough"
     for number, stream in enumerate(kept, start=1):
         options |= _stream_options(number, stream, is_cut=placement.skipped is not None)
-    options |= _cover_options(covers)
-    arguments: list[str] = (
-        ffmpeg.output(*inputs, file_argument(output), **options).overwrite_output().get_args()
-    )
-    return arguments
+    arguments: list[str] = ffmpeg.output(*inputs, file_argument(output), **options).get_args()
+    num_attached = sum(stream.source.kind == "attachment" for stream in kept)
+    repeated = [*_tag_arguments(info), *_attach_arguments(covers, num_attached)]
+    return ["-y", *arguments[:-1], *repeated, arguments[-1]]
 
 
 def run_ffmpeg(arguments: list[str], action: str) -> None:
@@ -147,16 +146,30 @@ def _input(path: Path, **options: str) -> ffmpeg.nodes.FilterableStream:
 
 def _source_options(info: VideoInfo, plan: StreamPlan) -> dict[str, Any]:
     """Tags, chapters, and what the source says of the video stream; input 1 is the source."""
-    main = next(stream for stream in info.streams if stream.index == info.stream_index)
-    own = {"language": main.language, "title": main.title}
-    own_tags = [f"{name}={value}" for name, value in own.items() if value]
     return {
-        **({"metadata:s:v:0": own_tags} if own_tags else {}),
         "map_metadata": "1",
         "map_chapters": "1" if plan.keeps_chapters else "-1",
-        "metadata": [f"{name}=" for name in FILE_TAGS],
-        "disposition:0": _disposition(main),
+        "disposition:0": _disposition(_main_stream(info)),
     }
+
+
+def _tag_arguments(info: VideoInfo) -> list[str]:
+    """The video stream's own tags, and the source's tags that must not be copied, as arguments.
+
+    Written out because ffmpeg-python cannot give an option twice.
+    """
+    if info.images:
+        return []
+    main = _main_stream(info)
+    own = {"language": main.language, "title": main.title}
+    arguments = [part for name in FILE_TAGS for part in ("-metadata", f"{name}=")]
+    for name, value in own.items():
+        arguments += ["-metadata:s:v:0", f"{name}={value}"] if value else []
+    return arguments
+
+
+def _main_stream(info: VideoInfo) -> StreamInfo:
+    return next(stream for stream in info.streams if stream.index == info.stream_index)
 
 
 def _stream_options(number: int, stream: KeptStream, *, is_cut: bool) -> dict[str, str]:
@@ -190,16 +203,16 @@ def _extract_covers(video: Path, info: VideoInfo, plan: StreamPlan) -> list[Path
     return covers
 
 
-def _cover_options(covers: list[Path]) -> dict[str, Any]:
-    """Options that attach `covers` to a Matroska file under the names players look for."""
-    if not covers:
-        return {}
-    options: dict[str, Any] = {"attach": [str(cover.absolute()) for cover in covers]}
+def _attach_arguments(covers: list[Path], num_attached: int) -> list[str]:
+    """Arguments that attach `covers`, after other attachments, under the names players look for."""
+    arguments = []
     for number, cover in enumerate(covers):
         kind = "image/png" if cover.suffix == ".png" else "image/jpeg"
-        name = f"cover{cover.suffix}" if number == 0 else f"cover{number}{cover.suffix}"
-        options[f"metadata:s:t:{number}"] = [f"mimetype={kind}", f"filename={name}"]
-    return options
+        name = f"cover{number or ''}{cover.suffix}"
+        tag = f"-metadata:s:t:{num_attached + number}"
+        arguments += ["-attach", str(cover.absolute())]
+        arguments += [tag, f"mimetype={kind}", tag, f"filename={name}"]
+    return arguments
 
 
 def _seconds(time: Fraction) -> str:

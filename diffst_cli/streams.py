@@ -63,7 +63,7 @@ MATROSKA_AUDIO = frozenset(
 )
 MP4 = Container(
     name="mp4",
-    audio=frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "dts", "alac", "flac", "opus"}),
+    audio=frozenset({"aac", "mp3", "ac3", "eac3", "dts", "alac", "flac", "opus"}),
     audio_fallback="aac",
     lossless_fallback="alac",
     subtitles=frozenset({"mov_text", "dvd_subtitle"}),

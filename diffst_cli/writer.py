@@ -9,13 +9,12 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
 from diffst_cli.codecs import GIF, MAX_GIF_RATE, PNG
 from diffst_cli.encoding import choose_encoding
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.frame_pipe import FramePipe
 from diffst_cli.muxing import make_gif, mux, place
+from diffst_cli.pixels import Image
 from diffst_cli.probe import VideoInfo
 from diffst_cli.receipt import Promise, Receipt, verify, verify_pictures
 from diffst_cli.streams import plan_streams
@@ -107,7 +106,7 @@ class VideoWriter:
             remove(self._video)
             raise
 
-    def write(self, image: np.ndarray, time: Fraction) -> None:
+    def write(self, image: Image, time: Fraction) -> None:
         """Add one frame.
 
         Args:

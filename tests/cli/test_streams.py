@@ -1,0 +1,215 @@
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from diffst_cli.muxing import Placement, mux
+from diffst_cli.probe import StreamInfo, VideoInfo, probe
+from diffst_cli.streams import CONTAINERS, codec_name, describe, plan_streams
+from tests.outputs import TONE, make_clip
+
+ENCODERS = {
+    "mp3": ["libmp3lame"],
+    "dts": ["dca", "-strict", "-2"],
+    "truehd": ["truehd", "-strict", "-2"],
+    "opus": ["libopus"],
+    "vorbis": ["libvorbis"],
+}
+AUDIO_SECONDS = 0.5
+WHOLE = Placement(video_offset=Fraction(0), skipped=None, length=None)
+PAIRS = [(suffix, codec) for suffix in CONTAINERS for codec in sorted(CONTAINERS[suffix].audio)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds the clips that several tests share, made when first asked for."""
+    return tmp_path_factory.mktemp("streams")
+
+
+def clip_with(codec: str, folder: Path) -> Path:
+    path = folder / f"{codec}.mkv"
+    if not path.exists():
+        tone = ["-f", "lavfi", "-i", f"{TONE}:duration={AUDIO_SECONDS}", "-ac", "2"]
+        make_clip(path, *tone, "-c:a", *ENCODERS.get(codec, [codec]), num_frames=2)
+    return path
+
+
+def joined(source: Path, output: Path) -> VideoInfo:
+    """A tiny video and the other streams of `source`, joined as the plan for the suffix says."""
+    info = probe(source)
+    video = output.with_name("video.mp4")
+    encoder = "libvpx-vp9" if output.suffix == ".webm" else "libx264"
+    make_clip(video, "-c:v", encoder, num_frames=2)
+    mux(video, info, plan_streams(info, output.suffix), WHOLE, output)
+    return probe(output)
+
+
+def decoded_seconds(path: Path) -> float:
+    """How much of the first audio stream really decodes."""
+    with av.open(str(path)) as container:
+        return float(sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0)))
+
+
+def codecs(info: VideoInfo, kind: str) -> list[str]:
+    return [codec_name(stream) for stream in info.streams if stream.kind == kind]
+
+
+def stream(kind: str, codec: str, *, disposition: tuple[str, ...] = ()) -> StreamInfo:
+    return StreamInfo(
+        index=1,
+        kind=kind,
+        codec=codec,
+        language="fra",
+        title=None,
+        disposition=disposition,
+        start_seconds=None,
+        duration_seconds=None,
+    )
+
+
+def covers(info: VideoInfo) -> list[str]:
+    return [each.codec for each in info.streams if "attached_pic" in each.disposition]
+
+
+@pytest.fixture(scope="module")
+def everything(folder: Path) -> VideoInfo:
+    """A Matroska file with subtitles of two kinds, a font, a cover, chapters and tags."""
+    subtitles = folder / "words.srt"
+    subtitles.write_text("1\n00:00:00,100 --> 00:00:00,300\nÉté\n", encoding="utf-8")
+    chapters = folder / "chapters.txt"
+    chapters.write_text(
+        ";FFMETADATA1\ntitle=Été\nartist=Nobody\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=200\ntitle=One\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=200\nEND=400\ntitle=Two\n",
+        encoding="utf-8",
+    )
+    font = folder / "font.ttf"
+    font.write_bytes(b"not really a font")
+    cover = make_clip(folder / "cover.png", "-frames:v", "1")
+    path = folder / "everything.mkv"
+    inputs = ["-i", str(subtitles), "-i", str(chapters)]
+    maps = ["-map", "0", "-map", "1", "-map", "1", "-map_metadata", "2"]
+    forms = ["-c:s:0", "srt", "-c:s:1", "ass", "-disposition:s:0", "forced"]
+    languages = ["-metadata:s:s:0", "language=fra", "-metadata:s:s:1", "language=eng"]
+    attached = ["-attach", str(font), "-metadata:s:t:0", "mimetype=application/x-truetype-font"]
+    attached += ["-attach", str(cover), "-metadata:s:t:1", "mimetype=image/png"]
+    names = ["-metadata:s:t:0", "filename=font.ttf", "-metadata:s:t:1", "filename=cover.png"]
+    return probe(make_clip(path, *inputs, *maps, *forms, *languages, *attached, *names))
+
+
+@pytest.mark.parametrize(("suffix", "codec"), PAIRS)
+def test_every_audio_codec_listed_is_copied_and_plays(
+    suffix: str, codec: str, folder: Path, tmp_path: Path
+) -> None:
+    source = clip_with(codec, folder)
+    output = tmp_path / f"out{suffix}"
+    assert codecs(joined(source, output), "audio") == [codec]
+    # A container may trim the encoder's padding that another keeps: up to two MP3 frames.
+    assert decoded_seconds(output) == pytest.approx(decoded_seconds(source), abs=0.06)
+
+
+def test_matroska_keeps_subtitles_font_cover_chapters_and_tags(
+    everything: VideoInfo, tmp_path: Path
+) -> None:
+    plan = plan_streams(everything, ".mkv")
+    kept = joined(everything.path, tmp_path / "out.mkv")
+    assert plan.notes == ()
+    assert codecs(kept, "subtitle") == ["subrip", "ass"]
+    assert [each.language for each in kept.streams if each.kind == "subtitle"] == ["fra", "eng"]
+    assert [each.disposition for each in kept.streams if each.kind == "subtitle"] == [
+        ("forced",),
+        (),
+    ]
+    assert [each.kind for each in kept.streams].count("attachment") == 1
+    assert covers(kept) == ["png"]
+    assert kept.num_chapters == 2
+    assert kept.tags["title"] == "Été"
+    assert kept.tags["ARTIST"] == "Nobody"
+
+
+def test_mp4_turns_text_subtitles_into_its_own_and_says_what_it_leaves_out(
+    everything: VideoInfo, tmp_path: Path
+) -> None:
+    plan = plan_streams(everything, ".mp4")
+    kept = joined(everything.path, tmp_path / "out.mp4")
+    assert codecs(kept, "subtitle") == ["mov_text", "mov_text"]
+    assert [each.language for each in kept.streams if each.kind == "subtitle"] == ["fra", "eng"]
+    assert covers(kept) == ["png"]
+    assert kept.num_chapters == 2
+    assert kept.tags["title"] == "Été"
+    assert plan.notes == (
+        "subtitle stream 1 (subrip, fra) converted to mov_text: MP4 cannot hold it",
+        "subtitle stream 2 (ass, eng) converted to mov_text, without its styles: MP4 cannot hold it",
+        "attachment stream 3 (unknown) left out: MP4 cannot hold it; use a `.mkv` output to keep it",
+    )
+
+
+def test_webm_turns_subtitles_into_webvtt(everything: VideoInfo, tmp_path: Path) -> None:
+    kept = joined(everything.path, tmp_path / "out.webm")
+    assert codecs(kept, "subtitle") == ["webvtt", "webvtt"]
+    assert kept.num_chapters == 2
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_subtitles_of_an_mp4_stay_readable(
+    suffix: str, everything: VideoInfo, tmp_path: Path
+) -> None:
+    source = tmp_path / "source.mp4"
+    joined(everything.path, source)
+    kept = joined(source, tmp_path / f"out{suffix}")
+    assert codecs(kept, "subtitle") == ["subrip" if suffix == ".mkv" else "mov_text"] * 2
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "encoded"),
+    [
+        (".mp4", "vorbis", "aac"),
+        (".mp4", "pcm_s16le", "alac"),
+        (".mp4", "pcm_f32le", "aac"),
+        (".mov", "opus", "aac"),
+        (".webm", "mp3", "opus"),
+        (".avi", "opus", "mp3"),
+        (".avi", "pcm_s24le", "pcm_s16le"),
+    ],
+)
+def test_audio_the_container_cannot_hold_is_encoded_anew(
+    suffix: str, codec: str, encoded: str, folder: Path, tmp_path: Path
+) -> None:
+    source = clip_with(codec, folder)
+    output = tmp_path / f"out{suffix}"
+    (note,) = plan_streams(probe(source), suffix).notes
+    assert note.startswith(f"audio stream 1 ({codec})")
+    assert codecs(joined(source, output), "audio") == [encoded]
+    assert decoded_seconds(output) == pytest.approx(decoded_seconds(source), abs=0.06)
+
+
+def test_pictures_of_text_are_left_out_of_mp4_with_a_remedy(everything: VideoInfo) -> None:
+    info = replace(everything, streams=(everything.streams[0], stream("subtitle", "pgssub")))
+    plan = plan_streams(info, ".mp4")
+    assert plan.kept == ()
+    assert plan.notes == (
+        "subtitle stream 1 (hdmv_pgs_subtitle, fra) left out: MP4 cannot hold it; "
+        "use a `.mkv` output to keep it",
+    )
+
+
+def test_a_second_video_and_data_are_left_out_and_named(everything: VideoInfo) -> None:
+    for kind, codec in (("video", "h264"), ("data", "bin_data")):
+        info = replace(everything, streams=(everything.streams[0], stream(kind, codec)))
+        plan = plan_streams(info, ".mkv")
+        assert plan.kept == ()
+        assert plan.notes[0].startswith(f"{kind} stream 1 ({codec}, fra) left out")
+
+
+def test_avi_says_that_it_loses_languages_and_chapters(folder: Path, everything: VideoInfo) -> None:
+    info = replace(everything, streams=(everything.streams[0], stream("audio", "mp3float")))
+    assert plan_streams(info, ".avi").notes == (
+        "chapters left out: AVI cannot hold them; use a `.mkv` output to keep them",
+        "languages left out: AVI cannot hold them; use a `.mkv` output to keep them",
+    )
+
+
+def test_a_stream_is_described_by_kind_number_codec_and_language() -> None:
+    assert describe(stream("subtitle", "ssa")) == "subtitle stream 1 (ass, fra)"

@@ -1,0 +1,97 @@
+"""Writing test clips through `VideoWriter`, and reading results back, in a line or two."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from diffst_cli.muxing import run_ffmpeg
+from diffst_cli.pixels import Image
+from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.receipt import Receipt
+from diffst_cli.writer import OutputSettings, VideoWriter
+
+TONE = "sine=frequency=440:sample_rate=48000"
+
+
+def make(path: Path, *arguments: str) -> Path:
+    """A file made by ffmpeg from `arguments`, which end before the output's name."""
+    run_ffmpeg(["-y", *arguments, str(path)], "making a test clip")
+    return path
+
+
+def make_clip(path: Path, *arguments: str, size: str = "64x48", num_frames: int = 10) -> Path:
+    """A small moving picture at 25 fps, H.264 unless `arguments` say otherwise."""
+    source = f"testsrc2=size={size}:rate=25:duration={num_frames / 25}"
+    return make(path, "-f", "lavfi", "-i", source, *arguments)
+
+
+def settings_for(info: VideoInfo, path: Path, **changes: object) -> OutputSettings:
+    """Settings that keep the source's size and rate, apart from `changes`."""
+    values: dict[str, object] = {
+        "path": path,
+        "size": (info.width, info.height),
+        "frame_rate": info.frame_rate,
+        "constant_rate": not info.is_variable,
+        "preset": "ultrafast" if path.suffix not in (".webm", ".gif", ".png", "") else None,
+    }
+    return OutputSettings(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def write(
+    info: VideoInfo,
+    settings: OutputSettings,
+    frames: Iterable[tuple[Image, Fraction]],
+    *,
+    start: Fraction | None = None,
+    duration: Fraction | None = None,
+) -> Receipt:
+    """Write `frames` and finish."""
+    with VideoWriter(info, settings, start=start, duration=duration) as writer:
+        for image, time in frames:
+            writer.write(image, time)
+        return writer.finish()
+
+
+def grey_frames(
+    info: VideoInfo, size: tuple[int, int], times: Iterable[Fraction]
+) -> Iterable[tuple[Image, Fraction]]:
+    """One grey frame at each of `times`, brighter from frame to frame."""
+    width, height = size
+    dtype = np.uint8 if info.bytes_per_sample == 1 else np.uint16
+    for index, time in enumerate(times):
+        yield np.full((height, width, 3), 40 + index, dtype), time
+
+
+def copy_video(
+    source: Path,
+    output: Path,
+    *,
+    start: Fraction | None = None,
+    duration: Fraction | None = None,
+    **changes: object,
+) -> Receipt:
+    """Write as many grey frames as `source` has, at its own times, with all else it has."""
+    info = probe(source)
+    begin = info.origin_seconds + (start or 0)
+    end = begin + duration if duration is not None else None
+    times = [time for time in frame_times(source) if time >= begin and (end is None or time < end)]
+    settings = settings_for(info, output, **changes)
+    frames = grey_frames(info, settings.size, times)
+    return write(info, settings, frames, start=start, duration=duration)
+
+
+def frame_times(path: Path) -> list[Fraction]:
+    """Presentation times of the main video stream's packets, ascending, in seconds."""
+    info = probe(path)
+    with av.open(str(path)) as container:
+        stream = container.streams[info.stream_index]
+        packets = [packet for packet in container.demux(stream) if packet.pts is not None]
+        return sorted(packet.pts * packet.time_base for packet in packets)
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Names in `folder` that only an unfinished output would have."""
+    return sorted(entry.name for entry in folder.iterdir() if "diffst-" in entry.name)
