@@ -41,8 +41,8 @@ class FileResult:
 def find_jobs(template: UpscaleJob, glob: str | None) -> list[UpscaleJob]:
     """A job for every video under the input folder, by name.
 
-    Files under the output folder are not inputs, hidden files neither. Inputs whose outputs would
-    have one name, as `a.mkv` and `a.ts`, get outputs that keep the input's suffix: `a.ts.mkv`.
+    Files under the output folder are not inputs, hidden files neither. An output has its input's
+    name, with `.mkv` added where we cannot write the container.
 
     Args:
         template: Its `input` and `output` are the two folders; the rest holds for every job.
@@ -65,13 +65,10 @@ def find_jobs(template: UpscaleJob, glob: str | None) -> list[UpscaleJob]:
     if not names:
         wanted = f"file that matches `{glob}`" if glob else "video"
         raise UserError(f"no {wanted} in `{folder}`", hint="`--glob` says which files to take")
-    taken: dict[Path, Path] = {}
-    for name in names:
-        output = _output_name(name)
-        taken[output if output not in taken else name.with_name(name.name + output.suffix)] = name
+    inputs = frozenset(names)
     return [
-        replace(template, input=folder / name, output=target / output)
-        for output, name in taken.items()
+        replace(template, input=folder / name, output=target / _output_name(name, inputs))
+        for name in names
     ]
 
 
@@ -87,8 +84,18 @@ def _find_files(folder: Path, excluded: Path, glob: str | None) -> Iterator[Path
             yield path
 
 
-def _output_name(name: Path) -> Path:
-    return name if name.suffix.lower() in OUTPUT_SUFFIXES else name.with_suffix(OTHER_SUFFIX)
+def _output_name(name: Path, inputs: frozenset[Path]) -> Path:
+    """The input's name where we can write its container, else with a suffix added.
+
+    Added, not replaced, so that `a.ts` and `a.wmv` stay apart, and so that an output's name never
+    depends on what else is in the folder, which would mislead a batch that goes on later.
+    """
+    if name.suffix.lower() in OUTPUT_SUFFIXES:
+        return name
+    output = name.with_name(name.name + OTHER_SUFFIX)
+    while output in inputs:
+        output = output.with_name(output.name + OTHER_SUFFIX)
+    return output
 
 
 def run_batch(jobs: Sequence[UpscaleJob], *, reporter: Reporter) -> list[FileResult]:

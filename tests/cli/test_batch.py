@@ -1,0 +1,255 @@
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diffst_cli import batch
+from diffst_cli.app import main
+from diffst_cli.batch import find_jobs, run_batch
+from diffst_cli.errors import UserError
+from diffst_cli.job import UpscaleJob
+from diffst_cli.progress import Reporter
+from diffst_cli.receipt import Check, Receipt
+from diffst_cli.run import RunSummary
+
+
+def template(source: Path, output: Path, **options: Any) -> UpscaleJob:
+    return UpscaleJob(input=source, output=output, **options)
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def found(source: Path, output: Path, glob: str | None = None) -> dict[str, str]:
+    """Input name -> output name, each inside its folder."""
+    return {
+        str(job.input.relative_to(source)): str(job.output.relative_to(output))
+        for job in find_jobs(template(source, output), glob)
+    }
+
+
+def test_the_tree_is_mirrored_and_other_files_left_alone(tmp_path: Path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    touch(
+        source,
+        "b.mp4",
+        "a.MKV",
+        "day 1/é '日本'.webm",
+        "day 1/deep/-x.mov",
+        "notes.txt",
+        "cover.jpg",
+    )
+    touch(source, ".hidden.mp4", ".trash/c.mp4")
+    assert found(source, output) == {
+        "a.MKV": "a.MKV",
+        "b.mp4": "b.mp4",
+        "day 1/deep/-x.mov": "day 1/deep/-x.mov",
+        "day 1/é '日本'.webm": "day 1/é '日本'.webm",
+    }
+
+
+def test_containers_we_cannot_write_get_matroska_added(tmp_path: Path):
+    touch(tmp_path, "a.mkv", "a.ts", "a.wmv", "b.MTS")
+    assert found(tmp_path, tmp_path / "out") == {
+        "a.mkv": "a.mkv",
+        "a.ts": "a.ts.mkv",
+        "a.wmv": "a.wmv.mkv",
+        "b.MTS": "b.MTS.mkv",
+    }
+
+
+def test_no_two_inputs_share_an_output(tmp_path: Path):
+    touch(tmp_path, "a.mp4", "a.mkv", "a.ts", "a.ts.mkv", "a.ts.mkv.mkv")
+    assert found(tmp_path, tmp_path / "out") == {
+        "a.mkv": "a.mkv",
+        "a.mp4": "a.mp4",
+        "a.ts": "a.ts.mkv.mkv.mkv",
+        "a.ts.mkv": "a.ts.mkv",
+        "a.ts.mkv.mkv": "a.ts.mkv.mkv",
+    }
+
+
+@pytest.mark.parametrize(
+    ("glob", "expected"),
+    [
+        ("*.mkv", {"a.mkv", "day1/c.mkv"}),
+        ("day1/*", {"day1/c.mkv", "day1/d.bin"}),
+        ("b.*", {"b.mp4"}),
+    ],
+)
+def test_a_pattern_filters_by_name_or_path(tmp_path: Path, glob: str, expected: set[str]):
+    touch(tmp_path, "a.mkv", "b.mp4", "day1/c.mkv", "day1/d.bin")
+    assert found(tmp_path, tmp_path / "out", glob).keys() == expected
+
+
+def test_outputs_inside_the_input_folder_are_not_inputs(tmp_path: Path):
+    touch(tmp_path, "a.mp4", "out/a.mp4", "out/deep/b.mp4", "outside/c.mp4")
+    assert found(tmp_path, tmp_path / "out").keys() == {"a.mp4", "outside/c.mp4"}
+
+
+def test_a_folder_reached_by_another_name_is_the_same_folder(tmp_path: Path):
+    touch(tmp_path, "in/a.mp4")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    with pytest.raises(UserError, match="is the input folder too"):
+        find_jobs(template(tmp_path / "in", tmp_path / "link"), None)
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "glob", "message"),
+    [
+        ("missing", "out", None, "`.*missing` is not a folder"),
+        ("in/a.mp4", "out", None, "`.*a.mp4` is not a folder"),
+        ("in", "in/a.mp4", None, "`.*a.mp4` is not a folder"),
+        ("in", "in", None, "is the input folder too"),
+        ("empty", "out", None, "no video in `.*empty`"),
+        ("in", "out", "*.mov", r"no file that matches `\*.mov` in"),
+    ],
+)
+def test_folders_that_make_no_sense_are_refused(
+    tmp_path: Path, source: str, output: str, glob: str | None, message: str
+):
+    touch(tmp_path, "in/a.mp4", "empty/readme.txt")
+    with pytest.raises(UserError, match=message):
+        find_jobs(template(tmp_path / source, tmp_path / output), glob)
+
+
+class Runs:
+    """Stands for the model and the journey; fails for inputs called `bad...`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.num_loads = 0
+        self.done: list[str] = []
+        monkeypatch.setattr(batch, "open_model", self.open_model)
+        monkeypatch.setattr(batch, "run_job", self.run_job)
+
+    def open_model(self, _job: UpscaleJob) -> str:
+        self.num_loads += 1
+        return "the model"
+
+    def run_job(self, job: UpscaleJob, *, model: str, reporter: Reporter) -> RunSummary:
+        assert model == "the model"
+        assert isinstance(reporter, Reporter)
+        self.done.append(job.input.name)
+        if job.input.name.startswith("bad"):
+            raise UserError(f"no video stream in `{job.input}`")
+        if job.input.name.startswith("bug"):
+            raise ZeroDivisionError("division by zero")
+        ok = not job.input.name.startswith("unchecked")
+        if ok:
+            job.output.write_bytes(b"video")
+        check = Check(name="frames", ok=ok, expected="2", actual="2" if ok else "1")
+        return RunSummary(
+            input=job.input,
+            output=job.output,
+            size=(4, 2),
+            frame_rate=Fraction(25),
+            frames_in=1,
+            frames_out=2,
+            seconds=0.5,
+            stage_seconds={},
+            peak_memory_bytes=1,
+            receipt=Receipt(input=job.input, output=job.output, checks=(check,), notes=()),
+        )
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    return Runs(monkeypatch)
+
+
+def test_one_bad_file_does_not_stop_the_rest(
+    tmp_path: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+):
+    touch(tmp_path / "in", "a.mp4", "bad.mp4", "bug.mp4", "sub/z.mp4", "unchecked.mp4")
+    assert main(["batch", str(tmp_path / "in"), str(tmp_path / "out"), "--scale", "2"]) == 1
+    assert runs.done == ["a.mp4", "bad.mp4", "bug.mp4", "z.mp4", "unchecked.mp4"]
+    assert runs.num_loads == 1
+    assert (tmp_path / "out" / "sub" / "z.mp4").is_file()
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    errors = [line for line in shown.err.splitlines() if line.startswith("error: ")]
+    assert [
+        ("bad.mp4" in errors[0]),
+        ("bug in diffst" in errors[1]),
+        ("was not kept" in errors[2]),
+    ] == [True] * 3
+    assert "Traceback" not in shown.err
+
+
+def test_the_table_has_a_line_for_each_file(
+    tmp_path: Path, runs: Runs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "in", "a.mp4", "bad.mp4", "c.mp4")
+    touch(tmp_path / "out", "c.mp4")
+    assert main(["batch", "in", "out"]) == 1
+    table = capsys.readouterr().err.splitlines()[-4:]
+    assert [line.split()[0] for line in table] == ["file", "in/a.mp4", "in/bad.mp4", "in/c.mp4"]
+    assert "4x2, 2 frames, 4.0 frames/s" in table[1]
+    assert "failed: no video stream" in table[2]
+    assert "skipped: already there" in table[3]
+
+
+def test_finished_files_are_skipped_and_the_model_not_loaded_for_them(tmp_path: Path, runs: Runs):
+    touch(tmp_path / "in", "a.mp4", "b.mp4")
+    touch(tmp_path / "out", "a.mp4", "b.mp4")
+    line = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "--quiet"]
+    assert main(line) == 0
+    assert (runs.done, runs.num_loads) == ([], 0)
+    assert main([*line, "--overwrite"]) == 0
+    assert runs.done == ["a.mp4", "b.mp4"]
+
+
+def test_quiet_shows_the_failures_only(
+    tmp_path: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+):
+    touch(tmp_path / "in", "a.mp4", "bad.mp4")
+    assert main(["batch", str(tmp_path / "in"), str(tmp_path / "out"), "-q"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: no video stream in")
+
+
+def test_options_reach_every_job_and_are_checked_before_any_work(
+    tmp_path: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+):
+    touch(tmp_path / "in", "a.mp4")
+    jobs = find_jobs(template(tmp_path / "in", tmp_path / "out", scale=Fraction(2), crf=20.0), None)
+    assert jobs[0] == replace(
+        template(tmp_path / "in" / "a.mp4", tmp_path / "out" / "a.mp4"), scale=Fraction(2), crf=20.0
+    )
+    assert main(["batch", str(tmp_path / "in"), str(tmp_path / "out"), "--scale", "0"]) == 2
+    assert "--scale" in capsys.readouterr().err
+    assert runs.done == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_does_not_load_ends_the_batch(
+    tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+):
+    touch(tmp_path / "in", "a.mp4", "b.mp4")
+
+    def refuse(_job: UpscaleJob) -> None:
+        raise UserError("cannot load the model")
+
+    monkeypatch.setattr(batch, "open_model", refuse)
+    with pytest.raises(UserError, match="cannot load the model"):
+        run_batch(find_jobs(template(tmp_path / "in", tmp_path / "out"), None), reporter=Reporter())
+    assert runs.done == []
+
+
+def test_ctrl_c_ends_the_batch_at_once(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch):
+    touch(tmp_path / "in", "a.mp4", "b.mp4")
+
+    def interrupt(job: UpscaleJob, **_: object) -> None:
+        runs.done.append(job.input.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "run_job", interrupt)
+    assert main(["batch", str(tmp_path / "in"), str(tmp_path / "out")]) == 130
+    assert runs.done == ["a.mp4"]
