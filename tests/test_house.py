@@ -28,12 +28,14 @@ PYAV_USERS = {
     "diffst_cli.decode",  # times travel in ffmpeg's pipe
     "diffst_cli.writer",
     "diffst_cli.receipt",
+    "diffst_cli.frame_pipe",  # ours to ffmpeg
     "diffst.training.",
 }
 NOT_SOURCE = {".git", ".venv", ".hypothesis", "build", "dist", "__pycache__"}
 PROCESS_STARTERS = {
     "diffst_cli.ffmpeg",
     "diffst_cli.measuring",  # VMAF is a filter of ffmpeg
+    "diffst_cli.encoding",  # tries encoders
     "diffst_cli.systems",  # other upscalers, to compare with
     "diffst_cli.reader",
     "diffst_cli.writer",

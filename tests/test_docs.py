@@ -1,0 +1,48 @@
+"""The documents say what the program does."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from docs.make_reference import REFERENCE, render
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OUTSIDE = {"--dry-run", "--report", "--exclude-editable", "--data"}  # pip, training.prepare
+
+
+def test_reference_is_what_the_command_line_says():
+    assert REFERENCE.read_text(encoding="utf-8") == render(), "run `make reference`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_named_exists(page: Path):
+    reference = render()
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
+    assert {option for option in named - OUTSIDE if f"`{option}" not in reference} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file(page: Path):
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_guide_lists_the_keys_of_a_training_file():
+    from diffst.training.config import TrainConfig
+
+    table = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8").partition("| key | |")[2]
+    named = re.findall(
+        r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines() if line)
+    )
+    assert sorted(named) == sorted(field.name for field in fields(TrainConfig))
+
+
+def test_example_of_the_library_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.DOTALL)
+    assert len(blocks) == 1
+    names: dict[str, object] = {}
+    exec(blocks[0], names)
+    assert tuple(getattr(names["larger"], "shape", ())) == (2, 3, 360, 640)
