@@ -24,7 +24,7 @@ SAMPLED_FRAMES = 120
 TIMEOUT_SECONDS = 60
 REPORT_LINES = 2000  # of what ffmpeg says; files of many streams take hundreds
 MIN_VOTES = 8  # interlaced frames among the sampled ones, else it is chance
-DOMINANCE = 4  # interlaced over progressive frames, and one field order over the other
+DOMINANCE = 8  # interlaced over progressive frames, and one field order over the other
 WHITE_10_BIT = (940, 512, 512)  # Y', Cb, Cr of the limited range
 WHITE_SIDE = 16  # pixels of the square that is converted
 
@@ -110,7 +110,7 @@ def _input_arguments(path: Path, container: str) -> list[str]:
 
 def _run(arguments: Sequence[str]) -> str:
     """Ffmpeg's report on a short job; empty when that takes too long."""
-    command = ["-loglevel", "info", "-nostats", *arguments]
+    command = ["-loglevel", "verbose", "-nostats", *arguments]
     with FfmpegProcess(command, num_kept_lines=REPORT_LINES) as process:
         try:
             process.wait(TIMEOUT_SECONDS)

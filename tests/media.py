@@ -72,7 +72,7 @@ def make_variable_rate(path: Path, ticks: Sequence[int] = VARIABLE_TICKS) -> Pat
 
 
 def make_rotated(path: Path, degrees: int, *, mirrored: bool = False) -> Path:
-    """A 64x48 video stored so that turning it `degrees` clockwise shows it upright.
+    """A video stored as 64x48 and shown turned `degrees` clockwise, then flipped if `mirrored`.
 
     The stored picture is red on its left half and blue on its right, green along its top quarter.
     """

@@ -1,0 +1,260 @@
+"""What a file holds is told exactly; what is not one video file is refused."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffst_cli.errors import UserError
+from diffst_cli.probe import Colour, probe, resolved_colour
+from tests import media
+
+F = Fraction
+
+
+def test_a_plain_video_is_described_exactly(tmp_path):
+    info = probe(media.make_video(tmp_path / "a.mp4", size=(62, 34), rate="30000/1001"))
+    assert (info.width, info.height) == (info.stored_width, info.stored_height) == (62, 34)
+    assert (info.codec, info.pixel_format, info.bit_depth) == ("h264", "yuv420p", 8)
+    assert (info.frame_rate, info.is_variable) == (F(30000, 1001), False)
+    assert (info.num_frames, info.duration_seconds) == (10, F(10 * 1001, 30000))
+    assert info.start_seconds == info.origin_seconds == 0
+    assert (info.rotation, info.mirrored, info.sample_aspect) == (0, False, F(1))
+    assert (info.interlaced, info.has_alpha, info.bytes_per_sample) == ("progressive", False, 1)
+    assert info.colour == Colour(
+        matrix="bt709", range="tv", primaries="bt709", transfer="bt709", chroma_location=None
+    )
+
+
+def test_every_stream_chapter_and_tag_is_told(tmp_path):
+    info = probe(media.make_rich(tmp_path / "rich.mkv"))
+    assert [(s.kind, s.codec, s.language) for s in info.streams] == [
+        ("video", "h264", None),
+        ("audio", "aac", "eng"),
+        ("audio", "opus", "fra"),
+        ("subtitle", "srt", "rus"),
+        ("subtitle", "ssa", None),
+        ("attachment", "unknown", None),
+    ]
+    assert info.streams[4].disposition == ("forced",)
+    assert info.num_chapters == 2
+    assert info.tags["title"] == "rich"
+
+
+def test_a_variable_rate_is_told_from_rounding(tmp_path):
+    assert probe(media.make_variable_rate(tmp_path / "v.mp4")).is_variable
+    rounded = probe(media.make_video(tmp_path / "c.mkv", rate="24000/1001"))
+    assert (rounded.is_variable, rounded.frame_rate) == (False, F(24000, 1001))
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_display_matrix_gives_rotation_and_mirroring(tmp_path, degrees, mirrored):
+    info = probe(media.make_rotated(tmp_path / "r.mp4", degrees, mirrored=mirrored))
+    turn = -degrees % 360 if mirrored else degrees  # ours mirrors first, ffmpeg's option last
+    assert (info.rotation, info.mirrored) == (turn, mirrored)
+    assert (info.width, info.height) == ((48, 64) if degrees in (90, 270) else (64, 48))
+
+
+def test_the_sample_aspect_turns_with_the_picture(tmp_path):
+    wide = media.make_video(tmp_path / "w.mp4", filters="setsar=4/3")
+    assert probe(wide).sample_aspect == F(4, 3)
+    media.run_ffmpeg(
+        "-display_rotation", "90", "-i", media.file_url(wide), "-c", "copy",
+        media.file_url(tmp_path / "t.mp4"),
+    )  # fmt: skip
+    assert probe(tmp_path / "t.mp4").sample_aspect == F(3, 4)
+
+
+def test_deep_hlg_keeps_its_depth_and_tags(tmp_path):
+    tags = "setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=arib-std-b67:range=tv"
+    path = media.make_video(tmp_path / "h.mp4", filters=tags, pixel_format="yuv420p10le")
+    info = probe(path)
+    assert (info.bit_depth, info.bytes_per_sample) == (10, 2)
+    assert (info.colour.matrix, info.colour.transfer) == ("bt2020nc", "arib-std-b67")
+
+
+@pytest.mark.parametrize("top_first", [True, False])
+@pytest.mark.parametrize("flagged", [True, False])
+def test_interlacing_is_found_flagged_or_not(tmp_path, top_first, flagged):
+    path = media.make_interlaced(tmp_path / "i.mp4", top_first=top_first, flagged=flagged)
+    assert probe(path).interlaced == ("tff" if top_first else "bff")
+
+
+def test_a_progressive_video_of_an_interlaced_size_stays_progressive(tmp_path):
+    path = media.make_video(tmp_path / "p.mp4", size=(720, 576), num_frames=12, filters="gblur=2")
+    assert probe(path).interlaced == "progressive"
+
+
+@pytest.mark.parametrize(
+    ("size", "tags", "expected"),
+    [
+        ((64, 48), "null", ("smpte170m", "tv")),
+        ((1280, 720), "null", ("bt709", "tv")),
+        ((64, 48), "setparams=colorspace=bt2020nc:range=pc", ("bt2020nc", "pc")),
+    ],
+)
+def test_unstated_colour_is_resolved_by_size(tmp_path, size, tags, expected):
+    info = probe(media.make_video(tmp_path / "c.mp4", size=size, num_frames=1, filters=tags))
+    colour = resolved_colour(info)
+    assert (colour.matrix, colour.range) == expected
+
+
+def test_the_chroma_location_is_read_and_else_taken_as_left(tmp_path):
+    placed = media.make_video(tmp_path / "t.mp4", options=("-x264-params", "chromaloc=2"))
+    assert probe(placed).colour.chroma_location == "topleft"
+    silent = media.make_video(tmp_path / "s.avi", encoder=("-c:v", "ffv1"))
+    assert probe(silent).colour.chroma_location is None
+    assert resolved_colour(probe(silent)).chroma_location == "left"
+
+
+def test_rgb_needs_no_matrix(tmp_path):
+    info = probe(media.make_gif(tmp_path / "g.gif"))
+    assert info.is_rgb
+    assert info.has_alpha
+    assert (resolved_colour(info).matrix, resolved_colour(info).range) == ("gbr", "pc")
+
+
+def test_the_first_frame_may_come_late(tmp_path):
+    info = probe(media.make_with_audio(tmp_path / "a.ts"))
+    assert info.start_seconds >= info.origin_seconds > 1
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.avi", "a.ts", "a.flv", "a.mpg"])
+def test_every_usual_container_counts_its_frames(tmp_path, name):
+    encoder = ("-c:v", "mpeg2video") if name.endswith("mpg") else media.FAST_X264
+    info = probe(media.make_video(tmp_path / name, encoder=encoder))
+    assert (info.num_frames, info.frame_rate) == (10, F(25))
+    assert info.duration_seconds == pytest.approx(0.4, abs=0.001)  # Matroska and FLV count in ms
+
+
+def test_a_cover_picture_is_not_the_video(tmp_path):
+    media.run_ffmpeg(
+        *media.pattern((32, 32), 1, "25"), *media.pattern((64, 48), 5, "25"), "-map", "0", "-map", "1",
+        "-c:v:0", "mjpeg", "-c:v:1", "libx264", "-disposition:v:0", "attached_pic", "-frames:v:0", "1",
+        media.file_url(tmp_path / "c.mp4"),
+    )  # fmt: skip
+    info = probe(tmp_path / "c.mp4")
+    assert (info.width, info.codec) == (64, "h264")
+
+
+def test_hostile_names_are_only_names(tmp_path):
+    assert probe(media.make_video(tmp_path / media.HOSTILE_NAME)).num_frames == 10
+
+
+# What is refused.
+
+
+def refuse(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        probe(path)
+    return str(caught.value)
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_what_cannot_be_opened_is_named(tmp_path):
+    assert "no such file" in refuse(tmp_path / "absent.mp4")
+    assert "is empty" in refuse(write(tmp_path / "empty.mp4", b""))
+    assert "no pictures in the folder" in refuse(tmp_path)
+    assert "not a regular file" in refuse(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1/a.mp4", "rtmp://h/a", "concat:a.mp4|b.mp4", "data:video/mp4,x"]
+)
+def test_addresses_are_refused(address):
+    assert "is an address" in refuse(Path(address))
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "list.mp4"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
+        b"ffconcat version 1.0\nfile '{target}'\n",
+        b"\xef\xbb\xbf#EXTM3U\n{target}\n",
+        b'<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"></MPD>',
+        b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\n",
+    ],
+)
+def test_playlists_are_refused_whatever_their_name(tmp_path, name, content):
+    target = media.make_video(tmp_path / "target.mp4")
+    path = write(tmp_path / name, content.replace(b"{target}", str(target).encode()))
+    assert "is a playlist" in refuse(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("words.mp4", b"just some words, long enough to look at\n" * 20),
+        ("words.txt", b"just some words, long enough to look at\n" * 20),
+        ("art.ans", b"\x1b[31mred\n" * 20),
+        ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
+        ("drawing.mp4", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
+        ("subtitles.srt", b"1\n00:00:00,000 --> 00:00:01,000\nhello\n"),
+        ("noise.mp4", bytes(range(256)) * 64),
+    ],
+)
+def test_what_is_no_video_is_refused_whatever_its_name(tmp_path, name, content):
+    assert "is not a video" in refuse(write(tmp_path / name, content))
+
+
+def test_a_file_without_pictures_is_refused(tmp_path):
+    assert "no video stream" in refuse(media.make_audio_only(tmp_path / "a.mp4"))
+
+
+def test_a_video_whose_data_is_missing_is_refused(tmp_path):
+    whole = media.make_video(tmp_path / "w.mp4", options=("-movflags", "+faststart")).read_bytes()
+    start = whole.index(b"mdat") + 4
+    gutted = write(tmp_path / "g.mp4", whole[:start] + bytes(len(whole) - start))
+    assert "no picture can be decoded" in refuse(gutted)
+
+
+# Pictures.
+
+
+def test_a_folder_of_pictures_is_a_video_of_24_frames_a_second(tmp_path):
+    info = probe(media.make_png_folder(tmp_path / "p"))
+    assert (info.container, info.num_frames, info.frame_rate) == ("image2", 4, F(24))
+    assert (info.width, info.height, info.bit_depth) == (24, 16, 8)
+    assert probe(media.make_png_folder(tmp_path / "d", deep=True)).bytes_per_sample == 2
+
+
+def test_a_folder_is_in_natural_order(tmp_path):
+    for name in ("f10.png", "f9.png", "f1.png", ".hidden.png"):
+        media.write_image(tmp_path / name, np.zeros((2, 2, 3), np.uint8))
+    (tmp_path / "notes.txt").write_text("not a picture")
+    assert [path.name for path in probe(tmp_path).images] == ["f1.png", "f9.png", "f10.png"]
+
+
+def test_a_pattern_starts_at_any_number(tmp_path):
+    media.make_png_folder(tmp_path, first=9998)
+    info = probe(tmp_path / "frame_%04d.png")
+    assert [path.name for path in info.images][:2] == ["frame_9998.png", "frame_9999.png"]
+    assert info.num_frames == 4
+
+
+def test_a_pattern_with_a_missing_number_is_refused(tmp_path):
+    media.make_png_folder(tmp_path)
+    (tmp_path / "frame_0002.png").unlink()
+    assert "lacks picture 2" in refuse(tmp_path / "frame_%04d.png")
+
+
+def test_a_pattern_that_matches_nothing_is_refused(tmp_path):
+    assert "no files match" in refuse(tmp_path / "frame_%04d.png")
+    assert "not a pattern of" in refuse(tmp_path / "frame_%04d.mp4")
+
+
+def test_a_folder_of_two_kinds_is_refused(tmp_path):
+    media.make_png_folder(tmp_path)
+    media.write_image(tmp_path / "x.jpg", np.zeros((16, 24, 3), np.uint8))
+    assert "mixes kinds" in refuse(tmp_path)
+
+
+def test_a_text_named_png_is_refused(tmp_path):
+    assert "not a readable picture" in refuse(write(tmp_path / "a.png", b"words " * 50))
