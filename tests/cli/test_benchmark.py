@@ -74,7 +74,7 @@ def test_report_names_each_stage_and_its_figures(result: Result):
 
 def test_clip_has_the_size_and_moves_in_every_frame(tmp_path: Path):
     info = probe(make_clip(tmp_path / "clip.mp4", (64, 48), 5))
-    assert (info.width, info.height, info.frame_rate) == (64, 48, 30)
+    assert (info.width, info.height, info.frame_rate) == (64, 48, Fraction(30))
     with read_frames(info) as reader:
         images = [frame.image for frame in reader]
     assert len(images) == 5
