@@ -195,7 +195,8 @@ def encoder_works(encoder: str, pixel_format: str) -> bool:
     """Whether the ffmpeg in use can encode one frame; a listed encoder may lack its hardware."""
     source = f"color=size={TRIAL_SIZE}:duration=1:rate=1,format={pixel_format}"
     command = [str(ffmpeg_path()), "-nostdin", "-loglevel", "quiet", "-f", "lavfi", "-i", source]
-    command += ["-frames:v", "1", "-c:v", encoder, "-f", "null", "-"]
+    exactly = ["-pix_fmt", f"+{pixel_format}"]  # the plus forbids another format instead
+    command += ["-frames:v", "1", "-c:v", encoder, *exactly, "-f", "null", "-"]
     try:
         answer = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TRIAL_SECONDS

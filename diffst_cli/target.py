@@ -146,7 +146,9 @@ def publish_pictures(finished: Path, target: Target, *, overwrite: bool) -> None
         raise _appeared(old[0])
     try:
         if target.folder == target.path and not target.folder.exists():
-            finished.replace(target.folder)
+            for number, picture in enumerate(pictures, start=1):
+                picture.rename(finished / target.picture(number).name)
+            finished.rename(target.folder)
             return
         for picture in old:
             picture.unlink()

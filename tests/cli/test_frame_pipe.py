@@ -1,0 +1,121 @@
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffst_cli import ffmpeg
+from diffst_cli.encoding import Encoding, choose_encoding
+from diffst_cli.errors import UserError
+from diffst_cli.frame_pipe import FramePipe, failure
+from diffst_cli.probe import VideoInfo, probe
+from tests.outputs import frame_times, make_clip
+
+BLACK = np.zeros((48, 64, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
+    return probe(make_clip(tmp_path_factory.mktemp("pipe") / "clip.mp4", num_frames=2))
+
+
+@pytest.fixture(scope="module")
+def encoding(clip: VideoInfo) -> Encoding:
+    return choose_encoding(
+        clip, suffix=".mp4", size=(64, 48), codec=None, crf=None, preset="ultrafast"
+    )
+
+
+def open_pipe(path: Path, encoding: Encoding, rate: Fraction = Fraction(30000, 1001)) -> FramePipe:
+    return FramePipe(path, encoding, frame_rate=rate, constant_rate=True, deep=False)
+
+
+def write_many(pipe: FramePipe) -> None:
+    """More than any pipe's buffer holds."""
+    for number in range(1, 1000):
+        pipe.write(BLACK, Fraction(number))
+
+
+def test_times_rounded_to_milliseconds_become_even_again(
+    encoding: Encoding, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.mp4"
+    step = Fraction(1001, 30000)
+    pipe = open_pipe(path, encoding)
+    given = [pipe.write(BLACK, Fraction(round(n * step * 1000), 1000)) for n in range(20)]
+    pipe.close()
+    assert given == [n * step for n in range(20)]
+    assert frame_times(path) == given
+
+
+def test_a_gap_in_a_constant_rate_is_kept(encoding: Encoding, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    times = [Fraction(0), Fraction(1, 25), Fraction(1, 2), Fraction(13, 25)]
+    pipe = open_pipe(path, encoding, Fraction(25))
+    for time in times:
+        pipe.write(BLACK, time)
+    pipe.close()
+    assert frame_times(path) == times
+
+
+def test_frames_that_are_not_in_order_or_do_not_fit_are_ours_to_fix(
+    encoding: Encoding, tmp_path: Path
+) -> None:
+    pipe = open_pipe(tmp_path / "out.mp4", encoding)
+    pipe.write(BLACK, Fraction(1))
+    with pytest.raises(ValueError, match="not later"):
+        pipe.write(BLACK, Fraction(1))
+    with pytest.raises(ValueError, match="shape"):
+        pipe.write(np.zeros((24, 64, 3), np.uint8), Fraction(2))
+    with pytest.raises(ValueError, match="uint16"):
+        pipe.write(BLACK.astype(np.uint16), Fraction(2))
+    pipe.stop()
+
+
+def fake_ffmpeg(folder: Path, message: str) -> Path:
+    """A program that says `message` and dies, as ffmpeg does when it cannot go on."""
+    path = folder / "ffmpeg"
+    path.write_text(
+        '#!/bin/sh\n[ "$1" = -version ] && echo "ffmpeg version 7.1" && exit 0\n'
+        f"head -c 1000 > /dev/null\necho '[out#0 @ 0x1] [error] {message}' >&2\nexit 1\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Error writing trailer: No space left on device", "the disk is full"),
+        ("Something odd happened.", "ffmpeg failed while encoding: Something odd happened"),
+    ],
+)
+def test_a_dying_ffmpeg_becomes_one_sentence(
+    message: str, told: str, encoding: Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFST_FFMPEG", str(fake_ffmpeg(tmp_path, message)))
+    ffmpeg.ffmpeg_path.cache_clear()
+    try:
+        pipe = open_pipe(tmp_path / "out.mp4", encoding)
+        with pytest.raises(UserError) as caught:
+            write_many(pipe)
+        pipe.stop()
+    finally:
+        ffmpeg.ffmpeg_path.cache_clear()
+    assert caught.value.message == told
+
+
+def test_a_killed_ffmpeg_is_told_too(encoding: Encoding, tmp_path: Path) -> None:
+    pipe = open_pipe(tmp_path / "out.mp4", encoding)
+    pipe.write(BLACK, Fraction(0))
+    pipe.stop()
+    with pytest.raises(UserError, match="ffmpeg failed while encoding"):
+        write_many(pipe)
+
+
+def test_a_full_disk_is_told_from_any_line() -> None:
+    lines = ["[mov @ 0x1] [error] av_interleaved_write_frame(): No space left on device", "more"]
+    assert failure("joining", lines).message == "the disk is full"
+    assert failure("joining", []).message == "ffmpeg failed while joining: it was stopped"
+    assert os.linesep not in failure("joining", ["a", "b"]).message
