@@ -23,7 +23,7 @@ def test_a_plain_video_is_described_exactly(tmp_path):
     assert (info.rotation, info.mirrored, info.sample_aspect) == (0, False, F(1))
     assert (info.interlaced, info.has_alpha, info.bytes_per_sample) == ("progressive", False, 1)
     assert info.colour == Colour(
-        matrix="bt709", range="tv", primaries="bt709", transfer="bt709", chroma_location=None
+        matrix="bt709", range="tv", primaries="bt709", transfer="bt709", chroma_location="left"
     )
 
 
