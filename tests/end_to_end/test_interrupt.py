@@ -1,0 +1,68 @@
+"""Ctrl-C and SIGTERM: exit code 130, no file, no ffmpeg, no traceback."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.end_to_end.command import names, start
+from tests.media import make_video
+
+PATIENCE_SECONDS = 120
+SOURCE = "long.mp4"
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def is_writing(process: subprocess.Popen[str], folder: Path) -> bool:
+    """The encoder runs and its temporary file is there: the model is being loaded, or works already."""
+    return len(names(folder)) > 1 and len(children(process)) >= 1
+
+
+def is_upscaling(process: subprocess.Popen[str], _folder: Path) -> bool:
+    """Decoder and encoder both run."""
+    return len(children(process)) >= 2
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGINT, is_writing),
+        (signal.SIGINT, is_upscaling),
+        (signal.SIGTERM, is_upscaling),
+    ],
+)
+def test_an_interrupt_leaves_nothing(
+    number: signal.Signals, moment: Callable[[subprocess.Popen[str], Path], bool], tmp_path: Path
+):
+    make_video(tmp_path / SOURCE, num_frames=250)
+    with start("upscale", SOURCE, "out.mp4", "--fps-x", "8", folder=tmp_path) as process:
+        wait_until(lambda: moment(process, tmp_path), process)
+        time.sleep(0.5)
+        running = children(process)
+        assert running
+        process.send_signal(number)
+        _, told = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == "error: interrupted; unfinished files were removed"
+    assert "Traceback" not in told
+    assert names(tmp_path) == {SOURCE}
+    _, alive = psutil.wait_procs(running, timeout=5)
+    assert alive == []
