@@ -100,7 +100,7 @@ CODECS = {
         Codec(
             name="ffv1",
             encoder="ffv1",
-            suffixes=(".mkv", ".mov", ".avi"),
+            suffixes=(".mkv", ".mov"),
             pixel_formats=("bgr0", "gbrp10le", "gbrp16le"),
             crf=None,
             options=(("level", "3"), ("g", "1"), ("slicecrc", "1")),

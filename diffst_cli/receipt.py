@@ -14,8 +14,9 @@ from diffst_cli.probe_file import open_container
 from diffst_cli.streams import COVER, ENCODER_CODECS, StreamPlan, codec_name, language_of
 
 AUDIO_PACKET_SECONDS = 0.03  # copied audio starts at a packet: 1024 samples at 44.1 kHz are 0.023 s
-# Seconds between the moments a container can store: half of it is lost to rounding.
+# Seconds between the moments that a container can store.
 CONTAINER_TICKS = {"matroska": 0.001, "webm": 0.001, "gif": 0.01}
+ROUNDINGS = 1.5  # ticks lost at most: one by rounding down, half by rounding
 FINEST_TICK = 0.0001  # of the others; the smallest error worth telling
 
 
@@ -180,7 +181,7 @@ def _check_times(promise: Promise, packets: Packets) -> list[Check]:
     checks.append(
         Check(
             name="duration",
-            ok=abs(lasts - promised) <= frame,
+            ok=abs(lasts - promised) <= frame + FINEST_TICK,
             expected=f"{promised:.3f} s",
             actual=f"{lasts:.3f} s",
         )
@@ -202,7 +203,7 @@ def _check_rate(promise: Promise, packets: Packets) -> Check:
     kind = "" if promise.constant_rate else "variable, about "
     return Check(
         name="frame rate",
-        ok=error <= 1.01 * tick,
+        ok=error <= ROUNDINGS * tick,
         expected=f"{kind}{float(promise.frame_rate):.5g} fps, each frame at its time",
         actual=f"largest error {error * 1000:.1f} ms",
     )

@@ -145,6 +145,8 @@ def plan_streams(info: VideoInfo, suffix: str) -> StreamPlan:
     for stream in info.streams:
         if stream.index == info.stream_index:
             continue
+        if stream.kind == "data" and info.num_chapters and "mov" in info.container:
+            continue  # the chapters' names, which are kept as chapters
         encoder, note = _choose(stream, container)
         if encoder is not None:
             kept.append(KeptStream(source=stream, encoder=encoder))

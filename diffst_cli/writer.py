@@ -99,7 +99,8 @@ class VideoWriter:
                 self._video,
                 self._encoding,
                 frame_rate=self._settings.frame_rate,
-                constant_rate=self._settings.constant_rate,
+                # A GIF counts hundredths of a second, which few constant rates have for a unit.
+                constant_rate=self._settings.constant_rate and self._encoding.codec is not GIF,
                 deep=self._info.bytes_per_sample == 2,
             )
         except BaseException:

@@ -1,0 +1,84 @@
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffst_cli.errors import UserError
+from diffst_cli.muxing import Placement, make_gif, mux_arguments, place, run_ffmpeg
+from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.reader import read_frames
+from diffst_cli.streams import plan_streams
+from tests.outputs import TONE, frame_times, make, make_clip
+
+WHOLE = Placement(video_offset=Fraction(0), skipped=None, length=None)
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
+    """A transport stream, whose clock starts after 1 s, with the picture after the sound."""
+    folder = tmp_path_factory.mktemp("muxing")
+    picture = make_clip(folder / "picture.mp4")
+    inputs = ["-itsoffset", "0.2", "-i", str(picture), "-f", "lavfi", "-i", f"{TONE}:duration=1"]
+    return probe(make(folder / "late.ts", *inputs, "-c:v", "copy", "-c:a", "mp2"))
+
+
+def test_the_whole_source_keeps_its_offsets(late: VideoInfo) -> None:
+    assert late.origin_seconds > 1
+    placement = place(late, late.start_seconds, start=None, duration=None)
+    assert placement.skipped is None
+    assert placement.length is None
+    assert float(placement.video_offset) == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_cut_begins_with_its_first_frame(late: VideoInfo) -> None:
+    first = late.origin_seconds + Fraction(32, 100)  # the first frame at or after 0.3 s
+    placement = place(late, first, start=Fraction(3, 10), duration=Fraction(1, 2))
+    assert placement.video_offset == 0
+    assert placement.skipped == Fraction(32, 100)
+    assert placement.length == Fraction(48, 100)
+
+
+def test_a_length_alone_counts_from_the_source_s_beginning(late: VideoInfo) -> None:
+    first = late.origin_seconds + Fraction(1, 5)
+    placement = place(late, first, start=None, duration=Fraction(1, 2))
+    assert (placement.video_offset, placement.length) == (Fraction(1, 5), Fraction(1, 2))
+
+
+def test_ffmpeg_may_open_only_files(late: VideoInfo, tmp_path: Path) -> None:
+    plan = plan_streams(late, ".mkv")
+    arguments = mux_arguments(
+        tmp_path / "video.mp4", late, plan, WHOLE, tmp_path / "-out.mkv", covers=[]
+    )
+    inputs = [arguments[n + 1] for n, word in enumerate(arguments) if word == "-i"]
+    assert inputs == [f"file:{tmp_path / 'video.mp4'}", f"file:{late.path}"]
+    assert arguments.count("-protocol_whitelist") == len(inputs)
+    assert arguments[-1] == f"file:{tmp_path / '-out.mkv'}"
+
+
+def test_facts_of_the_source_s_file_are_not_copied_as_tags(tmp_path: Path) -> None:
+    source = probe(make_clip(tmp_path / "source.mp4", "-metadata", "artist=Nobody"))
+    assert "major_brand" in source.tags
+    plan = plan_streams(source, ".mkv")
+    output = tmp_path / "out.mkv"
+    picture = make_clip(tmp_path / "picture.mp4", num_frames=2)
+    run_ffmpeg(mux_arguments(picture, source, plan, WHOLE, output, covers=[]), "testing")
+    tags = {name.lower(): value for name, value in probe(output).tags.items()}
+    assert tags["artist"] == "Nobody"
+    assert "major_brand" not in tags
+
+
+def test_a_failing_ffmpeg_is_told_with_what_it_was_doing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ffmpeg failed while testing: .*No such file"):
+        run_ffmpeg(["-i", str(tmp_path / "missing.mp4"), "-f", "null", "-"], "testing")
+
+
+def test_a_gif_has_the_video_s_frames_and_times(tmp_path: Path) -> None:
+    video = make_clip(tmp_path / "video.mov", "-c:v", "ffv1", "-pix_fmt", "bgr0")
+    output = tmp_path / "out.gif"
+    make_gif(video, output)
+    assert frame_times(output) == [Fraction(n, 25) for n in range(10)]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.gif", "video.mov"]
+    before = next(read_frames(probe(video))).image.astype(int)
+    after = next(read_frames(probe(output))).image.astype(int)
+    assert np.abs(after - before).mean() < 4  # of 255: 256 colours for a picture of few

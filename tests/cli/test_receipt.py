@@ -1,0 +1,163 @@
+import json
+from array import array
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from diffst_cli.encoding import choose_encoding
+from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.receipt import Check, Promise, Receipt, read_packets, verify, verify_pictures
+from diffst_cli.streams import plan_streams
+from tests.outputs import TONE, make, make_clip
+
+Change = Callable[[Promise], Promise]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
+    """A file that keeps every promise made of itself."""
+    folder = tmp_path_factory.mktemp("receipt")
+    tags = ["-metadata", "title=Words", "-metadata:s:a:0", "language=fra"]
+    colour = "setparams=colorspace=bt709:range=tv:color_primaries=bt709:color_trc=bt709"
+    tone = ["-f", "lavfi", "-i", f"{TONE}:duration=0.4", "-vf", colour]
+    return probe(make_clip(folder / "clip.mp4", *tone, *tags))
+
+
+def promise_of(info: VideoInfo) -> Promise:
+    """What a copy of `info` in an MP4 must be."""
+    return Promise(
+        info=info,
+        encoding=choose_encoding(
+            info,
+            suffix=".mp4",
+            size=(info.width, info.height),
+            codec=None,
+            crf=None,
+            preset=None,
+        ),
+        plan=plan_streams(info, ".mp4"),
+        times=array("d", [n / 25 for n in range(10)]),
+        frame_rate=Fraction(25),
+        constant_rate=True,
+        first_time=info.start_seconds,
+        trimmed=False,
+        shortened=False,
+    )
+
+
+def failed(receipt: Receipt) -> list[str]:
+    return [check.name for check in receipt.checks if not check.ok]
+
+
+def test_a_good_file_passes_every_check(clip: VideoInfo) -> None:
+    receipt = verify(clip.path, promise_of(clip), output=Path("final.mp4"))
+    assert receipt.ok
+    assert receipt.output == Path("final.mp4")
+    assert [check.name for check in receipt.checks] == [
+        "size", "frames", "duration", "frame rate", "colour", "pixel shape", "rotation", "bit depth",
+        "audio", "title", "audio offset",
+    ]  # fmt: skip
+
+
+def with_encoding(**changes: object) -> Change:
+    return lambda promise: replace(promise, encoding=replace(promise.encoding, **changes))
+
+
+def with_times(*times: float) -> Change:
+    return lambda promise: replace(promise, times=array("d", times))
+
+
+def with_colour(**changes: str) -> Change:
+    return lambda promise: replace(
+        promise,
+        encoding=replace(promise.encoding, colour=replace(promise.encoding.colour, **changes)),
+    )
+
+
+def without_audio_in_plan(promise: Promise) -> Promise:
+    return replace(promise, plan=replace(promise.plan, kept=()))
+
+
+def with_other_language(promise: Promise) -> Promise:
+    (kept,) = promise.plan.kept
+    other = replace(kept, source=replace(kept.source, language="eng"))
+    return replace(promise, plan=replace(promise.plan, kept=(other,)))
+
+
+def with_other_title(promise: Promise) -> Promise:
+    return replace(promise, info=replace(promise.info, tags={"title": "Other"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (with_encoding(size=(64, 50)), ["size"]),
+        (with_encoding(sample_aspect=Fraction(8, 9)), ["pixel shape"]),
+        (with_encoding(bit_depth=10), ["bit depth"]),
+        (with_colour(matrix="smpte170m"), ["colour"]),
+        (with_colour(range="pc"), ["colour"]),
+        (with_colour(transfer="arib-std-b67"), ["colour"]),
+        (with_times(*(n / 25 for n in range(11))), ["frames"]),
+        (with_times(*(n / 25 for n in range(12))), ["frames", "duration"]),
+        (with_times(*(n / 25 for n in range(9)), 0.37), ["frame rate"]),
+        (without_audio_in_plan, ["audio"]),
+        (with_other_language, ["audio"]),
+        (with_other_title, ["title"]),
+        (lambda promise: replace(promise, first_time=Fraction(-1, 5)), ["audio offset"]),
+    ],
+)
+def test_each_broken_promise_is_noticed(change: Change, names: list[str], clip: VideoInfo) -> None:
+    assert failed(verify(clip.path, change(promise_of(clip)), output=clip.path)) == names
+
+
+def test_a_turned_picture_is_noticed(clip: VideoInfo, tmp_path: Path) -> None:
+    turned = make(
+        tmp_path / "turned.mp4", "-display_rotation", "180", "-i", str(clip.path), "-c", "copy"
+    )
+    assert failed(verify(turned, promise_of(clip), output=turned)) == ["rotation"]
+
+
+def test_missing_chapters_are_noticed(clip: VideoInfo) -> None:
+    info = replace(clip, num_chapters=2)
+    promise = promise_of(info)
+    assert failed(verify(clip.path, promise, output=clip.path)) == ["chapters"]
+    cut = replace(promise, shortened=True)  # which may cut chapters off too
+    assert failed(verify(clip.path, cut, output=clip.path)) == []
+
+
+def test_packets_are_counted_and_timed(clip: VideoInfo) -> None:
+    packets = read_packets(clip.path, clip.stream_index)
+    assert list(packets.video_times) == pytest.approx([n / 25 for n in range(10)])
+    assert packets.video_end == pytest.approx(0.4)
+
+
+def test_pictures_are_counted(clip: VideoInfo, tmp_path: Path) -> None:
+    make_clip(tmp_path / "%05d.png", "-pix_fmt", "rgb24", num_frames=9)
+    receipt = verify_pictures(tmp_path, promise_of(clip), output=tmp_path)
+    assert [check.name for check in receipt.checks] == ["size", "frames", "bit depth"]
+    assert failed(receipt) == ["frames"]
+
+
+def test_a_receipt_is_plain_json() -> None:
+    check = Check(name="frames", ok=False, expected="10", actual="9", note="one is lost")
+    receipt = Receipt(
+        input=Path("in.mp4"), output=Path("out.mp4"), checks=(check,), notes=("words",)
+    )
+    assert json.loads(json.dumps(receipt.to_json())) == {
+        "input": "in.mp4",
+        "output": "out.mp4",
+        "ok": False,
+        "checks": [
+            {
+                "name": "frames",
+                "ok": False,
+                "expected": "10",
+                "actual": "9",
+                "note": "one is lost",
+            }
+        ],
+        "notes": ["words"],
+    }
