@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_a_good_file_passes_every_check(clip: VideoInfo) -> None:
     ]  # fmt: skip
 
 
-def with_encoding(**changes: object) -> Change:
+def with_encoding(**changes: Any) -> Change:
     return lambda promise: replace(promise, encoding=replace(promise.encoding, **changes))
 
 
