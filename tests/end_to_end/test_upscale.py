@@ -1,0 +1,205 @@
+"""Real files of awkward kinds, through the command line and the model in the package."""
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diffst_cli.app import main
+from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.reader import Frame, read_frames
+from tests.end_to_end.command import diffst, names
+from tests.media import (
+    HOSTILE_NAME,
+    make_gif,
+    make_interlaced,
+    make_png_folder,
+    make_rich,
+    make_rotated,
+    make_truncated,
+    make_variable_rate,
+    make_video,
+    make_with_audio,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The clips are too small to share among threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user is."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def upscale(source: str | Path, output: str, *options: str) -> VideoInfo:
+    """Runs the command, which must succeed, and looks at what it made."""
+    assert main(["upscale", str(source), output, *options, "--receipt", "receipt.json"]) == 0
+    receipt = json.loads(Path("receipt.json").read_text(encoding="utf-8"))
+    assert receipt["ok"]
+    assert [check for check in receipt["checks"] if not check["ok"]] == []
+    return probe(Path(output))
+
+
+def frames(path: str | Path) -> list[Frame]:
+    return list(read_frames(probe(Path(path))))
+
+
+def test_one_command_makes_a_video_larger_and_smoother(folder: Path):
+    make_with_audio(folder / "in.mp4")
+    done = diffst("upscale", "in.mp4", "out.mp4", "--fps-x", "2", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "wrote: `out.mp4`\n  256x192, 50 fps, 0.4 s, 20 frames from 10\n" in done.stderr
+    assert "✓ frames: 20" in done.stderr
+    assert names(folder) == {"in.mp4", "out.mp4"}
+    made = probe(folder / "out.mp4")
+    assert (made.width, made.height, made.num_frames) == (256, 192, 20)
+    assert [stream.kind for stream in made.streams] == ["video", "audio"]
+
+
+def test_the_picture_is_that_of_the_input(folder: Path):
+    make_video(folder / "in.mp4", size=(96, 64), num_frames=3)
+    upscale("in.mp4", "out.mkv", "--scale", "2", "--codec", "ffv1")
+    for before, after in zip(frames("in.mp4"), frames("out.mkv"), strict=True):
+        shrunk = after.image.reshape(64, 2, 96, 2, 3).mean((1, 3))
+        assert np.abs(shrunk - before.image.astype(float)).mean() < 8  # of 255; sharper, not other
+
+
+def test_hostile_names_are_names(folder: Path):
+    make_video(folder / HOSTILE_NAME, num_frames=2)
+    result = f"-ö {HOSTILE_NAME}"
+    assert main(["upscale", "-q", "--scale", "1", "--", HOSTILE_NAME, result]) == 0
+    assert main(["upscale", "-q", "--scale", "1", f"./{HOSTILE_NAME}", "./-x.mkv"]) == 0
+    assert names(folder) == {HOSTILE_NAME, result, "-x.mkv"}
+
+
+def test_quiet_says_nothing(folder: Path, capsys: pytest.CaptureFixture[str]):
+    make_video(folder / "in.mp4", num_frames=2)
+    assert main(["upscale", "in.mp4", "out.mp4", "--quiet", "--scale", "1"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_turned_phone_video_stands_upright(folder: Path):
+    make_rotated(folder / "in.mp4", 90)
+    before = probe(folder / "in.mp4")
+    made = upscale("in.mp4", "out.mp4", "--scale", "1.5")
+    assert (made.width, made.height) == (before.width * 3 // 2, before.height * 3 // 2)
+    assert made.rotation == 0
+    corners = (np.s_[:16, :16], np.s_[-16:, :16], np.s_[16:-16, -12:])
+    image = frames("out.mp4")[0].image
+    strongest = [int(image[corner].mean((0, 1)).argmax()) for corner in corners]
+    assert strongest == [0, 2, 1]  # the stored left is red and its right blue, the stored top green
+
+
+def test_a_variable_rate_keeps_its_times(folder: Path):
+    make_variable_rate(folder / "in.mp4")
+    before = [frame.time for frame in frames("in.mp4")]
+    made = upscale("in.mp4", "out.mp4", "--scale", "1", "--fps-x", "2")
+    after = [frame.time for frame in frames("out.mp4")]
+    assert made.is_variable
+    assert len(after) == 2 * len(before)
+    shift = after[0] - before[0]
+    assert all(
+        abs(a - b - shift) < Fraction(1, 1000) for a, b in zip(after[::2], before, strict=True)
+    )
+
+
+def test_an_exact_rate_makes_a_variable_one_even(folder: Path):
+    make_variable_rate(folder / "in.mp4")
+    made = upscale("in.mp4", "out.mp4", "--scale", "1", "--fps", "60000/1001")
+    assert not made.is_variable
+    assert made.frame_rate == Fraction(60000, 1001)
+
+
+def test_ten_bits_stay_ten_bits(folder: Path):
+    make_video(
+        folder / "in.mkv", pixel_format="yuv420p10le", encoder=("-c:v", "ffv1"), num_frames=3
+    )
+    made = upscale("in.mkv", "out.mp4", "--scale", "2")
+    assert (made.bit_depth, made.width, made.height) == (10, 128, 96)
+
+
+def test_every_stream_comes_along(folder: Path):
+    make_rich(folder / "in.mkv")
+    made = upscale("in.mkv", "out.mkv", "--scale", "1")
+    kinds = [stream.kind for stream in made.streams]
+    assert [kinds.count(kind) for kind in ("audio", "subtitle", "attachment")] == [2, 2, 1]
+    assert (made.num_chapters, made.tags["title"]) == (2, "rich")
+
+
+def test_what_the_container_refuses_is_said(folder: Path, capsys: pytest.CaptureFixture[str]):
+    make_rich(folder / "in.mkv")
+    upscale("in.mkv", "out.mp4", "--scale", "1")
+    warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert any("attachment" in line and ".mkv" in line for line in warned)
+
+
+def test_odd_sides_are_padded_and_that_is_said(folder: Path, capsys: pytest.CaptureFixture[str]):
+    make_video(
+        folder / "in.webm", filters="scale=43:25", num_frames=2, encoder=("-c:v", "libvpx-vp9")
+    )
+    made = upscale("in.webm", "out.mp4", "--scale", "1")
+    assert (made.width, made.height) == (44, 26)
+    assert "warning: 43x25 padded to 44x26" in capsys.readouterr().err
+    made = upscale("in.webm", "out.webm", "--scale", "1", "--overwrite")
+    assert (made.width, made.height) == (43, 25)
+
+
+def test_a_single_frame_is_a_video(folder: Path):
+    make_video(folder / "in.mp4", num_frames=1)
+    made = upscale("in.mp4", "out.mp4", "--scale", "2", "--fps-x", "3")
+    assert (made.width, made.num_frames) == (128, 3)
+
+
+def test_a_gif_keeps_its_pauses(folder: Path):
+    make_gif(folder / "in.gif")
+    upscale("in.gif", "out.gif", "--scale", "2")
+    assert [frame.time for frame in frames("out.gif")] == [frame.time for frame in frames("in.gif")]
+
+
+def test_interlaced_video_comes_out_progressive(folder: Path):
+    make_interlaced(folder / "in.mp4")
+    made = upscale("in.mp4", "out.mp4", "--size", "180x144", "--duration", "0.08")
+    assert made.interlaced == "progressive"
+    assert made.num_frames == 2
+
+
+def test_pictures_in_and_out(folder: Path):
+    make_png_folder(folder / "pictures", num_images=3)
+    assert main(["upscale", "pictures", "large", "--scale", "2", "--fps-x", "2"]) == 0
+    made = probe(folder / "large")
+    assert (made.width, made.height, len(made.images)) == (48, 32, 6)
+    means = [frame.image.mean() for frame in frames("large")]
+    assert means[0] == pytest.approx(0, abs=3)
+    assert means[-1] == pytest.approx(20, abs=3)
+
+
+def test_a_file_that_ends_early_is_finished_with_a_warning(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    make_truncated(folder / "in.mp4")
+    made = upscale("in.mp4", "out.mp4", "--scale", "1")
+    assert made.num_frames is not None
+    assert 5 < made.num_frames < 50
+    assert any(line.startswith("warning: ") for line in capsys.readouterr().err.splitlines())
+
+
+def test_a_batch_makes_a_folder(folder: Path):
+    (folder / "in").mkdir()
+    make_video(folder / "in" / "a.mp4", num_frames=2)
+    (folder / "in" / "bad.mp4").write_text("no video", encoding="utf-8")
+    assert main(["batch", "in", "out", "--scale", "1"]) == 1
+    assert names(folder / "out") == {"a.mp4"}
+    assert main(["batch", "in", "out", "--scale", "1", "--glob", "a*"]) == 0
