@@ -20,7 +20,9 @@ from diffst_cli.pixels import Image, stretch_white
 from diffst_cli.probe import Colour, VideoInfo, resolved_colour
 
 SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-SEEK_MARGIN_SECONDS = Fraction(1, 10)  # decoded before `start` and thrown away; ffmpeg rounds times
+INDEXED = ("mov", "matroska", "avi")  # demuxers that seek to a keyframe at or before a time
+BLIND_SEEK_SECONDS = 30  # how much earlier to start with the others, which land between keyframes
+TRIM_MARGIN_SECONDS = Fraction(1, 10)  # let through before `begin`, because ffmpeg rounds times
 NUT_OPTIONS = {
     "probesize": "32",
     "analyzeduration": "0",
@@ -37,16 +39,17 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
     Raises:
         UserError: The video's colour matrix is one that ffmpeg cannot convert.
     """
+    demuxer = info.container.split(",")[0]
     options: dict[str, str | None] = {
         "protocol_whitelist": PROTOCOLS,
-        "f": info.container.split(",")[0],  # forced, so that no content can choose another demuxer
+        "f": demuxer,  # forced, so that no content can choose another demuxer
         "noautorotate": None,
     }
     if begin is not None:
-        offset = max(begin - info.origin_seconds - SEEK_MARGIN_SECONDS, Fraction(0))
-        options["ss"] = f"{float(offset):.6f}"
+        early = TRIM_MARGIN_SECONDS if demuxer in INDEXED else BLIND_SEEK_SECONDS
+        options["ss"] = f"{max(float(begin - info.origin_seconds - early), 0):.6f}"
     stream = ffmpeg.input(file_argument(info.path), **options)[str(info.stream_index)]
-    for name, arguments in _filters(info):
+    for name, arguments in _filters(info, begin):
         stream = stream.filter(name, **arguments)
     output = ffmpeg.output(
         stream,
@@ -61,10 +64,10 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
     return list(output.get_args())
 
 
-def _filters(info: VideoInfo) -> Iterator[tuple[str, dict[str, str | int]]]:
+def _filters(info: VideoInfo, begin: Fraction | None) -> Iterator[tuple[str, dict[str, str | int]]]:
     """The filters and their arguments that make the wanted picture, in order."""
-    if info.start_seconds < 0:
-        yield "setpts", {"expr": f"PTS+{_lift_ticks(info)}"}
+    if begin is not None:
+        yield "trim", {"start": f"{float(begin - TRIM_MARGIN_SECONDS):.6f}"}
     if info.interlaced != "progressive":
         yield "bwdif", {"mode": "send_frame", "parity": info.interlaced, "deint": "all"}
     yield "scale", _scale_arguments(info, resolved_colour(info))
@@ -101,28 +104,25 @@ def _scale_arguments(info: VideoInfo, colour: Colour) -> dict[str, str | int]:
     return arguments
 
 
-def _lift_ticks(info: VideoInfo) -> int:
-    """Ticks added on the way through NUT, which holds no negative times."""
-    return (
-        math.ceil(1 - info.start_seconds) * math.ceil(1 / info.time_base)
-        if info.start_seconds < 0
-        else 0
-    )
-
-
 def _pixel_format(info: VideoInfo) -> str:
     if info.bytes_per_sample == 1:
         return "rgba" if info.has_alpha else "rgb24"
     return "rgba64le" if info.has_alpha else "rgb48le"
 
 
+def _white(info: VideoInfo) -> int | None:
+    """What ffmpeg makes of white, where that has to be put right: deep Y'CbCr."""
+    if info.bytes_per_sample == 1 or info.is_rgb:
+        return None
+    return deep_white(str(resolved_colour(info).range), info.bit_depth)
+
+
 def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[Image, Fraction]]:
     """Each raw picture ffmpeg writes, (height, width, 3 or 4), and its time in seconds."""
-    white = deep_white() if info.bytes_per_sample == 2 and not info.is_rgb else None
+    white = _white(info)
     dtype = np.dtype(np.uint8 if info.bytes_per_sample == 1 else "<u2")
     shape = (info.height, info.width, 4 if info.has_alpha else 3)
     num_bytes = math.prod(shape) * dtype.itemsize
-    lift = _lift_ticks(info) * info.time_base
     try:
         with av.open(process.stdout, mode="r", format="nut", options=NUT_OPTIONS) as container:
             for packet in container.demux(video=0):
@@ -131,6 +131,6 @@ def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[
                 picture = cast("Image", np.frombuffer(packet, dtype).reshape(shape))
                 if white is not None:
                     picture[:, :, :3] = stretch_white(picture[:, :, :3], white)
-                yield picture, packet.pts * packet.time_base - lift
+                yield picture, packet.pts * packet.time_base
     except av.error.FFmpegError:  # nothing came, or ffmpeg was stopped within a frame
         return

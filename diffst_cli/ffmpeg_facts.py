@@ -25,7 +25,6 @@ TIMEOUT_SECONDS = 60
 REPORT_LINES = 2000  # of what ffmpeg says; files of many streams take hundreds
 MIN_VOTES = 8  # interlaced frames among the sampled ones, else it is chance
 DOMINANCE = 8  # interlaced over progressive frames, and one field order over the other
-WHITE_10_BIT = (940, 512, 512)  # Y', Cb, Cr of the limited range
 WHITE_SIDE = 16  # pixels of the square that is converted
 
 
@@ -75,30 +74,38 @@ def vote(report: str) -> str:
 
 
 @functools.cache
-def deep_white() -> int:
-    """The 16-bit R'G'B' value that this ffmpeg's scale filter converts white Y'CbCr to and from.
+def deep_white(range_: str, bit_depth: int) -> int:
+    """The 16-bit R'G'B' value that this ffmpeg's scale filter converts white Y'CbCr to.
 
-    65535 where it is right; 65280 (255 x 256) in every release until now, which is 4 of 1023 too
-    dark. Its two directions agree, so nothing is lost that `pixels.stretch_white` and
-    `pixels.shrink_white` do not put right.
+    65535 where it is right. Every release until now gives about 65280 (255 x 256) for the limited
+    range, which is 4 of 1023 too dark, and 65472 for ten bits of the full one. Nothing is lost that
+    `pixels.stretch_white` does not put right. The other way, to Y'CbCr of either range and any
+    depth, the filter takes the limited range's value for white: `pixels.shrink_white` first.
+
+    Args:
+        range_: `tv` or `pc`.
+        bit_depth: Of the Y'CbCr side: 9, 10, 12, 14 or 16.
     """
+    white = 235 << (bit_depth - 8) if range_ == "tv" else 2**bit_depth - 1
+    middle = 1 << (bit_depth - 1)
     area = WHITE_SIDE * WHITE_SIDE
-    white = b"".join(value.to_bytes(2, "little") * area for value in WHITE_10_BIT)
+    planes = b"".join(value.to_bytes(2, "little") * area for value in (white, middle, middle))
     size = f"{WHITE_SIDE}x{WHITE_SIDE}"
+    pixel_format = f"yuv444p{bit_depth}le"
     arguments = [
         "-f",
         "rawvideo",
         "-pixel_format",
-        "yuv444p10le",
+        pixel_format,
         "-video_size",
         size,
         "-i",
         "pipe:0",
     ]
-    scale = "scale=in_range=tv:in_color_matrix=bt709:flags=accurate_rnd"
+    scale = f"scale=in_range={range_}:in_color_matrix=bt709:flags=accurate_rnd"
     output = ["-vf", scale, "-pix_fmt", "rgb48le", "-f", "rawvideo", "pipe:1"]
     with FfmpegProcess([*arguments, *output], reads_stdin=True) as process:
-        process.stdin.write(white)
+        process.stdin.write(planes)
         process.stdin.close()
         return int.from_bytes(process.stdout.read()[:2], "little")
 

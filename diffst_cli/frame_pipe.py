@@ -57,7 +57,7 @@ class FramePipe:
         self._encoding = encoding
         self._deep = deep
         is_converted = encoding.colour.matrix != "gbr"
-        self._white = deep_white() if deep and is_converted else None
+        self._white = deep_white("tv", 10) if deep and is_converted else None
         self._step = 1 / frame_rate if constant_rate else None
         self._time_base = _time_base(frame_rate, constant_rate=constant_rate)
         self._last_tick = -1

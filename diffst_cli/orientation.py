@@ -52,10 +52,12 @@ UPRIGHT = Orientation(mirrored=False, rotation=0)
 
 def read_display_matrix(frame: VideoFrame) -> Orientation:
     """The orientation a decoded frame carries; upright when it carries none, or a slanted one."""
-    side_data = cast(
-        "Mapping[Type, SideData]", frame.side_data
-    )  # PyAV's stub says less than it has
-    data = side_data.get(Type.DISPLAYMATRIX)
+    try:
+        side_data = cast("Mapping[Type, SideData]", frame.side_data)  # PyAV's stub says less
+        data = side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # side data of a kind that PyAV does not know hides all of it
+        turn = round(-frame.rotation / 90) * 90 % 360
+        return Orientation(mirrored=False, rotation=turn)
     return UPRIGHT if data is None else orientation_of_matrix(struct.unpack("=9i", bytes(data)))
 
 

@@ -17,7 +17,7 @@ from diffst_cli.ffmpeg import ffmpeg_path
 
 HOSTILE_NAME = "-lead ing 'q\" é 日本 %03d.mp4"
 FAST_X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-threads", "1")
-LOSSLESS = ("-c:v", "ffv1", "-threads", "1")
+LOSSLESS = ("-c:v", "libx264", "-qp", "0", "-preset", "ultrafast", "-threads", "1")
 VARIABLE_TICKS = (0, 40, 80, 180, 220, 454, 494, 534)  # milliseconds
 BT709_TAGS = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 

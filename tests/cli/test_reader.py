@@ -1,0 +1,342 @@
+"""Frames come out upright, in the right colours, at their own times, and never hang."""
+
+import gc
+import itertools
+import threading
+import time
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from diffst_cli.errors import UserError
+from diffst_cli.ffmpeg import ffmpeg_path
+from diffst_cli.probe import probe
+from diffst_cli.reader import Frame, FrameReader, ReadReport, read_frames
+from tests import media
+
+F = Fraction
+LUMA = {"bt709": (0.2126, 0.0722), "smpte170m": (0.299, 0.114), "bt2020nc": (0.2627, 0.0593)}
+
+
+def read(path: Path, **part: Fraction) -> list[Frame]:
+    return list(read_frames(probe(path), **part))
+
+
+def times(path: Path, **part: Fraction) -> list[Fraction]:
+    return [frame.time for frame in read(path, **part)]
+
+
+def num_children() -> int:
+    own = str(ffmpeg_path())
+    return sum(own in child.cmdline()[:1] for child in psutil.Process().children())
+
+
+# Times.
+
+
+def test_ntsc_times_are_exact(tmp_path):
+    path = media.make_video(tmp_path / "n.mp4", rate="30000/1001")
+    assert times(path) == [F(n * 1001, 30000) for n in range(10)]
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.mov"])
+def test_variable_rates_keep_every_frame_at_its_own_time(tmp_path, name):
+    path = media.make_variable_rate(tmp_path / name)
+    assert times(path) == [F(tick, 1000) for tick in media.VARIABLE_TICKS]
+
+
+def test_a_gif_keeps_its_own_times(tmp_path):
+    assert times(media.make_gif(tmp_path / "g.gif")) == [F(0), F(1, 10), F(1, 5), F(1, 2)]
+
+
+def test_indices_count_from_zero(tmp_path):
+    frames = read(media.make_video(tmp_path / "a.mp4"), start=F(1, 5))
+    assert [frame.index for frame in frames] == list(range(5))
+
+
+def test_a_clock_that_does_not_start_at_zero_is_kept(tmp_path):
+    info = probe(media.make_with_audio(tmp_path / "a.ts"))
+    found = [frame.time for frame in read_frames(info)]
+    assert found == [info.start_seconds + F(n, 25) for n in range(10)]
+    assert info.start_seconds > 1
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
+def test_a_part_is_cut_to_the_frame(tmp_path, name):
+    path = media.make_video(tmp_path / name, num_frames=50, options=("-g", "12"))
+    info = probe(path)
+    with read_frames(info, start=F(4, 5), duration=F(2, 5)) as reader:
+        frames = list(reader)
+    assert [frame.time - info.origin_seconds for frame in frames] == [
+        F(n, 25) for n in range(20, 30)
+    ]
+    assert reader.report.end_seconds == info.origin_seconds + F(6, 5)
+    whole = read(path)
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(frames, whole[20:30], strict=True))
+
+
+def test_a_part_past_the_end_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no frame in the chosen part"):
+        read(media.make_video(tmp_path / "a.mp4"), start=F(5))
+
+
+def test_the_last_frame_ends_when_the_file_says(tmp_path):
+    reader = read_frames(probe(media.make_video(tmp_path / "a.mp4")))
+    assert len(list(reader)) == 10
+    assert reader.report == ReadReport(num_frames=10, end_seconds=F(2, 5))
+
+
+# Colour.
+
+
+def expected_rgb(values: tuple[int, ...], matrix: str, range_: str, bits: int) -> np.ndarray:
+    """R'G'B' in [0, 1] of stored Y'CbCr, by the definition (ITU-T H.273), in floating point."""
+    unit = 2 ** (bits - 8)
+    y, cb, cr = (float(value) for value in values)
+    if range_ == "tv":
+        y, cb, cr = (y / unit - 16) / 219, (cb / unit - 128) / 224, (cr / unit - 128) / 224
+    else:
+        full = 2**bits - 1
+        y, cb, cr = y / full, (cb - 128 * unit) / full, (cr - 128 * unit) / full
+    red_share, blue_share = LUMA[matrix]
+    red, blue = y + 2 * (1 - red_share) * cr, y + 2 * (1 - blue_share) * cb
+    green = (y - red_share * red - blue_share * blue) / (1 - red_share - blue_share)
+    clipped: np.ndarray = np.clip([red, green, blue], 0, 1)
+    return clipped
+
+
+@pytest.mark.parametrize("range_", ["tv", "pc"])
+@pytest.mark.parametrize("matrix", ["bt709", "smpte170m", "bt2020nc"])
+@pytest.mark.parametrize(
+    ("pixel_format", "bits"), [("yuv444p", 8), ("yuv420p", 8), ("yuv444p10le", 10)]
+)
+def test_flat_colours_match_the_definition(tmp_path, matrix, range_, pixel_format, bits):
+    unit = 2 ** (bits - 8)
+    draw = np.random.default_rng(7)
+    values = [(16, 128, 128), (235, 128, 128), (81, 90, 240), (145, 54, 34), (41, 240, 110)]
+    values += draw.integers(16, 236, (20, 3)).tolist()
+    scaled = [tuple(value * unit for value in each) for each in values]
+    tags = f"colorspace={matrix}:range={range_}"
+    path = media.make_flat(tmp_path / "f.mkv", scaled, pixel_format=pixel_format, tags=tags)
+    frames = read(path)
+    assert len(frames) == len(values)
+    full = 255 if bits == 8 else 65535
+    allowed = 1 if bits == 8 else 16  # a quarter of a 10-bit code
+    for frame, each in zip(frames, scaled, strict=True):
+        wanted = expected_rgb(each, matrix, range_, bits) * full
+        assert np.abs(frame.image.astype(float) - wanted).max() <= allowed
+
+
+def test_saturated_green_stays_pure(tmp_path):
+    path = media.make_flat(tmp_path / "g.mkv", [(173, 42, 26)], tags="colorspace=bt709:range=tv")
+    assert read(path)[0].image[5, 5].tolist() == [0, 255, 1]  # (173, 42, 26) is 0, 255, 0.6
+
+
+def test_deep_white_is_white_and_black_black(tmp_path):
+    values = [(64, 512, 512), (940, 512, 512), (502, 512, 512)]
+    tags = "colorspace=bt2020nc:color_trc=arib-std-b67:range=tv"
+    path = media.make_flat(tmp_path / "w.mkv", values, pixel_format="yuv420p10le", tags=tags)
+    black, white, grey = (frame.image for frame in read(path))
+    assert white.dtype == np.uint16
+    assert (int(black.max()), int(white.min())) == (0, 65535)
+    assert abs(int(grey[4, 4, 0]) - 65535 / 2) <= 8  # code values kept, no tone mapping
+
+
+def test_chroma_is_placed_where_the_file_says(tmp_path):
+    luma = np.full((16, 32), 128, np.uint8)
+    ramp = np.tile(
+        np.arange(80, 80 + 64, 4, dtype=np.uint8), (8, 1)
+    )  # two a luma sample, from x = 0
+    raw = b"".join(plane.tobytes() for plane in (luma, ramp, np.full_like(ramp, 128)))
+    path = tmp_path / "c.mp4"
+    media.run_ffmpeg(
+        "-f", "rawvideo", "-pixel_format", "yuv420p", "-video_size", "32x16", "-i", "pipe:0",
+        "-vf", "setparams=colorspace=bt709:range=tv", "-c:v", "libx264", "-qp", "0",
+        "-x264-params", "chromaloc=0", media.file_url(path), stdin=raw,
+    )  # fmt: skip
+    row = read(path)[0].image[8, 4:28, 2].astype(float)
+    wanted = [255 * expected_rgb((128, 80 + 2 * x, 128), "bt709", "tv", 8)[2] for x in range(4, 28)]
+    assert np.abs(row - wanted).max() <= 1
+
+
+def test_transparency_is_laid_over_black(tmp_path):
+    pixels = np.full((4, 4, 4), (200, 100, 50, 255), np.uint8)
+    pixels[:, 2:, 3] = 0
+    pixels[0, 0, 3] = 51
+    media.write_image(tmp_path / "a.png", pixels)
+    image = read(tmp_path)[0].image
+    assert image.shape == (4, 4, 3)
+    assert image[1, 1].tolist() == [200, 100, 50]
+    assert image[0, 0].tolist() == [40, 20, 10]
+    assert image[:, 2:].max() == 0
+
+
+# Geometry.
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_picture_is_turned_upright_once(tmp_path, degrees, mirrored):
+    path = media.make_rotated(tmp_path / "r.mp4", degrees, mirrored=mirrored)
+    stored = np.zeros((48, 64), "U5")
+    stored[:, :32], stored[:, 32:], stored[:12] = "red", "blue", "green"
+    wanted = np.rot90(stored, -degrees // 90)
+    wanted = wanted[:, ::-1] if mirrored else wanted
+    image = read(path)[0].image
+    assert image.shape[:2] == wanted.shape
+    for y, x in itertools.product((4, -5), (4, -5)):
+        channel = ("red", "green", "blue").index(wanted[y, x])
+        assert image[y, x].argmax() == channel
+
+
+def test_odd_sizes_are_read_whole(tmp_path):
+    encoder = ("-c:v", "libvpx-vp9", "-cpu-used", "8", "-deadline", "realtime")
+    path = media.make_video(tmp_path / "o.webm", filters="scale=43:25", encoder=encoder)
+    assert {frame.image.shape for frame in read(path)} == {(25, 43, 3)}
+
+
+def test_interlaced_video_loses_its_combs_and_keeps_its_rate(tmp_path):
+    path = media.make_interlaced(tmp_path / "i.mp4")
+    info = probe(path)
+    frames = list(read_frames(info))
+    assert [frame.time for frame in frames] == [F(n, 25) for n in range(10)]
+    woven = list(read_frames(replace(info, interlaced="progressive")))
+    assert combing(frames[5].image) < 0.6 * combing(woven[5].image)
+
+
+def combing(image: np.ndarray) -> float:
+    """How much lines differ from both neighbours' mean, over the picture."""
+    luma = image.astype(float).mean(axis=2)
+    return float(np.abs(luma[1:-1] - (luma[:-2] + luma[2:]) / 2).mean())
+
+
+def test_frames_may_be_written_to(tmp_path):
+    frame = read(media.make_video(tmp_path / "a.mp4"))[0]
+    assert frame.image.flags.writeable
+
+
+# Pictures.
+
+
+def test_a_folder_is_read_in_order(tmp_path):
+    frames = read(media.make_png_folder(tmp_path))
+    assert [frame.time for frame in frames] == [F(n, 24) for n in range(4)]
+    assert [int(frame.image[3, 3, 1]) for frame in frames] == [0, 10, 20, 30]
+
+
+def test_deep_pictures_keep_their_values(tmp_path):
+    frames = read(media.make_png_folder(tmp_path, deep=True))
+    assert [int(frame.image[3, 3, 1]) for frame in frames] == [0, 2570, 5140, 7710]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".tif"])
+def test_other_kinds_of_pictures_come_in_their_colours(tmp_path, suffix):
+    media.write_image(tmp_path / f"a{suffix}", np.full((16, 16, 3), (200, 60, 40), np.uint8))
+    colour = read(tmp_path)[0].image[8, 8].astype(int)
+    assert np.abs(colour - (200, 60, 40)).max() <= (2 if suffix == ".jpg" else 0)
+
+
+def test_a_part_of_a_sequence_is_taken_by_time(tmp_path):
+    media.make_png_folder(tmp_path)
+    assert times(tmp_path, start=F(1, 24), duration=F(2, 24)) == [F(1, 24), F(2, 24)]
+
+
+def test_pictures_of_two_sizes_are_refused(tmp_path):
+    media.make_png_folder(tmp_path)
+    media.write_image(tmp_path / "frame_0009.png", np.zeros((10, 10, 3), np.uint8))
+    with pytest.raises(
+        UserError, match=r"frame_0009.png` is 10x10, but the first picture is 24x16"
+    ):
+        read(tmp_path)
+
+
+# Damage, and stopping.
+
+
+def test_a_file_cut_off_gives_what_decodes_and_says_so(tmp_path):
+    reader = read_frames(probe(media.make_truncated(tmp_path / "t.mp4")))
+    frames = list(reader)
+    assert 10 <= len(frames) < 40
+    assert "before its header says" in (reader.report.ended_early or "")
+    assert reader.report.end_seconds == frames[-1].time + F(1, 25)
+
+
+def test_damage_in_the_middle_is_passed_and_reported(tmp_path):
+    whole = media.make_video(tmp_path / "w.mp4", num_frames=50, options=("-g", "5"))
+    data = bytearray(whole.read_bytes())
+    middle = data.index(b"mdat") + 4 + (len(data) // 3)
+    data[middle : middle + 400] = bytes(range(200, 220)) * 20
+    hurt = tmp_path / "h.mp4"
+    hurt.write_bytes(data)
+    reader = read_frames(probe(hurt))
+    assert len(list(reader)) >= 40
+    assert "is damaged in places" in (reader.report.damage or "")
+
+
+def test_hostile_names_are_only_names(tmp_path):
+    assert len(read(media.make_video(tmp_path / media.HOSTILE_NAME))) == 10
+
+
+def test_stopping_early_ends_ffmpeg(tmp_path):
+    info = probe(media.make_video(tmp_path / "a.mp4", size=(640, 360), num_frames=60))
+    with read_frames(info) as reader:
+        next(reader)
+        assert num_children() == 1
+    assert num_children() == 0
+    assert list(reader) == []
+
+
+def test_an_exception_ends_ffmpeg(tmp_path):
+    info = probe(media.make_video(tmp_path / "a.mp4", size=(640, 360), num_frames=60))
+
+    def stumble() -> None:
+        with read_frames(info) as reader:
+            next(reader)
+            raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError, match="ours"):
+        stumble()
+    assert num_children() == 0
+
+
+def test_a_forgotten_reader_ends_ffmpeg(tmp_path):
+    info = probe(media.make_video(tmp_path / "a.mp4", size=(640, 360), num_frames=60))
+    reader = read_frames(info)
+    next(reader)
+    del reader
+    gc.collect()
+    assert num_children() == 0
+
+
+def test_closing_from_another_thread_ends_the_iteration(tmp_path):
+    info = probe(media.make_video(tmp_path / "a.mp4", size=(640, 360), num_frames=60))
+    reader = FrameReader(info)
+    done = threading.Event()
+
+    def slowly() -> None:
+        for _ in reader:
+            time.sleep(0.05)
+        done.set()
+
+    thread = threading.Thread(target=slowly)
+    thread.start()
+    time.sleep(0.3)
+    reader.close()
+    assert done.wait(10)
+    thread.join()
+    assert reader.report.num_frames < 60
+    assert num_children() == 0
+
+
+def test_a_killed_ffmpeg_is_an_error_not_an_end(tmp_path):
+    info = probe(media.make_video(tmp_path / "a.mp4", size=(640, 360), num_frames=60))
+    reader = read_frames(info)
+    next(reader)
+    for child in psutil.Process().children():
+        child.kill()
+    with pytest.raises(UserError, match="killed by signal 9"):
+        list(reader)
