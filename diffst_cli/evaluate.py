@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,7 +107,9 @@ def score_output(
         return ClipScore(**lists_as_tuples)
     score = _measure(output, reference, track, system)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(asdict(score)), encoding="utf-8")
+    unfinished = kept.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps(asdict(score)), encoding="utf-8")
+    unfinished.replace(kept)
     return score
 
 

@@ -4,6 +4,7 @@ Everything stays in the YUV of the source, so that no colour conversion enters t
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -157,7 +158,8 @@ def make_once(source: Path, arguments: Sequence[str], path: Path) -> None:
     if path.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == recipe:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"unfinished-{path.name}")
+    # Several evaluations may share a work folder.
+    unfinished = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
     try:
         run_ffmpeg([*arguments, str(unfinished)], f"make `{path}` from `{source}`")
         unfinished.replace(path)
