@@ -23,6 +23,7 @@ SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 INDEXED = ("mov", "matroska", "avi")  # demuxers that seek to a keyframe at or before a time
 BLIND_SEEK_SECONDS = 30  # how much earlier to start with the others, which land between keyframes
 TRIM_MARGIN_SECONDS = Fraction(1, 10)  # let through before `begin`, because ffmpeg rounds times
+PIPE_BYTES = 2**20  # read from ffmpeg at a time; PyAV's own 32 KiB costs twice the CPU time
 NUT_OPTIONS = {
     "probesize": "32",
     "analyzeduration": "0",
@@ -124,7 +125,14 @@ def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[
     shape = (info.height, info.width, 4 if info.has_alpha else 3)
     num_bytes = math.prod(shape) * dtype.itemsize
     try:
-        with av.open(process.stdout, mode="r", format="nut", options=NUT_OPTIONS) as container:
+        with av.open(
+            process.stdout,
+            mode="r",
+            format="nut",
+            options=NUT_OPTIONS,
+            metadata_errors="replace",  # the source's own tags travel along
+            buffer_size=PIPE_BYTES,
+        ) as container:
             for packet in container.demux(video=0):
                 if packet.pts is None or packet.size != num_bytes:  # the end, or cut off by a kill
                     continue

@@ -51,7 +51,9 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
             if num_packets >= SCANNED_PACKETS:
                 complete = False
                 break
-    except av.error.FFmpegError:  # damage while demuxing: what was seen so far still counts
+    except (av.error.FFmpegError, IndexError):
+        # Damage while demuxing: what was seen so far still counts. PyAV's IndexError is for a stream
+        # that a damaged FLV file announced under one number and continues under another.
         complete = False
     stamps.sort()
     if not complete or num_packets < stream.frames:  # the last ones lack frames stored after them

@@ -174,7 +174,7 @@ def _frame_rate(stream: VideoStream, scan: Scan) -> Fraction:
         return stated[0] if stated else FALLBACK_RATE
     measured = (len(scan.times) - 1) / span
     close = [rate for rate in stated if math.isclose(rate, measured, rel_tol=RATE_TOLERANCE)]
-    return close[0] if close else measured.limit_denominator(1001)
+    return close[0] if close else measured.limit_denominator(1001) or measured
 
 
 def _start_seconds(stream: VideoStream, scan: Scan) -> Fraction:
