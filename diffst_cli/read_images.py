@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from diffst_cli.colour import Colour
 from diffst_cli.errors import UserError
@@ -21,12 +21,9 @@ MATRICES = {  # FFmpeg's matrix names to PyAV's numbers
     "bt470bg": Colorspace.ITU601,
     "bt709": Colorspace.ITU709,
 }
-INTERPOLATION = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-)
+# FFmpeg's numbers for bicubic, accurate rounding, full chroma out and in: PyAV has names for them
+# only from version 18, which Python 3.10 does not get.
+INTERPOLATION = 0x4 | 0x40000 | 0x2000 | 0x4000
 
 
 def read_images(info: VideoInfo) -> Iterator[Image]:
@@ -61,7 +58,7 @@ def _to_rgb(frame: VideoFrame, pixel_format: str, colour: Colour) -> Image:
         format=pixel_format,
         src_colorspace=MATRICES.get(colour.matrix or ""),
         src_color_range=ColorRange.JPEG if colour.range == "pc" else ColorRange.MPEG,
-        interpolation=int(INTERPOLATION),
+        interpolation=INTERPOLATION,
     )
     return cast("Image", reformatted.to_ndarray())
 
