@@ -13,7 +13,11 @@ from diffst_cli.probe import StreamInfo, VideoInfo, probe
 from diffst_cli.probe_file import open_container
 from diffst_cli.streams import COVER, ENCODER_CODECS, StreamPlan, codec_name, language_of
 
-AUDIO_PACKET_SECONDS = 0.03  # copied audio starts at a packet: 1024 samples at 44.1 kHz are 0.023 s
+AUDIO_DELAY_SECONDS = (
+    0.03  # an encoder's padding, cut off or not: 1024 samples at 44.1 kHz are 0.023 s
+)
+# After a cut, copied audio starts with the next whole packet: 4096 samples of FLAC are 0.093 s.
+AUDIO_PACKET_SECONDS = 0.15
 # Seconds between the moments that a container can store.
 CONTAINER_TICKS = {"matroska": 0.001, "webm": 0.001, "gif": 0.01}
 ROUNDINGS = 1.5  # ticks lost at most: one by rounding down, half by rounding
@@ -289,7 +293,8 @@ def _check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> lis
     """How far each audio stream starts from the video, against the source."""
     kept = [stream.source for stream in promise.plan.kept if stream.source.kind == "audio"]
     found = [stream for stream in actual.streams if stream.kind == "audio"]
-    tolerance = max(1 / float(promise.frame_rate), AUDIO_PACKET_SECONDS)
+    early = max(1 / float(promise.frame_rate), AUDIO_DELAY_SECONDS)
+    late = max(early, AUDIO_PACKET_SECONDS) if promise.trimmed else early
     checks = []
     for before, after in zip(kept, found, strict=False):  # a missing one already failed
         if before.start_seconds is None or after.start_seconds is None:
@@ -300,7 +305,7 @@ def _check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> lis
         checks.append(
             Check(
                 name="audio offset",
-                ok=abs(offset - wanted) <= tolerance,
+                ok=-early <= offset - wanted <= late,
                 expected=f"{wanted * 1000:+.0f} ms",
                 actual=f"{offset * 1000:+.0f} ms",
             )

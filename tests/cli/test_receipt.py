@@ -121,6 +121,19 @@ def test_a_turned_picture_is_noticed(clip: VideoInfo, tmp_path: Path) -> None:
     assert failed(verify(turned, promise_of(clip), output=turned)) == ["rotation"]
 
 
+def test_after_a_cut_sound_may_start_a_packet_late_but_not_early(clip: VideoInfo) -> None:
+    def shifted(seconds: Fraction) -> list[str]:
+        (kept,) = promise_of(clip).plan.kept
+        source = replace(kept.source, start_seconds=seconds)
+        plan = replace(promise_of(clip).plan, kept=(replace(kept, source=source),))
+        promise = replace(promise_of(clip), plan=plan, trimmed=True)
+        return failed(verify(clip.path, promise, output=clip.path))
+
+    assert shifted(Fraction(-1)) == []  # sound that began before the cut begins with it
+    assert shifted(Fraction(1, 25)) == []
+    assert shifted(Fraction(1, 10)) == ["audio offset"]
+
+
 def test_missing_chapters_are_noticed(clip: VideoInfo) -> None:
     info = replace(clip, num_chapters=2)
     promise = promise_of(info)
