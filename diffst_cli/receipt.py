@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-from diffst_cli.encoding import Encoding
-from diffst_cli.probe import StreamInfo, VideoInfo, probe
-from diffst_cli.probe_file import open_container
-from diffst_cli.streams import COVER, ENCODER_CODECS, StreamPlan, codec_name, language_of
-
-AUDIO_DELAY_SECONDS = (
-    0.03  # an encoder's padding, cut off or not: 1024 samples at 44.1 kHz are 0.023 s
+from diffst_cli.checks import (
+    Check,
+    Promise,
+    check_offsets,
+    check_picture,
+    check_size,
+    check_streams,
+    check_times,
+    read_packets,
+    same,
 )
-# After a cut, copied audio starts with the next whole packet: 4096 samples of FLAC are 0.093 s.
-AUDIO_PACKET_SECONDS = 0.15
-# Seconds between the moments that a container can store.
-CONTAINER_TICKS = {"matroska": 0.001, "webm": 0.001, "gif": 0.01}
-ROUNDINGS = 1.5  # ticks lost at most: one by rounding down, half by rounding
-FINEST_TICK = 0.0001  # of the others; the smallest error worth telling
+from diffst_cli.probe import probe
 
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One promise and whether the file keeps it."""
-
-    name: str
-    ok: bool
-    expected: str
-    actual: str
-    note: str | None = None
-    """What the user should know besides, one sentence."""
+__all__ = ["Check", "Promise", "Receipt", "verify", "verify_pictures"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,37 +56,6 @@ class Receipt:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Promise:
-    """What the finished video must be."""
-
-    info: VideoInfo
-    encoding: Encoding
-    plan: StreamPlan
-    times: array[float]
-    """Of each frame in the output, seconds, ascending."""
-    frame_rate: Fraction
-    constant_rate: bool
-    first_time: Fraction
-    """Source time of the first frame, seconds."""
-    trimmed: bool
-    """Whether the source was cut before the first frame."""
-    shortened: bool
-    """Whether the source was cut before its end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Packets:
-    """What reading all packets of a file told."""
-
-    video_times: Sequence[float]
-    """Presentation times of the video frames, seconds, ascending."""
-    video_end: float
-    """Time at which the last frame ends, seconds."""
-    first_times: Mapping[int, float]
-    """Of each stream, by index, seconds."""
-
-
 def verify(path: Path, promise: Promise, *, output: Path) -> Receipt:
     """Probe the finished file at `path`, count its packets, and compare with `promise`.
 
@@ -116,11 +70,11 @@ def verify(path: Path, promise: Promise, *, output: Path) -> Receipt:
     actual = probe(path)
     packets = read_packets(path, actual.stream_index)
     checks = [
-        _check_size(promise, actual),
-        *_check_times(promise, packets),
-        *_check_picture(promise, actual),
-        *_check_streams(promise, actual),
-        *_check_offsets(promise, actual, packets),
+        check_size(promise, actual),
+        *check_times(promise, packets),
+        *check_picture(promise, actual),
+        *check_streams(promise, actual),
+        *check_offsets(promise, actual, packets),
     ]
     notes = (*promise.encoding.notes, *promise.plan.notes)
     return Receipt(input=promise.info.path, output=output, checks=tuple(checks), notes=notes)
@@ -133,190 +87,11 @@ def verify_pictures(folder: Path, promise: Promise, *, output: Path) -> Receipt:
         UserError: There is none, or it cannot be read.
     """
     actual = probe(folder)
-    depth = _same("bit depth", promise.encoding.bit_depth, actual.bit_depth)
+    depth = same("bit depth", promise.encoding.bit_depth, actual.bit_depth)
     checks = (
-        _check_size(promise, actual),
-        _same("frames", len(promise.times), len(actual.images)),
+        check_size(promise, actual),
+        same("frames", len(promise.times), len(actual.images)),
         depth,
     )
     notes = (*promise.encoding.notes, *promise.plan.notes)
     return Receipt(input=promise.info.path, output=output, checks=checks, notes=notes)
-
-
-def read_packets(path: Path, video_index: int) -> Packets:
-    """Times of the packets of a file, read once without decoding."""
-    times = array("d")
-    first_times: dict[int, float] = {}
-    end = 0.0
-    with open_container(path) as container:
-        # AVI stores no presentation times; libav's guess of them is late by the decoder's delay.
-        by_dts = container.format.name == "avi"
-        for packet in container.demux():
-            stamp = packet.dts if by_dts else packet.pts
-            if packet.size == 0 or stamp is None:
-                continue
-            time = float(stamp * packet.time_base)
-            index = packet.stream.index
-            first_times[index] = min(first_times.get(index, time), time)
-            if index == video_index:
-                times.append(time)
-                end = max(end, time + float((packet.duration or 0) * packet.time_base))
-    return Packets(video_times=array("d", sorted(times)), video_end=end, first_times=first_times)
-
-
-def _same(name: str, expected: object, actual: object, note: str | None = None) -> Check:
-    return Check(
-        name=name, ok=expected == actual, expected=str(expected), actual=str(actual), note=note
-    )
-
-
-def _check_size(promise: Promise, actual: VideoInfo) -> Check:
-    width, height = promise.encoding.size
-    note = next((note for note in promise.encoding.notes if "padded" in note), None)
-    return _same("size", f"{width}x{height}", f"{actual.width}x{actual.height}", note)
-
-
-def _check_times(promise: Promise, packets: Packets) -> list[Check]:
-    frame = 1 / float(promise.frame_rate)
-    expected, actual = promise.times, packets.video_times
-    checks = [_same("frames", len(expected), len(actual))]
-    promised = expected[-1] - expected[0] + frame
-    lasts = packets.video_end - actual[0] if actual else 0.0
-    checks.append(
-        Check(
-            name="duration",
-            ok=abs(lasts - promised) <= frame + FINEST_TICK,
-            expected=f"{promised:.3f} s",
-            actual=f"{lasts:.3f} s",
-        )
-    )
-    if len(expected) == len(actual):
-        checks.append(_check_rate(promise, packets))
-    return checks
-
-
-def _check_rate(promise: Promise, packets: Packets) -> Check:
-    """Whether each frame is shown when it should be, which is what a frame rate means."""
-    tick = CONTAINER_TICKS.get(promise.plan.container.name, FINEST_TICK)
-    if promise.plan.container.name == "avi":
-        tick = 1 / float(promise.frame_rate)  # AVI counts frames; it has no other clock
-    # A shift of all alike is the offset check's business.
-    shift = packets.video_times[0] - promise.times[0]
-    pairs = zip(packets.video_times, promise.times, strict=True)
-    error = max(abs(actual - expected - shift) for actual, expected in pairs)
-    kind = "" if promise.constant_rate else "variable, about "
-    return Check(
-        name="frame rate",
-        ok=error <= ROUNDINGS * tick,
-        expected=f"{kind}{float(promise.frame_rate):.5g} fps, each frame at its time",
-        actual=f"largest error {error * 1000:.1f} ms",
-    )
-
-
-def _check_picture(promise: Promise, actual: VideoInfo) -> list[Check]:
-    encoding = promise.encoding
-    # Matroska stores the size to show, in whole pixels, not the shape of a pixel.
-    shown_error = abs(encoding.sample_aspect - actual.sample_aspect) * actual.width
-    aspect = Check(
-        name="pixel shape",
-        ok=shown_error <= 1,
-        expected=_ratio(encoding.sample_aspect),
-        actual=_ratio(actual.sample_aspect),
-    )
-    rotation = _same("rotation", "upright", "upright" if not actual.rotation else "turned")
-    depth = Check(
-        name="bit depth",
-        ok=actual.bit_depth >= encoding.bit_depth,
-        expected=str(encoding.bit_depth),
-        actual=str(actual.bit_depth),
-    )
-    checks = [aspect, rotation, depth]
-    if promise.plan.container.name != "gif":  # always sRGB
-        checks.insert(0, _check_colour(promise, actual))
-    return checks
-
-
-def _check_colour(promise: Promise, actual: VideoInfo) -> Check:
-    wanted, found = promise.encoding.colour, actual.colour
-    names = ("matrix", "range", "primaries", "transfer")
-    expected = {name: getattr(wanted, name) for name in names if getattr(wanted, name)}
-    if actual.is_rgb:  # whose range and matrix the pixel format itself says
-        expected = {name: tag for name, tag in expected.items() if name not in ("matrix", "range")}
-    stated = {name: getattr(found, name) or "unknown" for name in expected}
-    return Check(
-        name="colour",
-        ok=expected == stated,
-        expected=_words(expected.values()),
-        actual=_words(stated.values()),
-    )
-
-
-def _check_streams(promise: Promise, actual: VideoInfo) -> list[Check]:
-    """One check for each kind of stream that the source has, and for chapters and the title."""
-    checks = []
-    languages = promise.plan.container.languages
-    for kind in ("audio", "subtitle", "attachment", "cover"):
-        expected = [
-            _stream_words(stream.source, stream.encoder, languages=languages)
-            for stream in promise.plan.kept
-            if _kind(stream.source) == kind
-        ]
-        found = [
-            _stream_words(stream, "copy", languages=languages)
-            for stream in actual.streams
-            if _kind(stream) == kind
-        ]
-        if expected or found:
-            checks.append(_same(kind, ", ".join(expected) or "none", ", ".join(found) or "none"))
-    if promise.plan.keeps_chapters and not promise.trimmed and not promise.shortened:
-        checks.append(_same("chapters", promise.info.num_chapters, actual.num_chapters))
-    title = promise.info.tags.get("title")
-    if title and promise.plan.container.name != "gif":
-        found_title = {name.lower(): value for name, value in actual.tags.items()}.get("title")
-        checks.append(_same("title", title, found_title))
-    return checks
-
-
-def _kind(stream: StreamInfo) -> str:
-    return "cover" if stream.kind == "video" and COVER in stream.disposition else stream.kind
-
-
-def _stream_words(stream: StreamInfo, encoder: str, *, languages: bool) -> str:
-    """Codec and language; attachments have neither that survives a change of container."""
-    if stream.kind == "attachment":
-        return "file"
-    codec = codec_name(stream) if encoder == "copy" else ENCODER_CODECS.get(encoder, encoder)
-    return f"{codec} {language_of(stream) if languages else ''}".strip()
-
-
-def _check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list[Check]:
-    """How far each audio stream starts from the video, against the source."""
-    kept = [stream.source for stream in promise.plan.kept if stream.source.kind == "audio"]
-    found = [stream for stream in actual.streams if stream.kind == "audio"]
-    early = max(1 / float(promise.frame_rate), AUDIO_DELAY_SECONDS)
-    late = max(early, AUDIO_PACKET_SECONDS) if promise.trimmed else early
-    checks = []
-    for before, after in zip(kept, found, strict=False):  # a missing one already failed
-        if before.start_seconds is None or after.start_seconds is None:
-            continue
-        wanted = float(before.start_seconds - promise.first_time)
-        wanted = max(wanted, 0.0) if promise.trimmed else wanted
-        offset = float(after.start_seconds) - packets.video_times[0]
-        checks.append(
-            Check(
-                name="audio offset",
-                ok=-early <= offset - wanted <= late,
-                expected=f"{wanted * 1000:+.0f} ms",
-                actual=f"{offset * 1000:+.0f} ms",
-            )
-        )
-    return checks
-
-
-def _ratio(value: Fraction) -> str:
-    return f"{value.numerator}:{value.denominator}"
-
-
-def _words(values: object) -> str:
-    assert hasattr(values, "__iter__")
-    return " ".join(str(value) for value in values) or "not stated"

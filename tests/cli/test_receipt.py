@@ -10,7 +10,7 @@ import pytest
 
 from diffst_cli.encoding import choose_encoding
 from diffst_cli.probe import VideoInfo, probe
-from diffst_cli.receipt import Check, Promise, Receipt, read_packets, verify, verify_pictures
+from diffst_cli.receipt import Check, Promise, Receipt, verify, verify_pictures
 from diffst_cli.streams import plan_streams
 from tests.outputs import TONE, make, make_clip
 
@@ -140,12 +140,6 @@ def test_missing_chapters_are_noticed(clip: VideoInfo) -> None:
     assert failed(verify(clip.path, promise, output=clip.path)) == ["chapters"]
     cut = replace(promise, shortened=True)  # which may cut chapters off too
     assert failed(verify(clip.path, cut, output=clip.path)) == []
-
-
-def test_packets_are_counted_and_timed(clip: VideoInfo) -> None:
-    packets = read_packets(clip.path, clip.stream_index)
-    assert list(packets.video_times) == pytest.approx([n / 25 for n in range(10)])
-    assert packets.video_end == pytest.approx(0.4)
 
 
 def test_pictures_are_counted(clip: VideoInfo, tmp_path: Path) -> None:
