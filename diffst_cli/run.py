@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 QUEUE_BYTES = 64 * 2**20  # of frames waiting between two threads
 MAX_QUEUE_FRAMES = 16
-MAX_CLIP_BYTES = 256 * 2**20  # of output frames in one clip; what is worked on in float is larger
+MAX_CLIP_BYTES = 512 * 2**20  # of output frames in one clip
+MAX_CLIP_PIXELS = (
+    16 * 1920 * 1080
+)  # of a clip's keyframes, which with their motion take 40 bytes each
 
 log = logging.getLogger(__name__)
 
@@ -119,18 +122,19 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
         ) from error
 
 
-def choose_clip_rules(rules: ModelRules, frame_bytes: int) -> ClipRules:
+def choose_clip_rules(rules: ModelRules, *, frame_pixels: int, output_bytes: int) -> ClipRules:
     """How long clips are: as the model likes them, but no longer than memory allows.
 
     Args:
         rules: The model's.
-        frame_bytes: Of one output frame.
+        frame_pixels: Of one keyframe.
+        output_bytes: Of one output frame.
     """
     return ClipRules(
-        clip_keyframes=rules.clip_keyframes,
+        clip_keyframes=min(rules.clip_keyframes, max(2, MAX_CLIP_PIXELS // frame_pixels)),
         overlap_keyframes=rules.overlap_keyframes,
         context_keyframes=rules.context_keyframes,
-        max_moments=max(2, MAX_CLIP_BYTES // frame_bytes),
+        max_moments=max(2, MAX_CLIP_BYTES // output_bytes),
     )
 
 
@@ -222,7 +226,9 @@ class _Journey:
             clips = make_clips(
                 decoded,
                 Timeline(fps=self._job.fps, fps_x=None if self._job.fps else self._job.rate_factor),
-                choose_clip_rules(model.rules, out_bytes),
+                choose_clip_rules(
+                    model.rules, frame_pixels=info.width * info.height, output_bytes=out_bytes
+                ),
                 lambda last: end_of_last_frame(last.time, info, self._job),
             )
             for frame in stitch(self._upscale(clips, model, (height, width))):

@@ -319,9 +319,16 @@ def test_clips_of_huge_frames_are_short():
         makes_frames=True,
         native_scale=4.0,
     )
-    assert choose_clip_rules(rules, 1280 * 720 * 3).max_moments == 97
-    assert choose_clip_rules(rules, 16384 * 16384 * 6).max_moments == 2
-    assert choose_clip_rules(rules, 1280 * 720 * 3).clip_keyframes == 16
+
+    def chosen(width: int, height: int, scale: int) -> tuple[int, int]:
+        pixels = width * height
+        cut = choose_clip_rules(rules, frame_pixels=pixels, output_bytes=pixels * scale**2 * 3)
+        return cut.clip_keyframes, cut.max_moments
+
+    assert chosen(320, 180, 4) == (16, 194)
+    assert chosen(1920, 1080, 4) == (16, 5)
+    assert chosen(3840, 2160, 1) == (4, 21)
+    assert chosen(16384, 16384, 1) == (2, 2)
 
 
 @pytest.mark.parametrize("name", ["nope", "/no/such/folder"])

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "diffst_cli")
-TIMEOUT_SECONDS = 280
+TIMEOUT_SECONDS = 900
 
 
 def environment() -> dict[str, str]:
