@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+MAX_GAP_SECONDS = 3600  # between frames; a longer one is a damaged timestamp, not a held picture
 MAX_SQUEEZED = 3  # broken steps in a row taken for duplicates; more of them is a jump back
 
 
@@ -14,7 +15,7 @@ class IncreasingTimes:
     step of a single tick counts as broken where a tick is much less than a frame. One such frame,
     a duplicate timestamp, is squeezed in a quarter frame after the last; those after it keep their
     own times. A run of them, a clock set back where recordings were joined, goes on at the nominal
-    rate instead, and what follows is shifted along.
+    rate instead, and what follows is shifted along; so it is after a gap too long to be true.
     """
 
     def __init__(self, *, nominal_step: Fraction, tick: Fraction) -> None:
@@ -36,9 +37,9 @@ class IncreasingTimes:
         if self._last_given is None:
             self._last_given = self._last_time = given
             return given
-        is_broken = given - self._last_given <= self._smallest_step
-        self._num_broken = self._num_broken + 1 if is_broken else 0
-        if self._num_broken > MAX_SQUEEZED:
+        step = given - self._last_given
+        self._num_broken = self._num_broken + 1 if step <= self._smallest_step else 0
+        if self._num_broken > MAX_SQUEEZED or step > MAX_GAP_SECONDS:
             self._shift = self._last_time + self._nominal_step - given
         time = given + self._shift
         if time <= self._last_time or 0 < self._num_broken <= MAX_SQUEEZED:

@@ -38,6 +38,12 @@ def test_a_clock_set_back_goes_on_at_the_nominal_rate():
     assert [b - a for a, b in pairwise(repaired)] == [STEP] * 9 + [STEP / 4] * 3 + [STEP] * 7
 
 
+def test_a_gap_too_long_to_be_true_is_closed():
+    assert repair([Fraction(0), STEP, Fraction(90000), 90000 + STEP]) == [
+        n * STEP for n in range(4)
+    ]
+
+
 def test_a_tick_as_long_as_a_frame_is_no_sign_of_damage():
     repairer = IncreasingTimes(nominal_step=STEP, tick=STEP)
     assert [repairer.repair(n * STEP) for n in range(5)] == [n * STEP for n in range(5)]
