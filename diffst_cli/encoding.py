@@ -12,6 +12,7 @@ from diffst_cli.codecs import CODECS, GIF, PNG, Codec
 from diffst_cli.colour import SCALE_MATRICES
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.ffmpeg import ffmpeg_path
+from diffst_cli.hdr import x265_parameters
 from diffst_cli.probe import Colour, VideoInfo, resolved_colour
 
 TRIAL_SIZE = "256x256"  # the smallest that every hardware encoder takes
@@ -64,6 +65,8 @@ def choose_encoding(
     """
     chosen, pixel_format = _choose_codec(suffix, codec, info.bit_depth)
     options = _encoder_options(chosen, suffix, crf, preset)
+    if chosen.encoder == "libx265":
+        options["x265-params"] = ":".join((options["x265-params"], *x265_parameters(info)))
     coded, padding_note = _coded_size(chosen, size, pixel_format)
     aspect, aspect_note = _sample_aspect(info, size)
     is_gif_of_deep = chosen is GIF and info.bit_depth > 8
