@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from av.sidedata.sidedata import SideDataContainer
 from av.video.stream import VideoStream
 
 from diffst_cli.probe import VideoInfo
@@ -30,7 +30,7 @@ def x265_parameters(info: VideoInfo) -> tuple[str, ...]:
     with open_container(info.path) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)
-        side_data = next(container.decode(stream)).side_data
+        side_data: Any = next(container.decode(stream)).side_data  # PyAV's stub has another class
         mastering = _entry(side_data, "MASTERING_DISPLAY_METADATA")
         light = _entry(side_data, "CONTENT_LIGHT_LEVEL")
     parameters = []
@@ -42,7 +42,7 @@ def x265_parameters(info: VideoInfo) -> tuple[str, ...]:
     return tuple(parameters)
 
 
-def _entry(side_data: SideDataContainer, name: str) -> bytes:
+def _entry(side_data: Mapping[str, bytes], name: str) -> bytes:
     try:
         return bytes(side_data[name])
     except KeyError:
