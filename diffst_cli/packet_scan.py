@@ -24,7 +24,7 @@ class Scan:
     frame: VideoFrame | None
     """The first decoded frame."""
     times: tuple[Fraction, ...]
-    """Presentation times in order, seconds; empty for a raw stream without timestamps."""
+    """Different presentation times in order, seconds; none for a raw stream without timestamps."""
     num_packets: int
     last_duration: Fraction
     """Of the last packet in presentation order, seconds; 0 when unstated."""
@@ -35,7 +35,9 @@ class Scan:
 def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
     """Read up to `SCANNED_PACKETS` packets, decoding only until the first frame appears."""
     frame: VideoFrame | None = None
-    stamps: list[tuple[int, int]] = []
+    durations: dict[
+        int, int
+    ] = {}  # by timestamp; one that comes twice is a damaged or joined clock
     num_packets = 0
     complete = True
     try:
@@ -47,7 +49,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
             num_packets += 1
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is not None:
-                stamps.append((stamp, packet.duration or 0))
+                durations[stamp] = packet.duration or 0
             if num_packets >= SCANNED_PACKETS:
                 complete = False
                 break
@@ -55,15 +57,15 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
         # Damage while demuxing: what was seen so far still counts. PyAV's IndexError is for a stream
         # that a damaged FLV file announced under one number and continues under another.
         complete = False
-    stamps.sort()
+    stamps = sorted(durations)
     if not complete or num_packets < stream.frames:  # the last ones lack frames stored after them
         stamps = stamps[:-MAX_REORDERED] or stamps
     time_base = stream.time_base or Fraction(0)
     return Scan(
         frame=frame,
-        times=tuple(stamp * time_base for stamp, _ in stamps),
+        times=tuple(stamp * time_base for stamp in stamps),
         num_packets=num_packets,
-        last_duration=stamps[-1][1] * time_base if stamps else Fraction(0),
+        last_duration=durations[stamps[-1]] * time_base if stamps else Fraction(0),
         complete=complete,
     )
 
