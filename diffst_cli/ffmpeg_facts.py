@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+UNKNOWN_ORDER = 0
 TOP_FIRST = (2, 5)  # FFmpeg's AVFieldOrder: fields shown top first, in either coding order
 BOTTOM_FIRST = (3, 4)
 INTERLACED_HEIGHTS = (480, 486, 576, 1080)  # stored lines of the formats that were ever interlaced
@@ -44,7 +45,8 @@ def find_field_order(
     A field order in the header is believed. A header that says progressive or nothing is checked on
     the pictures (ffmpeg's `idet`) only where interlaced video is usual, because it costs a second.
     """
-    order = stream.codec_context.field_order
+    # PyAV tells it from version 18, which Python 3.10 does not get; there the pictures decide.
+    order = getattr(stream.codec_context, "field_order", UNKNOWN_ORDER)
     if order in TOP_FIRST:
         return "tff"
     if order in BOTTOM_FIRST:
