@@ -89,7 +89,9 @@ def make_gif(video: Path, output: Path) -> None:
         )
         run_ffmpeg(output_palette.overwrite_output().get_args(), "choosing the GIF's colours")
         painted = ffmpeg.filter([_input(video), _input(palette)], "paletteuse", dither="sierra2_4a")
-        finished = ffmpeg.output(painted, file_argument(output), f="gif", fps_mode="passthrough")
+        finished = ffmpeg.output(
+            painted, file_argument(output), f="gif", fps_mode="passthrough", enc_time_base="1/100"
+        )
         run_ffmpeg(finished.overwrite_output().get_args(), "writing the GIF")
     finally:
         palette.unlink(missing_ok=True)

@@ -82,3 +82,13 @@ def test_a_gif_has_the_video_s_frames_and_times(tmp_path: Path) -> None:
     before = next(read_frames(probe(video))).image.astype(int)
     after = next(read_frames(probe(output))).image.astype(int)
     assert np.abs(after - before).mean() < 4  # of 255: 256 colours for a picture of few
+
+
+def test_a_gif_of_an_uneven_video_keeps_its_times(tmp_path: Path) -> None:
+    uneven = "setpts='if(lt(N,5),N*8,N*9)/100/TB'"
+    encoder = ["-c:v", "ffv1", "-pix_fmt", "bgr0", "-fps_mode", "passthrough"]
+    encoder += ["-enc_time_base", "1/100"]
+    video = make_clip(tmp_path / "video.mov", "-vf", f"settb=1/100,{uneven}", *encoder)
+    output = tmp_path / "out.gif"
+    make_gif(video, output)
+    assert frame_times(output) == [Fraction(n * (8 if n < 5 else 9), 100) for n in range(10)]
