@@ -67,7 +67,15 @@ def make_variable_rate(path: Path, ticks: Sequence[int] = VARIABLE_TICKS) -> Pat
         path,
         num_frames=len(ticks),
         filters=f"{BT709_TAGS},settb=1/1000,setpts={moments}",
-        options=("-fps_mode", "passthrough", "-enc_time_base", "1:1000"),
+        # Without a duration for the last frame, MP4 files of older ffmpeg versions lose it.
+        options=(
+            "-fps_mode",
+            "passthrough",
+            "-enc_time_base",
+            "1:1000",
+            "-bsf:v",
+            "setts=duration=20",
+        ),
     )
 
 
