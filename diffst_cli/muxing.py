@@ -37,6 +37,7 @@ class Placement:
 def place(
     info: VideoInfo,
     first_time: Fraction,
+    end_time: Fraction,
     *,
     start: Fraction | None,
     duration: Fraction | None,
@@ -46,14 +47,18 @@ def place(
     Args:
         info: The source.
         first_time: Source time of the first frame written, seconds.
+        end_time: Source time at which the last frame written ends, which is never cut, seconds.
         start: Where the frames were to begin, seconds from the source's beginning; None for there.
         duration: How much of the source was to be kept, seconds; None for all the rest.
     """
     lead = max(first_time - info.origin_seconds, Fraction(0))
-    end = None if duration is None else (start or Fraction(0)) + duration
+    zero = Fraction(0) if start is None else lead
+    length = None
+    if duration is not None:
+        end = max((start or 0) + duration, end_time - info.origin_seconds)
+        length = end - zero
     if start is None:
-        return Placement(video_offset=lead, skipped=None, length=end)
-    length = None if end is None else max(end - lead, Fraction(0))
+        return Placement(video_offset=lead, skipped=None, length=length)
     return Placement(video_offset=Fraction(0), skipped=lead, length=length)
 
 

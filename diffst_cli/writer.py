@@ -145,7 +145,10 @@ class VideoWriter:
             make_gif(self._video, self._result)
         else:
             start, duration = self._cut
-            placement = place(self._info, first_time, start=start, duration=duration)
+            lasts = Fraction(self._times[-1]) + 1 / self._settings.frame_rate
+            placement = place(
+                self._info, first_time, first_time + lasts, start=start, duration=duration
+            )
             mux(self._video, self._info, self._plan, placement, self._result)
         receipt = verify(self._result, self._promise(first_time), output=self._target.path)
         if receipt.ok:

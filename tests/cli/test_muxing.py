@@ -25,7 +25,7 @@ def late(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
 
 def test_the_whole_source_keeps_its_offsets(late: VideoInfo) -> None:
     assert late.origin_seconds > 1
-    placement = place(late, late.start_seconds, start=None, duration=None)
+    placement = place(late, late.start_seconds, late.start_seconds + 1, start=None, duration=None)
     assert placement.skipped is None
     assert placement.length is None
     assert float(placement.video_offset) == pytest.approx(0.2, abs=0.03)
@@ -33,7 +33,8 @@ def test_the_whole_source_keeps_its_offsets(late: VideoInfo) -> None:
 
 def test_a_cut_begins_with_its_first_frame(late: VideoInfo) -> None:
     first = late.origin_seconds + Fraction(32, 100)  # the first frame at or after 0.3 s
-    placement = place(late, first, start=Fraction(3, 10), duration=Fraction(1, 2))
+    end = first + Fraction(1, 5)
+    placement = place(late, first, end, start=Fraction(3, 10), duration=Fraction(1, 2))
     assert placement.video_offset == 0
     assert placement.skipped == Fraction(32, 100)
     assert placement.length == Fraction(48, 100)
@@ -41,8 +42,14 @@ def test_a_cut_begins_with_its_first_frame(late: VideoInfo) -> None:
 
 def test_a_length_alone_counts_from_the_source_s_beginning(late: VideoInfo) -> None:
     first = late.origin_seconds + Fraction(1, 5)
-    placement = place(late, first, start=None, duration=Fraction(1, 2))
+    placement = place(late, first, first, start=None, duration=Fraction(1, 2))
     assert (placement.video_offset, placement.length) == (Fraction(1, 5), Fraction(1, 2))
+
+
+def test_a_frame_that_outlasts_the_cut_is_kept(late: VideoInfo) -> None:
+    end = late.origin_seconds + 2
+    placement = place(late, late.origin_seconds, end, start=None, duration=Fraction(1, 2))
+    assert placement.length == 2
 
 
 def test_ffmpeg_may_open_only_files(late: VideoInfo, tmp_path: Path) -> None:

@@ -242,6 +242,16 @@ def test_a_cut_takes_the_sound_from_the_same_place(suffix: str, tmp_path: Path) 
     assert times[-1] == pytest.approx(0.8, abs=0.05)
 
 
+def test_frames_that_outlast_the_cut_are_all_written(clip: VideoInfo, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    settings = settings_for(clip, output, constant_rate=False)
+    times = [Fraction(0), Fraction(1, 10), Fraction(2, 10), Fraction(35, 100)]
+    frames = grey_frames(clip, (64, 48), times)
+    receipt = write(clip, settings, frames, duration=Fraction(1, 4))
+    assert receipt.ok
+    assert frame_times(output) == times
+
+
 def test_nothing_is_visible_until_the_end_and_nothing_is_left_after(
     clip: VideoInfo, tmp_path: Path
 ) -> None:
