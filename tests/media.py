@@ -165,6 +165,7 @@ def make_flat(
     *,
     pixel_format: str = "yuv444p",
     tags: str = "",
+    encoder: Sequence[str] = LOSSLESS,
     size: tuple[int, int] = (16, 16),
 ) -> Path:
     """A lossless Matroska file with one frame of each flat colour, given as stored code values.
@@ -174,6 +175,7 @@ def make_flat(
         code_values: One (Y', Cb, Cr) or, in the order of the format's planes, colour a frame.
         pixel_format: A planar format that ends in its bit depth or is 8-bit.
         tags: Arguments of the `setparams` filter, as `colorspace=bt709:range=tv`.
+        encoder: Lossless, for that format.
         size: Of each frame.
     """
     deep = pixel_format.endswith(("10le", "12le", "16le"))
@@ -187,7 +189,7 @@ def make_flat(
     run_ffmpeg(
         "-f", "rawvideo", "-pixel_format", pixel_format, "-video_size", f"{size[0]}x{size[1]}",
         "-framerate", "25", "-i", "pipe:0", "-vf", f"setparams={tags}" if tags else "null",
-        *LOSSLESS, "-pix_fmt", pixel_format, file_url(path), stdin=raw,
+        *encoder, "-pix_fmt", pixel_format, file_url(path), stdin=raw,
     )  # fmt: skip
     return path
 

@@ -146,6 +146,26 @@ def test_deep_white_is_white_and_black_black(tmp_path):
     assert abs(int(grey[4, 4, 0]) - 65535 / 2) <= 8  # code values kept, no tone mapping
 
 
+def test_deep_rgb_keeps_its_values(tmp_path):
+    values = [(1023, 0, 512), (0, 0, 0), (1023, 1023, 1023)]  # green, blue, red: the planes' order
+    path = media.make_flat(
+        tmp_path / "r.mkv", values, pixel_format="gbrp10le", encoder=("-c:v", "ffv1")
+    )
+    pictures = [frame.image[5, 5].astype(int) for frame in read(path)]
+    wanted = [np.array([red, green, blue]) * 65535 / 1023 for green, blue, red in values]
+    assert all(
+        np.abs(found - exact).max() <= 1 for found, exact in zip(pictures, wanted, strict=True)
+    )
+
+
+def test_a_moving_alpha_channel_is_laid_over_black(tmp_path):
+    encoder = ("-c:v", "qtrle", "-pix_fmt", "argb")
+    path = media.make_video(
+        tmp_path / "a.mov", filters="format=rgba,lutrgb=r=200:g=100:b=50:a=51", encoder=encoder
+    )
+    assert read(path)[0].image[5, 5].tolist() == [40, 20, 10]
+
+
 def test_chroma_is_placed_where_the_file_says(tmp_path):
     luma = np.full((16, 32), 128, np.uint8)
     ramp = np.tile(
