@@ -109,7 +109,7 @@ def run_batch(jobs: Sequence[UpscaleJob], *, reporter: Reporter) -> list[FileRes
     """
     model: UpscaleModel | None = None
     results = []
-    for job in jobs:
+    for number, job in enumerate(jobs, start=1):
         if job.output.exists() and not job.overwrite:
             results.append(FileResult(job=job, outcome="skipped: already there", failed=False))
             continue
@@ -117,6 +117,7 @@ def run_batch(jobs: Sequence[UpscaleJob], *, reporter: Reporter) -> list[FileRes
             reporter.stage("loading the model")
             model = open_model(job)
         results.append(_run_one(job, model, reporter))
+        reporter.note(f"{number}/{len(jobs)} `{job.input}`: {results[-1].outcome}")
     return results
 
 

@@ -24,6 +24,7 @@ PLAIN_SECONDS = 5.0  # between progress lines when stderr is not a terminal
 LIVE_SECONDS = 0.25  # between redraws on a terminal
 BAR_WIDTH = 24  # columns; left out of a terminal too narrow for it
 SEPARATOR = " · "
+ASCII = str.maketrans({"·": "|", "━": "#", "─": "-"})  # for terminals without these characters
 
 
 class Reporter:
@@ -40,6 +41,9 @@ class Reporter:
 
     def warn(self, message: str) -> None:
         """Something the user should know about the result."""
+
+    def note(self, message: str) -> None:
+        """Something that is done, as one video of several."""
 
     def fail(self, error: UserError) -> None:
         """A video of several failed, and the next one follows."""
@@ -97,6 +101,10 @@ class LiveReporter(Reporter):
         """Print it at once, above the live line."""
         _print_marked(self._console, "warning", message, style="yellow")
 
+    def note(self, message: str) -> None:
+        """Print it at once, above the live line."""
+        print_note(message)
+
     def end(self) -> None:
         """Take the live line away."""
         self._ended.set()
@@ -106,7 +114,7 @@ class LiveReporter(Reporter):
 
     def _paint_plain(self) -> None:
         while not self._ended.wait(PLAIN_SECONDS):
-            self._console.print(progress_line(self._progress), soft_wrap=True)
+            self._console.print(self._line(None), soft_wrap=True)
 
     def _paint_live(self) -> None:
         from rich.live import Live
@@ -114,7 +122,11 @@ class LiveReporter(Reporter):
         with Live(console=self._console, transient=True, auto_refresh=False) as live:
             while not self._ended.wait(LIVE_SECONDS):
                 width = self._console.width - 1  # a full last column makes some terminals wrap
-                live.update(progress_line(self._progress, width), refresh=True)
+                live.update(self._line(width), refresh=True)
+
+    def _line(self, width: int | None) -> str:
+        line = progress_line(self._progress, width)
+        return line if _has_unicode(self._console) else line.translate(ASCII)
 
 
 def reporter(*, quiet: bool) -> Reporter:
@@ -235,9 +247,13 @@ def _print_marked(console: Console, mark: str, message: str, *, style: str) -> N
     console.print(Text.assemble((f"{mark}:", style), " ", one_line), soft_wrap=True)
 
 
+def _has_unicode(console: Console) -> bool:
+    return console.encoding.startswith("utf")
+
+
 def _mark(console: Console, ok: bool) -> str:
     """A tick or a cross, in what characters the terminal has."""
-    if console.encoding.startswith("utf"):
+    if _has_unicode(console):
         return "✓" if ok else "✗"
     return "ok" if ok else "FAILED"
 

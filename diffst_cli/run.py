@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffst.upscaler import ModelRules, UpscaleModel
+    from diffst_cli.pixels import Image
     from diffst_cli.probe import VideoInfo
     from diffst_cli.reader import Frame, FrameReader
     from diffst_cli.receipt import Receipt
@@ -262,10 +263,21 @@ class _Journey:
     ) -> None:
         for frame in finished:
             with self._stages.timed("write"):
-                writer.write(frame.image.permute(1, 2, 0).contiguous().numpy(), frame.time)
+                writer.write(interleaved(frame.image), frame.time)
             self._frames_out += 1
             self._memory.look()
             self._reporter.advance(self._frames_out, total)
+
+
+def interleaved(image: Tensor) -> Image:
+    """(3, H, W) as (H, W, 3), copied without torch: its threads belong to the model."""
+    import numpy as np
+
+    planes = image.numpy()
+    pixels: Image = np.empty((*planes.shape[1:], 3), planes.dtype)
+    for channel, plane in enumerate(planes):
+        pixels[:, :, channel] = plane
+    return pixels
 
 
 def open_writer(job: UpscaleJob, info: VideoInfo) -> VideoWriter:

@@ -169,8 +169,9 @@ def test_one_bad_file_does_not_stop_the_rest(
     assert main(["batch", str(tmp_path / "in"), str(tmp_path / "out"), "--scale", "2"]) == 1
     assert runs.done == ["a.mp4", "bad.mp4", "bug.mp4", "z.mp4", "unchecked.mp4"]
     assert runs.num_loads == 1
-    assert (tmp_path / "out" / "sub" / "z.mp4").is_file()
     shown = capsys.readouterr()
+    assert f"1/5 `{tmp_path}/in/a.mp4`: 4x2, 2 frames" in shown.err
+    assert (tmp_path / "out" / "sub" / "z.mp4").is_file()
     assert shown.out == ""
     errors = [line for line in shown.err.splitlines() if line.startswith("error: ")]
     assert [

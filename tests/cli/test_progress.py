@@ -95,6 +95,7 @@ def test_quiet_shows_errors_only(capsys: pytest.CaptureFixture[str]):
     silent.stage("upscaling")
     silent.advance(1, 2)
     silent.warn("ended early")
+    silent.note("1/2 done")
     silent.end()
     assert capsys.readouterr().err == ""
     silent.fail(UserError("broken"))
@@ -122,6 +123,17 @@ def _wait_for(condition: Any) -> None:
     while not condition():
         assert time.perf_counter() < deadline
         time.sleep(0.01)
+
+
+def test_a_terminal_without_unicode_gets_plain_characters(monkeypatch: pytest.MonkeyPatch):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    console = Console(file=screen, force_terminal=True, width=120, highlight=False)
+    monkeypatch.setattr(progress, "_console", lambda: console)
+    live = LiveReporter()
+    live.advance(3, 4)
+    line = live._line(100)
+    assert line.isascii()
+    assert line.startswith("#" * 18 + "-" * 6 + " 3/4 frames | 75 %")
 
 
 @pytest.mark.parametrize("no_color", [False, True])

@@ -23,6 +23,7 @@ from diffst_cli.run import (
     choose_clip_rules,
     end_of_last_frame,
     estimate_frames,
+    interleaved,
     open_model,
     require_good,
     run_job,
@@ -329,6 +330,15 @@ def test_clips_of_huge_frames_are_short():
     assert chosen(1920, 1080, 4) == (16, 5)
     assert chosen(3840, 2160, 1) == (4, 21)
     assert chosen(16384, 16384, 1) == (2, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_planes_become_pixels(dtype: torch.dtype):
+    planes = torch.arange(3 * 2 * 4, dtype=torch.int32).view(3, 2, 4).to(dtype)
+    pixels = interleaved(planes)
+    assert pixels.flags.c_contiguous
+    assert pixels.shape == (2, 4, 3)
+    assert pixels[1, 2].tolist() == [6, 14, 22]
 
 
 @pytest.mark.parametrize("name", ["nope", "/no/such/folder"])

@@ -1,0 +1,53 @@
+import dataclasses
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diffst_cli import run
+from diffst_cli.app import main
+from diffst_cli.job import UpscaleJob
+
+# Each option as a user gives it, and the field and value it means.
+OPTIONS: list[tuple[list[str], str, Any]] = [
+    (["--scale", "1.5"], "scale", Fraction(3, 2)),
+    (["--size", "1920x1080"], "size", (1920, 1080)),
+    (["--fps-x", "5/2"], "fps_x", Fraction(5, 2)),
+    (["--fps", "59.94"], "fps", Fraction(60000, 1001)),
+    (["--start", "1:02"], "start", Fraction(62)),
+    (["--duration", "0.5"], "duration", Fraction(1, 2)),
+    (["--model", "folder"], "model", "folder"),
+    (["--device", "cuda:1"], "device", "cuda:1"),
+    (["--precision", "bf16"], "precision", "bf16"),
+    (["--codec", "hevc"], "codec", "hevc"),
+    (["--crf", "18.5"], "crf", 18.5),
+    (["--preset", "slow"], "preset", "slow"),
+    (["--overwrite"], "overwrite", True),
+]
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[UpscaleJob]:
+    """The jobs that commands would run."""
+    seen: list[UpscaleJob] = []
+
+    def remember(job: UpscaleJob, **_: object) -> None:
+        seen.append(job)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run_job", remember)
+    return seen
+
+
+@pytest.mark.parametrize(("words", "field", "value"), OPTIONS)
+def test_an_option_sets_its_field_and_no_other(
+    words: list[str], field: str, value: Any, jobs: list[UpscaleJob]
+):
+    assert main(["upscale", "a.mp4", "b.mp4", *words]) == 130
+    assert jobs == [UpscaleJob(input=Path("a.mp4"), output=Path("b.mp4"), **{field: value})]
+
+
+def test_every_field_has_its_option():
+    fields = {field.name for field in dataclasses.fields(UpscaleJob)}
+    assert {field for _, field, _ in OPTIONS} == fields - {"input", "output"}
