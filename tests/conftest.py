@@ -1,8 +1,13 @@
-"""What every test shares: a missing GPU is a skip, or a failure where one is required."""
+"""What every test shares: a missing GPU is a skip, or a failure where one is required; no deadlines."""
 
 import os
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes depends on what else the machine does.
+settings.register_profile("diffst", deadline=None)
+settings.load_profile("diffst")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
