@@ -36,13 +36,23 @@ def clip_with(codec: str, folder: Path) -> Path:
     return path
 
 
+def tiny_video(suffix: str, folder: Path) -> Path:
+    """Two frames of a codec that a file of that suffix takes."""
+    encoder = "libvpx-vp9" if suffix == ".webm" else "libx264"
+    path = folder / f"video_{encoder}.mp4"
+    return path if path.exists() else make_clip(path, "-c:v", encoder, num_frames=2)
+
+
 def joined(source: Path, output: Path) -> VideoInfo:
     """A tiny video and the other streams of `source`, joined as the plan for the suffix says."""
     info = probe(source)
-    video = output.with_name("video.mp4")
-    encoder = "libvpx-vp9" if output.suffix == ".webm" else "libx264"
-    make_clip(video, "-c:v", encoder, num_frames=2)
-    mux(video, info, plan_streams(info, output.suffix), WHOLE, output)
+    mux(
+        tiny_video(output.suffix, source.parent),
+        info,
+        plan_streams(info, output.suffix),
+        WHOLE,
+        output,
+    )
     return probe(output)
 
 

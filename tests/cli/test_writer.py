@@ -105,6 +105,7 @@ def test_ten_bits_stay_ten_bits_with_their_tags(tmp_path: Path) -> None:
     result = probe(output)
     assert receipt.ok
     assert (result.codec, result.pixel_format) == ("hevc", "yuv420p10le")
+    assert b"hvc1" in output.read_bytes()  # the only name that Apple's players open
     colour = result.colour
     assert (colour.matrix, colour.range) == ("bt2020nc", "tv")
     assert (colour.primaries, colour.transfer) == ("bt2020", "arib-std-b67")
@@ -147,6 +148,8 @@ def test_the_sound_the_tags_and_the_rate_come_along(clip: VideoInfo, tmp_path: P
     audio = result.streams[1].duration_seconds
     assert audio is not None
     assert float(audio) == pytest.approx(0.8, abs=0.03)  # longer than the picture, and whole
+    data = output.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")  # plays while it is still being fetched
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm", ".avi", ".gif"])
