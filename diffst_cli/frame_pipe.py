@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,8 @@ from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, error_lines, file_argume
 from diffst_cli.ffmpeg_facts import deep_white
 from diffst_cli.pixels import Image, shrink_white
 from diffst_cli.probe import Colour
+
+log = logging.getLogger(__name__)
 
 SCALE_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+lanczos"
 # The scale filter's matrix names to those of zscale.
@@ -134,6 +137,7 @@ class FramePipe:
 
 def failure(action: str, lines: Sequence[str]) -> UserError:
     """What to tell the user when ffmpeg, busy `action`, ended with these stderr `lines`."""
+    log.debug("ffmpeg, %s, said:\n%s", action, "\n".join(lines))
     if any("No space left on device" in line for line in lines):
         return UserError("the disk is full", hint="free some space in the output's folder")
     errors = error_lines(lines) or list(lines[-1:])

@@ -114,6 +114,12 @@ def test_a_killed_ffmpeg_is_told_too(encoding: Encoding, tmp_path: Path) -> None
         write_many(pipe)
 
 
+def test_all_that_ffmpeg_said_is_logged_for_debugging(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"):
+        failure("joining", ["[a @ 0x1] [warning] first", "[a @ 0x1] [error] second"])
+    assert "first" in caplog.text
+
+
 def test_a_full_disk_is_told_from_any_line() -> None:
     lines = ["[mov @ 0x1] [error] av_interleaved_write_frame(): No space left on device", "more"]
     assert failure("joining", lines).message == "the disk is full"
