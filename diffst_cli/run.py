@@ -18,11 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffst_cli.channel import Channel, Worker
-from diffst_cli.clips import Clip, ClipRules, make_clips
+from diffst_cli.clips import Clip, make_clips
 from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import UpscaleJob
 from diffst_cli.memory import PeakMemory
+from diffst_cli.planner import (
+    choose_clip_rules,
+    end_of_last_frame,
+    estimate_frames,
+    queue_frames,
+)
 from diffst_cli.progress import Reporter
 from diffst_cli.stages import Stages
 from diffst_cli.stitch import OutputFrame, stitch
@@ -31,19 +37,12 @@ from diffst_cli.timing import Timeline
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from diffst.upscaler import ModelRules, UpscaleModel
+    from diffst.upscaler import UpscaleModel
     from diffst_cli.pixels import Image
     from diffst_cli.probe import VideoInfo
     from diffst_cli.reader import Frame, FrameReader
     from diffst_cli.receipt import Receipt
     from diffst_cli.writer import VideoWriter
-
-QUEUE_BYTES = 64 * 2**20  # of frames waiting between two threads
-MAX_QUEUE_FRAMES = 16
-MAX_CLIP_BYTES = 512 * 2**20  # of output frames in one clip
-MAX_CLIP_PIXELS = (
-    16 * 1920 * 1080
-)  # of a clip's keyframes, which with their motion take 40 bytes each
 
 log = logging.getLogger(__name__)
 
@@ -123,35 +122,6 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
         ) from error
 
 
-def choose_clip_rules(rules: ModelRules, *, frame_pixels: int, output_bytes: int) -> ClipRules:
-    """How long clips are: as the model likes them, but no longer than memory allows.
-
-    Args:
-        rules: The model's.
-        frame_pixels: Of one keyframe.
-        output_bytes: Of one output frame.
-    """
-    return ClipRules(
-        clip_keyframes=min(rules.clip_keyframes, max(2, MAX_CLIP_PIXELS // frame_pixels)),
-        overlap_keyframes=rules.overlap_keyframes,
-        context_keyframes=rules.context_keyframes,
-        max_moments=max(2, MAX_CLIP_BYTES // output_bytes),
-    )
-
-
-def estimate_frames(info: VideoInfo, job: UpscaleJob) -> int | None:
-    """About how many frames the output has; None when the file does not tell its length."""
-    length = info.duration_seconds
-    if length is None:
-        return None
-    length = max(length - (job.start or 0), Fraction(0))
-    if job.duration is not None:
-        length = min(length, job.duration)
-    elif job.start is None and job.fps is None and info.num_frames is not None:
-        return round(info.num_frames * job.rate_factor)
-    return round(length * job.output_rate(info))
-
-
 class _Journey:
     """One run's way from the input to the output; owns its threads and channels while it runs."""
 
@@ -212,8 +182,8 @@ class _Journey:
         width, height = self._job.output_size(info)
         in_bytes = info.width * info.height * 3 * info.bytes_per_sample
         out_bytes = width * height * 3 * info.bytes_per_sample
-        decoded: Channel[tuple[Frame, bool]] = Channel(_queue_frames(in_bytes))
-        finished: Channel[OutputFrame] = Channel(_queue_frames(out_bytes))
+        decoded: Channel[tuple[Frame, bool]] = Channel(queue_frames(in_bytes))
+        finished: Channel[OutputFrame] = Channel(queue_frames(out_bytes))
         total = estimate_frames(info, self._job)
         self._reporter.advance(0, total)
         with (
@@ -301,22 +271,6 @@ def open_writer(job: UpscaleJob, info: VideoInfo) -> VideoWriter:
     return VideoWriter(info, settings, start=job.start, duration=job.duration)
 
 
-def end_of_last_frame(last_time: Fraction, info: VideoInfo, job: UpscaleJob) -> Fraction:
-    """When the last frame read stops being shown, in seconds on the source's clock.
-
-    At a constant rate, one frame later. At a variable rate the last picture may be held long, as in
-    a GIF or a screen recording, so it lasts until the file's end; a file's longer audio only makes
-    the picture stay as long as players would show it.
-    """
-    end = last_time + 1 / info.frame_rate
-    if info.is_variable and info.duration_seconds is not None:
-        end = max(end, info.start_seconds + info.duration_seconds)
-    if job.duration is not None:
-        limit = info.origin_seconds + (job.start or 0) + job.duration
-        end = min(end, limit) if limit > last_time else end
-    return end
-
-
 def require_good(summary: RunSummary) -> None:
     """Passes a run whose output is as promised.
 
@@ -350,8 +304,3 @@ def write_receipt(path: Path, summary: RunSummary) -> None:
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the receipt `{path}`: {error.strerror}") from error
-
-
-def _queue_frames(frame_bytes: int) -> int:
-    """How many frames may wait between two threads."""
-    return min(max(QUEUE_BYTES // frame_bytes, 2), MAX_QUEUE_FRAMES)
