@@ -98,7 +98,7 @@ def loss_terms(
         "spectrum": losses.spectrum(error),
         "consistency": losses.consistency(error),
         "latent": losses.latent(made.latents[1 :: len(TARGETS)], true_latents),
-        "cfca": losses.reconstruction(fused_error),
+        "cfca": losses.charbonnier(fused_error),
     }
 
 

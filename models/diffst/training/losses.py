@@ -7,12 +7,15 @@ compares spectra, which, unlike a pixel distance, does not reward blur.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 CHARBONNIER_EPSILON = 1e-3
 # Analogue BT.709 luma and colour differences; errors are seen, and measured, in luma first.
 TO_YCBCR = ((0.2126, 0.7152, 0.0722), (-0.1146, -0.3854, 0.5), (0.5, -0.4542, -0.0458))
 CHROMA_WEIGHT = 0.5
+COARSE_SIDES = (8, 64)  # pixels
+COARSE_WEIGHT = 0.5
 
 
 def to_ycbcr(frames: Tensor) -> Tensor:
@@ -31,8 +34,17 @@ def charbonnier(difference: Tensor) -> Tensor:
 
 
 def reconstruction(error: Tensor) -> Tensor:
-    """L_rec: Charbonnier distance; (..., 3, H, W) errors as `to_ycbcr` gives them."""
-    return charbonnier(error)
+    """L_rec: Charbonnier distance of pixels and of their means over 8 x 8 and 64 x 64.
+
+    The coarse terms hold brightness and colour: a shift of half a code, all over a picture, is lost
+    among the errors of single pixels, and a network that is left to it drifts.
+
+    Args:
+        error: (..., 3, H, W) as `to_ycbcr` gives them, H and W at least 64.
+    """
+    flat = error.flatten(0, -4)
+    coarse = [charbonnier(F.avg_pool2d(flat, side)) for side in COARSE_SIDES]
+    return charbonnier(flat) + COARSE_WEIGHT * sum(coarse, torch.zeros_like(coarse[0]))
 
 
 def spectrum(error: Tensor) -> Tensor:

@@ -25,6 +25,15 @@ def test_charbonnier_is_its_formula():
     torch.testing.assert_close(losses.charbonnier(values), torch.tensor(expected))
 
 
+def test_a_shift_of_brightness_costs_twice_what_the_same_checkerboard_does():
+    shift = torch.full((1, 3, 64, 64), 0.1)
+    board = shift * (1 - 2 * ((torch.arange(64)[:, None] + torch.arange(64)) % 2))
+    pixel = losses.charbonnier(shift)
+    torch.testing.assert_close(losses.reconstruction(shift), 2 * pixel)
+    # The means are 0, where the formula leaves its epsilon.
+    torch.testing.assert_close(losses.reconstruction(board), pixel + 1e-3)
+
+
 def test_the_spectrum_of_a_constant_error_is_its_mean_frequency_alone():
     error = torch.zeros(1, 3, 8, 8)
     error[:, 0] = 0.5
