@@ -22,7 +22,7 @@ from diffst_cli.clips import Clip, make_clips
 from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import UpscaleJob
-from diffst_cli.memory import PeakMemory
+from diffst_cli.memory import peak_bytes
 from diffst_cli.planner import (
     choose_clip_rules,
     end_of_last_frame,
@@ -64,7 +64,7 @@ class RunSummary:
     stage_seconds: Mapping[str, float]
     """By stage. Reading and writing run beside the model, so the sum exceeds `seconds`."""
     peak_memory_bytes: int
-    """Most memory this process held at the end of a frame, without its ffmpeg processes."""
+    """Most memory this process held so far, earlier runs included, its ffmpeg processes not."""
     receipt: Receipt
 
     @property
@@ -118,7 +118,8 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
     except (ValueError, KeyError, FileNotFoundError) as error:
         reason = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise UserError(
-            f"cannot load the model: {reason}", hint="`diffst models list` names the models"
+            f"cannot load the model `{job.model}`: {reason}",
+            hint="`diffst models list` names the models, `diffst doctor` the devices",
         ) from error
 
 
@@ -129,7 +130,6 @@ class _Journey:
         self._job = job
         self._reporter = reporter
         self._stages = Stages()
-        self._memory = PeakMemory()
         self._frames_in = 0
         self._frames_out = 0
 
@@ -152,8 +152,8 @@ class _Journey:
                 with self._stages.timed("load"):
                     model = open_model(job)
             self._reporter.stage("upscaling")
-            with read_frames(info, start=job.start, duration=job.duration) as reader:
-                self._make_frames(info, model, reader, writer)
+            reader = read_frames(info, start=job.start, duration=job.duration)
+            self._make_frames(info, model, reader, writer)
             for message in (reader.report.ended_early, reader.report.damage):
                 if message is not None:
                     self._reporter.warn(message)
@@ -171,7 +171,7 @@ class _Journey:
             frames_out=self._frames_out,
             seconds=time.perf_counter() - started,
             stage_seconds=self._stages.seconds(),
-            peak_memory_bytes=self._memory.bytes,
+            peak_memory_bytes=peak_bytes(),
             receipt=receipt,
         )
 
@@ -189,11 +189,8 @@ class _Journey:
         with (
             Worker("writer", lambda: self._write(finished, writer, total), finished) as writing,
             Worker("reader", lambda: self._read(reader, decoded), decoded),
-            ExitStack() as stack,
+            reader,  # closed first of all, so that its thread does not wait for ffmpeg
         ):
-            stack.callback(
-                reader.close
-            )  # first of all, so that its thread does not wait for ffmpeg
             clips = make_clips(
                 decoded,
                 Timeline(fps=self._job.fps, fps_x=None if self._job.fps else self._job.rate_factor),
@@ -235,7 +232,6 @@ class _Journey:
             with self._stages.timed("write"):
                 writer.write(interleaved(frame.image), frame.time)
             self._frames_out += 1
-            self._memory.look()
             self._reporter.advance(self._frames_out, total)
 
 

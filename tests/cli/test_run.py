@@ -261,10 +261,17 @@ def test_planes_become_pixels(dtype: torch.dtype):
     assert pixels[1, 2].tolist() == [6, 14, 22]
 
 
-@pytest.mark.parametrize("name", ["nope", "/no/such/folder"])
-def test_a_model_that_is_not_there_is_a_users_error(name: str):
-    with pytest.raises(UserError, match=f"cannot load the model: .*{name}"):
-        open_model(job(Path("a"), Path("b"), model=name))
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"model": "nope"}, "there is no model `nope`"),
+        ({"model": "/no/such/folder"}, "there is no model `/no/such/folder`"),
+        ({"device": "cuda:99"}, "device `cuda:99` is not available"),
+    ],
+)
+def test_a_model_that_does_not_load_is_a_users_error(options: dict[str, str], reason: str):
+    with pytest.raises(UserError, match=f"cannot load the model `.*`: {reason}"):
+        open_model(job(Path("a"), Path("b"), **options))
 
 
 def test_a_failed_check_is_named_and_the_receipt_tells_all(clip: Path, folder: Path):
