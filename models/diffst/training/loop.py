@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import cos, log10, pi
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -141,7 +142,7 @@ class Trainer:
             getattr(self.pipeline, name).load_state_dict(getattr(self.average, name).state_dict())
             getattr(self.pipeline, name).train()
             getattr(self.average, name).requires_grad_(False)
-        groups = [
+        groups: list[dict[str, Any]] = [
             {
                 "params": list(getattr(self.pipeline, name).parameters()),
                 "rate": config.learning_rate * (SLOW_RATE if name in SLOW_PARTS else 1.0),
