@@ -52,7 +52,7 @@ class UpscaleJob:
     precision: str = "auto"
     """`auto`, `fp32`, `bf16` or `fp16`."""
     codec: str | None = None
-    """Name of an ffmpeg video encoder; None chooses by container and bit depth."""
+    """A name from `codecs.CODECS`; None chooses by container and bit depth."""
     crf: float | None = None
     """Quality of the encoder, lower is better; None is the encoder's good default."""
     preset: str | None = None

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from diffst_cli.codecs import CODECS
 from diffst_cli.job import (
     DEFAULT_SCALE,
     MAX_SCALE,
@@ -92,7 +93,7 @@ def _job_options(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="ffmpeg's video encoder; chosen by container and bit depth if not given.",
+            help=f"{', '.join(CODECS)}; chosen by container and bit depth if not given.",
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = None,
