@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -148,7 +146,7 @@ def summarise(runs: Sequence[RunSummary], *, input_size: tuple[int, int]) -> Res
         },
         output_fps=Spread.of([run.output_fps for run in runs]),
         megapixels_per_second=Spread.of([run.output_fps * megapixels for run in runs]),
-        peak_memory_bytes=_peak_memory_bytes(),
+        peak_memory_bytes=max(run.peak_memory_bytes for run in runs),
         peak_device_bytes=_peak_device_bytes(),
     )
 
@@ -203,12 +201,6 @@ def _figures(spread: Spread) -> str:
 
 def _size(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _peak_memory_bytes() -> int:
-    """The most this process ever held; the system counts it in kB, macOS in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _peak_device_bytes() -> int | None:
