@@ -161,7 +161,7 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         blend = (1 - alpha) * (pairs[0][0] + pairs[1][0]) / 2 + alpha * (
             pairs[1][1] + pairs[0][1]
         ) / 2
-        logits = []
+        priors, seen = [], []
         for number, (left, right) in enumerate(pairs):
             outer = number == 2
             disagreement = box_mean((left - right).abs().mean(1, keepdim=True))
@@ -169,11 +169,18 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
             is_outer = torch.full_like(disagreement, float(outer))
             nearnesses = (far, far) if outer else (near_left, near_right)
             for frame, nearness in zip((left, right), nearnesses, strict=True):
-                score = self.score(torch.cat((frame, frame - blend, disagreement, is_outer), dim=1))
-                logits.append(prior + nearness + score)
-        exponents = torch.stack(logits, dim=1)
+                priors.append(prior + nearness)
+                seen.append(torch.cat((frame, frame - blend, disagreement, is_outer), dim=1))
+        exponents = torch.stack(priors, dim=1) + self.scores(torch.stack(seen, dim=1))
         shares = torch.exp(exponents - exponents.amax(1, keepdim=True))
         return shares / pair_sum(shares).unsqueeze(1)
+
+    def scores(self, seen: Tensor) -> Tensor:
+        """What the network says of each temporary frame, (I, 6, 8, H, W) -> (I, 6, 1, H, W), float32."""
+        dtype = next(self.score.parameters()).dtype
+        flat = seen.flatten(0, 1).to(dtype).contiguous(memory_format=torch.channels_last)
+        said: Tensor = self.score(flat).float().unflatten(0, seen.shape[:2])
+        return said
 
 
 def check_instants(instants: Instants, num_frames: int) -> None:

@@ -75,8 +75,8 @@ class DiffSTUpscaler:
         """Take over the pipeline: move it to the device, its codec to the precision."""
         self.name = name
         self.rules = ModelRules(
-            clip_keyframes=16,
-            overlap_keyframes=2,
+            clip_keyframes=12,
+            overlap_keyframes=1,
             context_keyframes=2,
             makes_frames=True,
             native_scale=4.0,
@@ -84,9 +84,11 @@ class DiffSTUpscaler:
         self.device = device
         self.precision = precision
         pipeline.to(device)
-        # Only the convolutions gain from a short type; flow, warps and the tiny transformer stay in float32.
-        codec: torch.nn.Module = pipeline.codec
-        torch.nn.Module.to(codec, dtype=precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Only the convolutions gain from a short type; motion and the tiny transformer stay in float32.
+        convolutions: tuple[torch.nn.Module, ...] = (pipeline.codec, pipeline.cfca.score)
+        for part in convolutions:
+            torch.nn.Module.to(part, dtype=precision)
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pipeline = pipeline
 
     def __call__(
