@@ -1,7 +1,21 @@
-"""`python -m diffst_cli`: the same as `diffst`."""
+"""Where `diffst` and `python -m diffst_cli` begin."""
 
+import os
+import signal
 import sys
 
-from diffst_cli.app import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command line; gives the exit code.
+
+    Until the command line runs and after it has, there is nothing to clean up: Ctrl-C just leaves.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    from diffst_cli.app import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,3 +67,16 @@ def test_an_interrupt_leaves_nothing(
     assert names(tmp_path) == {SOURCE}
     _, alive = psutil.wait_procs(running, timeout=5)
     assert alive == []
+
+
+def test_an_interrupt_while_the_program_starts_just_ends_it():
+    program = (
+        "import os, signal, sys, types\n"
+        "starting = types.ModuleType('diffst_cli.app')\n"
+        "starting.main = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.modules['diffst_cli.app'] = starting\n"
+        "from diffst_cli.__main__ import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
