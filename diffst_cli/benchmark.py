@@ -174,7 +174,7 @@ def report(result: Result) -> str:
     """The figures as lines of text."""
     lines = [
         f"{_size(result.input_size)} to {_size(result.output_size)}, {result.frames_in} frames to"
-        f" {result.frames_out}, {result.repeats} runs after one to warm up",
+        f" {result.frames_out}, measured {result.repeats} times after one run to warm up",
         "",
         f"{'seconds':18} {'median':>8} {'lowest':>8} {'highest':>8}",
     ]

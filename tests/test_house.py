@@ -29,6 +29,7 @@ PYAV_USERS = {
     "diffst_cli.writer",
     "diffst_cli.receipt",
     "diffst_cli.frame_pipe",  # ours to ffmpeg
+    "diffst_cli.ffmpeg_facts",  # in its types
     "diffst_cli.hdr",  # HDR10 data comes with a decoded frame
     "diffst.training.",
 }

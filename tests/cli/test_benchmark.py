@@ -64,7 +64,9 @@ def test_summary_counts_frames_and_pixels_of_the_output(result: Result):
 
 def test_report_names_each_stage_and_its_figures(result: Result):
     lines = report(result).splitlines()
-    assert lines[0] == "250x125 to 1000x500, 5 frames to 10, 3 runs after one to warm up"
+    assert (
+        lines[0] == "250x125 to 1000x500, 5 frames to 10, measured 3 times after one run to warm up"
+    )
     rows = {line[:18].strip(): line[18:].split() for line in lines[2:] if line}
     assert rows["decode the video"] == ["0.40", "0.20", "0.50"]
     assert rows["own"] == ["1.00", "1.00", "1.00"]
