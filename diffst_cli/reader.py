@@ -71,7 +71,12 @@ class FrameReader(Iterator[Frame]):
         self._frames = self._read()
 
     def __next__(self) -> Frame:
-        return next(self._frames)
+        try:
+            return next(self._frames)
+        except ValueError:
+            if self._closed:  # `close` is ending the generator in another thread
+                raise StopIteration from None
+            raise
 
     def close(self) -> None:
         """Stop reading: the iteration ends, ffmpeg too; safe to call twice."""

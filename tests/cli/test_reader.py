@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from diffst_cli.errors import UserError
-from diffst_cli.ffmpeg import ffmpeg_path
+from diffst_cli.ffmpeg import FfmpegProcess, ffmpeg_path
 from diffst_cli.probe import probe
 from diffst_cli.reader import Frame, FrameReader, ReadReport, read_frames
 from tests import media
@@ -350,6 +350,27 @@ def test_closing_from_another_thread_ends_the_iteration(tmp_path):
     thread.join()
     assert reader.report.num_frames < 60
     assert num_children() == 0
+
+
+def test_reading_on_while_another_thread_closes_is_the_end(tmp_path, monkeypatch):
+    reader = FrameReader(probe(media.make_video(tmp_path / "a.mp4", num_frames=5)))
+    next(reader)
+    closing, go_on = threading.Event(), threading.Event()
+    real_stop = FfmpegProcess.stop
+
+    def slow_stop(process: FfmpegProcess) -> None:
+        closing.set()
+        go_on.wait(10)
+        real_stop(process)
+
+    monkeypatch.setattr(FfmpegProcess, "stop", slow_stop)
+    thread = threading.Thread(target=reader.close)
+    thread.start()
+    assert closing.wait(10)
+    with pytest.raises(StopIteration):
+        next(reader)
+    go_on.set()
+    thread.join()
 
 
 def test_a_killed_ffmpeg_is_an_error_not_an_end(tmp_path):
