@@ -16,10 +16,9 @@ from typing import IO
 
 from diffst_cli.errors import UserError
 
-MIN_VERSION = (
-    5,
-    1,
-)  # first with -fps_mode; an older system ffmpeg is passed over for the bundled one
+# An older system ffmpeg is passed over for the bundled one: 5.1 and 7.0 failed our tests of variable
+# rates, copied audio and MPEG-TS.
+MIN_VERSION = (7, 1)
 PROTOCOLS = "file,pipe"  # what ffmpeg may open: never the network
 KEPT_LINES = 50  # of ffmpeg's stderr, for error sentences
 PATH_VARIABLE = "DIFFST_FFMPEG"

@@ -1,9 +1,13 @@
-"""What every test shares: a missing GPU is a skip, or a failure where one is required; no deadlines."""
+"""What every test shares: the bundled ffmpeg, GPU rules, no deadlines."""
 
 import os
 
+import imageio_ffmpeg
 import pytest
 from hypothesis import settings
+
+# The same ffmpeg on every machine; what a system's own does is up to its version.
+os.environ.setdefault("DIFFST_FFMPEG", imageio_ffmpeg.get_ffmpeg_exe())
 
 # How long one example takes depends on what else the machine does.
 settings.register_profile("diffst", deadline=None)

@@ -45,7 +45,7 @@ def test_without_a_system_ffmpeg_the_bundled_one_is_used(monkeypatch, tmp_path):
     ("first_line", "is_used"),
     [
         ("ffmpeg version 4.4.2-0ubuntu0.22.04.1 Copyright", False),
-        ("ffmpeg version 5.1.6 Copyright", True),
+        ("ffmpeg version 7.0.2-static Copyright", False),
         ("ffmpeg version n7.1 Copyright", True),
         ("ffmpeg version N-113007-g8d24a28d06 Copyright", True),
         ("something else", False),
