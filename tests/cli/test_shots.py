@@ -53,9 +53,27 @@ def test_hard_cuts_are_found_where_they_are():
     assert firsts(images) == [0, 20, 31, 36]
 
 
-def test_a_cut_just_before_the_end_and_just_after_the_start_is_found():
-    assert firsts(shot(1, 12) + shot(2, 2)) == [0, 12]
-    assert firsts(shot(1, 2) + shot(2, 12)) == [0, 2]
+def test_cuts_between_short_shots_are_found():
+    images = [image for seed in range(20, 26) for image in shot(seed, 4)]
+    assert firsts(images) == [0, 4, 8, 12, 16, 20]
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3])
+def test_a_cut_just_before_the_end_and_just_after_the_start_is_found(num_frames):
+    assert firsts(shot(1, 12) + shot(2, num_frames)) == [0, 12]
+    assert firsts(shot(1, num_frames) + shot(2, 12)) == [0, num_frames]
+
+
+def test_a_cut_between_colours_of_equal_brightness_is_found():
+    red, green = np.zeros((2, 72, 128, 3), np.uint8)
+    red[..., 0] = green[..., 1] = 200
+    assert firsts([red] * 12 + [green] * 12) == [0, 12]
+
+
+@pytest.mark.parametrize("num_frames", [8, 25])
+def test_each_slide_of_a_show_is_a_shot(num_frames):
+    slides = [image for seed in range(30, 34) for image in shot(seed, 1) * num_frames]
+    assert firsts(slides) == [0, num_frames, 2 * num_frames, 3 * num_frames]
 
 
 def test_a_fast_pan_is_one_shot():
@@ -68,10 +86,11 @@ def test_a_pan_that_starts_suddenly_is_one_shot():
 
 
 @pytest.mark.parametrize("flash_frames", [1, 2, 3])
-def test_a_flash_is_no_cut(flash_frames):
+@pytest.mark.parametrize("brightness", [0, 250])
+def test_a_flash_is_no_cut(flash_frames, brightness):
     images = shot(7, 24)
     for index in range(10, 10 + flash_frames):
-        images[index] = np.full_like(images[index], 250)
+        images[index] = np.full_like(images[index], brightness)
     assert firsts(images) == [0]
 
 
@@ -82,16 +101,27 @@ def test_animation_that_repeats_each_drawing_is_one_shot(repeats):
     assert firsts(drawn + shot(9, 12)) == [0, len(drawn)]
 
 
-def test_a_fade_is_no_cut():
-    fading = [
-        (image * (1 - index / 24)).astype(np.uint8) for index, image in enumerate(shot(10, 24))
-    ]
+@pytest.mark.parametrize("fade_frames", [6, 12, 24])
+def test_a_fade_to_black_and_back_is_no_cut(fade_frames):
+    light = [1 - index / fade_frames for index in range(fade_frames)]
+    levels = [*light, *[0.0] * 6, *reversed(light)]
+    scenes = shot(10, fade_frames + 3) + shot(11, fade_frames + 3)
+    fading = [(image * level).astype(np.uint8) for image, level in zip(scenes, levels, strict=True)]
     assert firsts(fading) == [0]
 
 
-def test_deep_frames_are_judged_like_shallow_ones():
-    images = [image.astype(np.uint16) * 257 for image in shot(1, 10) + shot(2, 10)]
-    assert firsts(images) == [0, 10]
+def test_a_cut_in_the_dark_is_found():
+    assert firsts([image // 4 for image in shot(1, 10) + shot(2, 10)]) == [0, 10]
+
+
+def test_a_deep_thumbnail_is_that_of_the_shallow_frame():
+    images = shot(1, 2)
+    for deep, shallow in zip(
+        frames_of([image.astype(np.uint16) * 257 for image in images]),
+        frames_of(images),
+        strict=True,
+    ):
+        np.testing.assert_allclose(thumbnail(deep), thumbnail(shallow), atol=1)  # rounding
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, WINDOW + 1])
