@@ -1,6 +1,7 @@
 """What every test shares: the bundled ffmpeg, GPU rules, no deadlines."""
 
 import os
+import signal
 
 import imageio_ffmpeg
 import pytest
@@ -12,6 +13,9 @@ os.environ.setdefault("DIFFST_FFMPEG", imageio_ffmpeg.get_ffmpeg_exe())
 # How long one example takes depends on what else the machine does.
 settings.register_profile("diffst", deadline=None)
 settings.load_profile("diffst")
+
+# Where the suite itself runs in the background, Ctrl-C is ignored, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
