@@ -29,7 +29,7 @@ demo: setup  ## upscale the sample clip; says where the result and a before/afte
 	@mkdir -p build/demo
 	$(BIN)/diffst upscale examples/bee.mp4 build/demo/bee.mp4 --scale 4 --fps-x 2 --overwrite
 	@$(BIN)/python examples/before_after.py examples/bee.mp4 build/demo/bee.mp4 build/demo/before_after.png
-	@printf '\n%s\n' "before:  $(CURDIR)/examples/bee.mp4" "after:   $(CURDIR)/build/demo/bee.mp4" \
+	@printf '%s\n' "" "before:  $(CURDIR)/examples/bee.mp4" "after:   $(CURDIR)/build/demo/bee.mp4" \
 		"picture: $(CURDIR)/build/demo/before_after.png"
 
 lint: setup  ## ruff and mypy
