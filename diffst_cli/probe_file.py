@@ -67,8 +67,9 @@ def check_input(path: Path) -> None:
         UserError: Saying which of these it is, playlists included whatever their name.
     """
     if re.match(r"[a-z][a-z0-9+.-]+:", str(path), re.IGNORECASE) and not path.exists():
+        typed = str(path).replace(":/", "://", 1)  # a Path holds no two slashes in a row
         raise UserError(
-            f"`{path}` is an address, not a file",
+            f"`{typed}` is an address, not a file",
             hint="download it first; diffst opens local files only",
         )
     if not path.exists():
