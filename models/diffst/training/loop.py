@@ -64,7 +64,9 @@ def forward(pipeline: DiffSTPipeline, keyframes: Tensor, flows: Tensor) -> Made:
     guidance = pipeline.vrg(keyframes)
     height, width = keyframes.shape[-2:]
     encoded = pipeline.codec.encode(clip.frames, clip.context, (4 * height, 4 * width))
-    latents = pipeline.step(encoded.latents, guidance)
+    # As at inference, only the convolutions run in a short type.
+    with torch.autocast(keyframes.device.type, enabled=False):
+        latents = pipeline.step(encoded.latents, guidance.float())
     frames = pipeline.codec.decode(latents, encoded)
     per_window = frames.unflatten(0, (batch, len(TARGETS)))
     return Made(
