@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffst.pipeline import OnStage
 from diffst.pixels import to_float, to_integer
-from diffst.upscaler import ModelRules, OnStage
+from diffst.upscaler import ModelRules
 
 
 class BilinearModel:
@@ -20,8 +21,6 @@ class BilinearModel:
             clip_keyframes=clip,
             overlap_keyframes=overlap,
             context_keyframes=context,
-            makes_frames=True,
-            native_scale=4.0,
         )
 
     def __call__(

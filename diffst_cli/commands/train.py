@@ -25,7 +25,15 @@ def train(
     from diffst_cli.progress import print_note
 
     wanted = _load(config)
-    best = run_training(wanted, report=lambda line: None if quiet else print_note(_sentence(line)))
+    try:
+        best = run_training(
+            wanted, report=lambda line: None if quiet else print_note(_sentence(line))
+        )
+    except FloatingPointError as error:
+        raise UserError(
+            f"{error}",
+            hint="put it in `start_from`, with another `out` and a lower `learning_rate`",
+        ) from error
     if not quiet:
         print_note(f"the best checkpoint is in `{best}`")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
-from diffst.pipeline import DiffSTPipeline
+from diffst.pipeline import DiffSTPipeline, OnStage
 from diffst.pixels import to_float
-
-OnStage = Callable[[str, float], None]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -29,10 +27,6 @@ class ModelRules:
     """Keyframes that neighbouring clips share; their output is crossfaded."""
     context_keyframes: int
     """Further keyframes each side that the model sees, without output of their own."""
-    makes_frames: bool
-    """Whether it makes new instants itself."""
-    native_scale: float
-    """The enlargement it was trained for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +72,6 @@ class DiffSTUpscaler:
             clip_keyframes=12,
             overlap_keyframes=1,
             context_keyframes=2,
-            makes_frames=True,
-            native_scale=4.0,
         )
         self.device = device
         self.precision = precision
@@ -129,11 +121,10 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
         ValueError: It is not one of these.
     """
     if precision == "auto":
-        fast = (
-            torch.cpu._is_avx512_bf16_supported()
-            if device.type == "cpu"
-            else torch.cuda.is_bf16_supported()
-        )
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported()
+        else:
+            fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
     if precision not in PRECISIONS:
         raise ValueError(f"precision `{precision}` is not one of auto, {', '.join(PRECISIONS)}")

@@ -73,8 +73,6 @@ def test_clips_of_huge_frames_are_short():
         clip_keyframes=16,
         overlap_keyframes=2,
         context_keyframes=2,
-        makes_frames=True,
-        native_scale=4.0,
     )
 
     def chosen(width: int, height: int, scale: int) -> tuple[int, int]:

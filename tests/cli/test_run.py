@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffst.upscaler import OnStage
+from diffst.pipeline import OnStage
 from diffst_cli import run
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.job import UpscaleJob

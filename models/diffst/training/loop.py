@@ -6,7 +6,9 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from math import cos, log10, pi
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ SLOW_RATE = 0.25
 Line = dict[str, float]
 Report = Callable[[Line], None]
 VALIDATION_WINDOWS = 48
+VALIDATION_BATCH = 8
 VALIDATION_SEED = 12345
 
 
@@ -183,27 +186,26 @@ class Trainer:
             num_keyframes=KEYFRAMES,
             seed=config.seed + self.step_number,
         )
-        batches = data.batches(config.batch_windows)
+        with closing(data.batches(config.batch_windows)) as batches:
+            self.train_until_time_is_up(batches)
+        return config.out / "best"
+
+    def train_until_time_is_up(self, batches: Iterator[Batch]) -> None:
+        """Step after step, with a checkpoint every `save_seconds` and one at the end."""
+        config = self.config
         start = saved = time.monotonic()
         sums: dict[str, float] = {}
         count = 0
-        while True:
-            elapsed = time.monotonic() - start
-            fraction = elapsed / (config.minutes * 60)
-            if fraction >= 1:
-                break
+        while (fraction := (time.monotonic() - start) / (config.minutes * 60)) < 1:
             for name, value in self.train_step(next(batches), fraction).items():
                 sums[name] = sums.get(name, 0.0) + value
             count += 1
             if time.monotonic() - saved >= config.save_seconds:
-                self.checkpoint(
-                    {name: value / count for name, value in sums.items()}, time.monotonic() - start
-                )
+                means = {name: value / count for name, value in sums.items()}
+                self.checkpoint(means, time.monotonic() - start)
                 saved, sums, count = time.monotonic(), {}, 0
-        self.checkpoint(
-            {name: value / max(count, 1) for name, value in sums.items()}, time.monotonic() - start
-        )
-        return config.out / "best"
+        means = {name: value / count for name, value in sums.items()}
+        self.checkpoint(means, time.monotonic() - start)
 
     def train_step(self, batch: Batch, fraction: float) -> dict[str, float]:
         """One step of the optimiser; the value of each loss."""
@@ -220,9 +222,12 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, GRADIENT_LIMIT)
-        if torch.isfinite(norm):
-            self.optimizer.step()
-            self.update_average()
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"training diverged at step {self.step_number}; start from `best` at a lower rate"
+            )
+        self.optimizer.step()
+        self.update_average()
         self.step_number += 1
         return {name: float(term.detach()) for name, term in terms.items()} | {
             "gradient": float(norm)
@@ -252,7 +257,9 @@ class Trainer:
             "kept_bicubic": [],
             "new_fused_bicubic": [],
         }
-        for batch in limited(data.batches(8), VALIDATION_WINDOWS // 8):
+        with closing(data.batches(VALIDATION_BATCH)) as batches:
+            chosen = list(islice(batches, VALIDATION_WINDOWS // VALIDATION_BATCH))
+        for batch in chosen:
             keyframes, flows, targets, interpolate = to_device(batch, self.device)
             made = forward(self.average, keyframes, flows)
             plain = F.interpolate(keyframes[:, 2], scale_factor=4, mode="bicubic")
@@ -272,7 +279,7 @@ class Trainer:
         """Validate the average, write `last/`, copy it to `best/` when it is, and log one line."""
         score = self.validate()
         quality = (score["kept"] + score["new"]) / 2
-        last = self.config.out / "last"
+        last, unfinished = self.config.out / "last", self.config.out / "unfinished"
         state = {
             "weights": {name: getattr(self.pipeline, name).state_dict() for name in self.modules()},
             "optimizer": self.optimizer.state_dict(),
@@ -280,8 +287,11 @@ class Trainer:
             "seconds": self.seconds_before + seconds,
             "best": max(self.best, quality),
         }
-        self.average.save_pretrained(last)
-        torch.save(state, last / "trainer.pt")
+        # A run that is killed while it saves goes on from the checkpoint before.
+        self.average.save_pretrained(unfinished)
+        torch.save(state, unfinished / "trainer.pt")
+        shutil.rmtree(last, ignore_errors=True)
+        unfinished.rename(last)
         if quality > self.best:
             self.best = quality
             shutil.copytree(
@@ -299,12 +309,6 @@ class Trainer:
         with (self.config.out / "log.jsonl").open("a") as log:
             log.write(json.dumps({k: round(v, 5) for k, v in line.items()}) + "\n")
         self.report(line)
-
-
-def limited(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
-    """The first `count` batches."""
-    for _ in range(count):
-        yield next(batches)
 
 
 def luma_errors(made: Tensor, true: Tensor) -> list[float]:

@@ -12,6 +12,7 @@ from diffst.training import loop
 from diffst.training.config import TrainConfig
 from diffst.training.windows import Batch
 from tests.diffst.test_cfca import smooth_clip
+from tests.diffst.tiny import tiny_pipeline
 
 
 def moving_batch(num_windows: int = 1) -> Batch:
@@ -50,14 +51,18 @@ def config(tmp_path, monkeypatch) -> TrainConfig:
 
 
 def test_a_window_is_made_as_the_pipeline_makes_it():
-    pipeline = new_nano(0)
-    batch = moving_batch()
-    keyframes, flows, _, _ = loop.to_device(batch, torch.device("cpu"))
-    made = loop.forward(pipeline, keyframes, flows)
-    flows_again = neighbour_flows(keyframes[0])
-    torch.testing.assert_close(flows_again, flows[0], rtol=0, atol=0.5)
-    there = pipeline.cfca(keyframes[0], flows[0], loop.TARGETS)
-    torch.testing.assert_close(made.fused, there.frames[1:2])
+    pipeline = tiny_pipeline()
+    keyframes, _, _, _ = loop.to_device(moving_batch(), torch.device("cpu"))
+    made = loop.forward(pipeline, keyframes, neighbour_flows(keyframes[0]).unsqueeze(0))
+    expected = pipeline(keyframes[0], loop.TARGETS, (128, 128))
+    torch.testing.assert_close(made.frames[0].clamp(0, 1), expected)
+
+
+def test_a_run_that_diverges_says_so(config):
+    trainer = loop.Trainer(config, lambda _: None)
+    trainer.pipeline.codec.tail.bias.data.fill_(float("inf"))
+    with pytest.raises(FloatingPointError, match="diverged at step 0"):
+        trainer.train_step(moving_batch(), 0.5)
 
 
 def test_windows_of_a_batch_do_not_see_each_other():
