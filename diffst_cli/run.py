@@ -197,12 +197,18 @@ class _Journey:
                 choose_clip_rules(
                     model.rules, frame_pixels=info.width * info.height, output_bytes=out_bytes
                 ),
-                lambda last: end_of_last_frame(last.time, info, self._job),
+                lambda last: self._end_of(last, info, reader),
             )
             for frame in stitch(self._upscale(clips, model, (height, width))):
                 finished.put(frame)
             finished.end()
             writing.finish()
+
+    def _end_of(self, last: Frame, info: VideoInfo, reader: FrameReader) -> Fraction:
+        """When the last frame stops being shown; a file cut short is not held to its header's end."""
+        if reader.report.ended_early is not None and reader.report.end_seconds is not None:
+            return reader.report.end_seconds
+        return end_of_last_frame(last.time, info, self._job)
 
     def _read(self, reader: FrameReader, decoded: Channel[tuple[Frame, bool]]) -> None:
         from diffst_cli.shots import split_shots

@@ -24,6 +24,7 @@ from tests.media import (
     make_variable_rate,
     make_video,
     make_with_audio,
+    run_ffmpeg,
 )
 
 
@@ -194,6 +195,20 @@ def test_a_file_that_ends_early_is_finished_with_a_warning(
     assert made.num_frames is not None
     assert 5 < made.num_frames < 50
     assert any(line.startswith("warning: ") for line in capsys.readouterr().err.splitlines())
+
+
+def test_a_variable_rate_that_ends_early_does_not_hold_its_last_picture(folder: Path):
+    ticks = [40 * n + 20 * (n % 3 == 0) for n in range(48)]
+    make_variable_rate(folder / "whole.mp4", ticks)
+    run_ffmpeg("-i", "whole.mp4", "-c", "copy", "-movflags", "+faststart", "fast.mp4")
+    whole = (folder / "fast.mp4").read_bytes()
+    (folder / "in.mp4").write_bytes(whole[: len(whole) * 6 // 10])
+    given = frames("in.mp4")
+    assert probe(folder / "in.mp4").is_variable
+    assert 5 < len(given) < 45
+    made = frames(upscale("in.mp4", "out.mp4", "--scale", "1", "--fps", "50").path)
+    lasts = given[-1].time - given[0].time
+    assert lasts <= made[-1].time - made[0].time <= lasts + Fraction(1, 20)
 
 
 def test_a_batch_makes_a_folder(folder: Path):
