@@ -42,6 +42,10 @@ class TrainConfig:
     weight_latent: float = 0.02
     weight_cfca: float = 0.2
     """Of the fused low-resolution frames against the undamaged ones."""
+    weight_frequency: float = 0.0
+    """Of STAR's dynamic-frequency loss at the pipeline's timestep; 0 leaves it out."""
+    frequency_as_released: bool = False
+    """Show that loss without its gradient, as STAR's released code has it."""
     device: str = "cpu"
     bfloat16: bool = False
     """Run convolutions in bfloat16 (weights stay float32)."""

@@ -22,6 +22,7 @@ from diffst.pipeline import DiffSTPipeline
 from diffst.training import losses
 from diffst.training.config import TrainConfig
 from diffst.training.dataset import WindowDataset
+from diffst.training.frequency import MAX_TIMESTEP, dynamic_frequency
 from diffst.training.windows import Batch
 
 KEYFRAMES = 6  # in a window; the targets lie at its middle: keyframe 2, the instant 2.5, keyframe 3
@@ -90,8 +91,7 @@ def loss_terms(
         targets: (B, 3, 3, 4h, 4w) float32 in [0, 1].
         interpolate: (B,) bool.
     """
-    counted = interpolate.view(-1, 1) | torch.tensor([True, False, True], device=targets.device)
-    error = losses.to_ycbcr(made.frames - targets) * counted[:, :, None, None, None]
+    error = losses.to_ycbcr(made.frames - targets) * counted(interpolate)
     # Latents and the fused frame are compared at the new instant, where there is most to repair.
     true_new = targets[:, 1]
     clean = F.interpolate(true_new, scale_factor=0.25, mode="bicubic", antialias=True).clamp(0, 1)
@@ -106,6 +106,12 @@ def loss_terms(
         "latent": losses.latent(made.latents[1 :: len(TARGETS)], true_latents),
         "cfca": losses.charbonnier(fused_error),
     }
+
+
+def counted(interpolate: Tensor) -> Tensor:
+    """Which frames count, (B, 3, 1, 1, 1) bool: kept ones always, the new one where the source moves evenly, (B,)."""
+    kept = torch.tensor([alpha == 0 for _, alpha in TARGETS], device=interpolate.device)
+    return (interpolate.view(-1, 1) | kept)[:, :, None, None, None]
 
 
 def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -217,6 +223,8 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
             made = forward(self.pipeline, keyframes, flows)
             terms = loss_terms(self.pipeline, made, targets, interpolate)
+        if config.weight_frequency:
+            terms["frequency"] = self.frequency_term(made, targets, interpolate)
         total = sum(getattr(config, f"weight_{name}") * term for name, term in terms.items())
         assert isinstance(total, Tensor)
         self.optimizer.zero_grad(set_to_none=True)
@@ -232,6 +240,16 @@ class Trainer:
         return {name: float(term.detach()) for name, term in terms.items()} | {
             "gradient": float(norm)
         }
+
+    def frequency_term(self, made: Made, targets: Tensor, interpolate: Tensor) -> Tensor:
+        """STAR's dynamic-frequency loss; frames that do not count stand on both sides as they are made."""
+        seen = torch.where(counted(interpolate), targets, made.frames.detach())
+        return dynamic_frequency(
+            made.frames * 2 - 1,
+            seen * 2 - 1,
+            min(self.pipeline.config.timestep, MAX_TIMESTEP),
+            as_released=self.config.frequency_as_released,
+        )
 
     @torch.no_grad()
     def update_average(self) -> None:

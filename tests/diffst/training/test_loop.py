@@ -1,5 +1,6 @@
 """Training at toy size: it learns, saves, resumes."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -99,6 +100,51 @@ def test_every_component_learns_and_the_loss_falls(config):
     for name, old in before.items():
         new = getattr(trainer.pipeline, name).parameters()
         assert any(not torch.equal(a, b) for a, b in zip(old, new, strict=True)), name
+
+
+@pytest.fixture
+def one_number(monkeypatch):
+    """Stands in for the network: what it makes depends on one trained number, and no other loss is counted."""
+    torch.manual_seed(1)
+    pattern = torch.rand(1, 3, 3, 32, 32)
+
+    def forward(pipeline, *_):
+        frames = pattern * (1 + 0.1 * pipeline.cfca.outer_prior)
+        return loop.Made(frames=frames, fused=frames[:, 1], latents=frames)
+
+    def loss_terms(pipeline, *_):
+        return {"cfca": 0 * pipeline.cfca.outer_prior}
+
+    monkeypatch.setattr(loop, "forward", forward)
+    monkeypatch.setattr(loop, "loss_terms", loss_terms)
+
+
+def step_with(config: TrainConfig, **changes) -> tuple[dict[str, float], float]:
+    """Losses of one step, and the one number after it."""
+    trainer = loop.Trainer(dataclasses.replace(config, **changes), lambda _: None)
+    batch = moving_batch()
+    small = dataclasses.replace(batch, targets=batch.targets[..., ::4, ::4])
+    return trainer.train_step(small, 0.3), float(trainer.pipeline.cfca.outer_prior.detach())
+
+
+def test_the_frequency_loss_teaches_unless_it_is_as_released(config, one_number):
+    terms, plain = step_with(config)
+    assert "frequency" not in terms
+    terms, taught = step_with(config, weight_frequency=1.0)
+    shown, released = step_with(config, weight_frequency=1.0, frequency_as_released=True)
+    assert shown["frequency"] == terms["frequency"] > 0
+    assert released == plain != taught
+
+
+def test_the_frequency_loss_leaves_out_new_frames_that_do_not_count(config):
+    trainer = loop.Trainer(config, lambda _: None)
+    frames = torch.rand(1, 3, 3, 16, 16)
+    made = loop.Made(frames=frames, fused=frames[:, 1], latents=frames)
+    wrong_in_the_middle = frames.clone()
+    wrong_in_the_middle[:, 1] = 1 - frames[:, 1]
+    for is_counted in (True, False):
+        loss = trainer.frequency_term(made, wrong_in_the_middle, torch.tensor([is_counted]))
+        assert bool(loss > 0) is is_counted
 
 
 def test_a_run_saves_logs_and_goes_on(config):
