@@ -1,0 +1,199 @@
+"""WanCodec: the frozen Wan VAE as DiffST uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import Tensor
+
+from diffst.codec import resize
+from diffst.wan.sizes import PIXEL_MULTIPLE
+from diffst.wan.vae_stream import DecoderStream, EncoderStream
+
+FRAMES_AT_ONCE = 4  # enlarged together; what the VAE takes in one call
+
+
+@dataclass(frozen=True, kw_only=True)
+class WanEncoded:
+    """A clip inside the codec."""
+
+    latents: Tensor
+    """(T, C, h, w) float32, normalised: about 0 in mean and 1 in spread over many videos; h and w are even."""
+    num_frames: int
+    """That went in: 4 (T - 1) + 1 or up to three fewer."""
+    size: tuple[int, int]
+    """Height and width of the pictures that shall come out."""
+
+
+class WanCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Pictures to normalised latents and back, through `AutoencoderKLWan`.
+
+    It enlarges first and pads the enlarged picture to multiples of 16, so that padding does not disturb the
+    enlargement; holds the last frame until the last latent is full; takes the posterior's mode, so that the same input
+    gives the same output; and cuts off what it added.
+
+    Args:
+        base_dim: Width of the VAE at full resolution.
+        z_dim: Channels of the latents.
+        dim_mult: Width at each resolution, in units of `base_dim`.
+        num_res_blocks: Residual blocks at each resolution.
+        temperal_downsample: Where time is halved; diffusers' spelling.
+        latents_mean: Of each channel; None takes Wan2.1's.
+        latents_std: Likewise.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        base_dim: int = 96,
+        z_dim: int = 16,
+        dim_mult: tuple[int, ...] = (1, 2, 4, 4),
+        num_res_blocks: int = 2,
+        temperal_downsample: tuple[bool, ...] = (False, True, True),
+        latents_mean: tuple[float, ...] | None = None,
+        latents_std: tuple[float, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        constants = {"latents_mean": latents_mean, "latents_std": latents_std}
+        self.vae = AutoencoderKLWan(
+            base_dim=base_dim,
+            z_dim=z_dim,
+            dim_mult=list(dim_mult),
+            num_res_blocks=num_res_blocks,
+            temperal_downsample=list(temperal_downsample),
+            **{name: list(value) for name, value in constants.items() if value is not None},
+        )
+
+    def encode(
+        self,
+        frames: Tensor,
+        context: Tensor,  # noqa: ARG002  (nano's codec looks at the neighbours; here the VAE sees time itself)
+        size: tuple[int, int],
+    ) -> WanEncoded:
+        """Latents of a whole clip; the enlarged clip is never held as a whole.
+
+        Args:
+            frames: (T, 3, H, W) float in [0, 1], in time order, of one shot.
+            context: Not looked at.
+            size: Output height and width.
+        """
+        encoder = WanEncoder(self, size)
+        latents = torch.cat([*encoder.feed(frames), *encoder.finish()])
+        return WanEncoded(latents=latents, num_frames=len(frames), size=size)
+
+    def decode(self, latents: Tensor, encoded: WanEncoded) -> Tensor:
+        """Frames (T, 3, height, width), float32, about [0, 1], not clamped."""
+        decoder = WanDecoder(self, encoded.size)
+        frames = torch.cat([*decoder.feed(latents), *decoder.finish()])
+        return frames[: encoded.num_frames]
+
+    def normalisation(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel, (C, 1, 1) float32, on the device of `like`."""
+        mean, deviation = (
+            torch.tensor(values, dtype=torch.float32, device=like.device).view(-1, 1, 1)
+            for values in (self.vae.config.latents_mean, self.vae.config.latents_std)
+        )
+        return mean, deviation
+
+    @apply_forward_hook
+    def encode_piece(self, stream: EncoderStream, frames: Tensor | None) -> list[Tensor]:
+        """Feed a stream, or finish it with None; as one call so that an offloaded codec is brought in."""
+        return stream.finish() if frames is None else stream.feed(frames)
+
+    @apply_forward_hook
+    def decode_piece(self, stream: DecoderStream, latents: Tensor | None) -> list[Tensor]:
+        """Likewise for decoding."""
+        return stream.finish() if latents is None else stream.feed(latents)
+
+
+class WanEncoder:
+    """Encodes one shot handed over in pieces: enlarge, pad, [-1, 1], VAE, normalise."""
+
+    def __init__(self, codec: WanCodec, size: tuple[int, int], latents_per_call: int = 1) -> None:
+        self.codec = codec
+        self.size = size
+        self.stream = EncoderStream(codec.vae, latents_per_call)
+
+    def feed(self, frames: Tensor) -> Iterator[Tensor]:
+        """(T, 3, H, W) float in [0, 1] -> pieces (T', C, h, w) float32, as soon as they are complete."""
+        for some in frames.split(FRAMES_AT_ONCE):
+            enlarged = pad(resize(some.float(), self.size).clamp(0.0, 1.0))
+            video = (enlarged * 2.0 - 1.0).to(self.codec.dtype).transpose(0, 1).unsqueeze(0)
+            yield from map(self.normalised, self.codec.encode_piece(self.stream, video))
+
+    def finish(self) -> Iterator[Tensor]:
+        """The last pieces."""
+        yield from map(self.normalised, self.codec.encode_piece(self.stream, None))
+
+    def normalised(self, latents: Tensor) -> Tensor:
+        """(1, C, T, h, w) of the VAE -> (T, C, h, w) float32: (latents - mean) / deviation."""
+        mean, deviation = self.codec.normalisation(latents)
+        return (latents[0].transpose(0, 1).float() - mean) / deviation
+
+
+class WanDecoder:
+    """Decodes one shot handed over in pieces; the reverse of `WanEncoder`."""
+
+    def __init__(self, codec: WanCodec, size: tuple[int, int], latents_per_call: int = 1) -> None:
+        self.codec = codec
+        self.size = size
+        self.stream = DecoderStream(codec.vae, latents_per_call)
+
+    def feed(self, latents: Tensor) -> Iterator[Tensor]:
+        """(T, C, h, w) normalised -> pieces (T', 3, height, width) float32, about [0, 1], not clamped."""
+        mean, deviation = self.codec.normalisation(latents)
+        raw = (latents.float() * deviation + mean).to(self.codec.dtype)
+        # One at a time, so that frames are given out before the next are made.
+        for latent in raw.split(1):
+            video = latent.transpose(0, 1).unsqueeze(0)
+            yield from map(self.pictures, self.codec.decode_piece(self.stream, video))
+
+    def finish(self) -> Iterator[Tensor]:
+        """The last pieces."""
+        yield from map(self.pictures, self.codec.decode_piece(self.stream, None))
+
+    def pictures(self, video: Tensor) -> Tensor:
+        """(1, 3, T, H, W) in [-1, 1] -> (T, 3, height, width) float32 in [0, 1], without the padding."""
+        height, width = self.size
+        return (video[0].transpose(0, 1)[..., :height, :width].float() + 1.0) / 2.0
+
+
+def pad(frames: Tensor) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of what VAE and transformer take."""
+    height, width = frames.shape[-2:]
+    return F.pad(
+        frames, (0, -width % PIXEL_MULTIPLE, 0, -height % PIXEL_MULTIPLE), mode="replicate"
+    )
+
+
+def from_vae(vae: AutoencoderKLWan) -> WanCodec:
+    """A codec around a VAE that was loaded elsewhere; it takes the VAE over.
+
+    Raises:
+        ValueError: A VAE of another family (Wan2.2's), which this codec does not drive rightly.
+    """
+    config: dict[str, Any] = dict(vae.config)
+    if config["is_residual"] or config["patch_size"] is not None:
+        raise ValueError("this is the VAE of Wan2.2; DiffST runs on the one of Wan2.1")
+    names = (
+        "base_dim",
+        "z_dim",
+        "dim_mult",
+        "num_res_blocks",
+        "temperal_downsample",
+        "latents_mean",
+        "latents_std",
+    )
+    with torch.device("meta"):
+        codec: WanCodec = WanCodec(**{name: config[name] for name in names})
+    codec.vae = vae
+    codec.eval()
+    return codec

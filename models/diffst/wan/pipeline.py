@@ -1,0 +1,158 @@
+"""DiffSTWanPipeline: DiffST with a video VAE, whose latents hold several frames each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from torch import Tensor
+
+from diffst.cfca import CFCA, Instants, check_instants
+from diffst.flow import neighbour_flows
+from diffst.pipeline import DiffSTPipeline, OnStage, stage_clock
+from diffst.pixels import to_integer
+from diffst.transformer import one_step
+from diffst.vrg import VideoGuidance
+from diffst.wan.codec import WanCodec
+from diffst.wan.stream import ShotStream, Stage
+from diffst.wan.windows import Windows
+
+FRAMES_FROM_CFCA = 8  # aggregated together; low resolution, so the number hardly matters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cuts:
+    """How a job is cut to fit the machine. Planned anew for each; nothing of it is saved."""
+
+    windows: Windows = field(default_factory=Windows)
+    """For the transformer."""
+    latents_per_call: int = 1
+    """That the VAE takes at once; more need more memory, the result is the same to rounding."""
+
+
+class DiffSTWanPipeline(DiffSTPipeline):
+    """Space-time super-resolution in one diffusion step, with the Wan VAE and the Wan transformer.
+
+    Args:
+        cfca: Makes the frame of each instant from several keyframes.
+        vrg: Video-level guidance in place of the text; None runs the transformer without it.
+        transformer: Wan transformer, any size, text-to-video kind.
+        codec: The Wan VAE.
+        timestep: The one timestep, in 0..1000.
+        sigma: Length of the one step.
+        window_latents: Latents in time that see each other in the transformer, unless `cuts` says otherwise.
+
+    Raises:
+        ValueError: The transformer is of the image-to-video kind, whose processor takes the last 512 guidance rows for
+            text; or it does not fit the codec.
+    """
+
+    def __init__(
+        self,
+        cfca: CFCA,
+        vrg: VideoGuidance | None,
+        transformer: WanTransformer3DModel,
+        codec: WanCodec,
+        timestep: float = 399.0,
+        sigma: float = 0.399,
+        window_latents: int = 9,
+    ) -> None:
+        super().__init__(cfca, vrg, transformer, codec, timestep, sigma, window_latents)
+        given = transformer.config
+        if given.image_dim is not None or given.added_kv_proj_dim is not None:
+            raise ValueError(
+                "an image-to-video transformer does not take guidance in place of text"
+            )
+        if given.in_channels != codec.config.z_dim or given.out_channels != codec.config.z_dim:
+            raise ValueError(
+                f"a transformer of {given.in_channels} channels does not fit latents of {codec.config.z_dim}"
+            )
+        self.cuts = Cuts(
+            windows=Windows(latents=window_latents, overlap_latents=min(2, window_latents - 1))
+        )
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Instants,
+        size: tuple[int, int],
+        *,
+        output_type: torch.dtype = torch.float32,
+        on_stage: OnStage | None = None,
+    ) -> Tensor:
+        """Make the frames of the asked instants at the asked size; see `DiffSTPipeline`."""
+        made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
+        start = 0
+        for pictures in self.pieces(frames, instants, size, on_stage=on_stage):
+            pictures = pictures.clamp(0.0, 1.0)
+            made[start : start + len(pictures)] = (
+                pictures if output_type.is_floating_point else to_integer(pictures, output_type)
+            )
+            start += len(pictures)
+        return made
+
+    def pieces(
+        self,
+        frames: Tensor,
+        instants: Instants,
+        size: tuple[int, int],
+        *,
+        on_stage: OnStage | None = None,
+    ) -> Iterator[Tensor]:
+        """The frames of a clip as they are finished: (T', 3, height, width) float32, not clamped."""
+        check_instants(instants, len(frames))
+        stage = stage_clock(on_stage, frames.device)
+        # 1. Motion between neighbouring keyframes.
+        with stage("cfca"):
+            flows = neighbour_flows(frames)
+        # 2. What kind of video is this.
+        with stage("vrg"):
+            guidance = self.guidance(frames)
+        stream = self.stream(size, guidance, stage)
+        for start in range(0, len(instants), FRAMES_FROM_CFCA):
+            # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
+            with stage("cfca"):
+                clip = self.cfca(frames, flows, instants[start : start + FRAMES_FROM_CFCA])
+            # 4. Enlarge, encode, the one step, decode: as far as these frames allow.
+            yield from stream.feed(clip.frames)
+        yield from stream.finish()
+
+    def stream(self, size: tuple[int, int], guidance: Tensor, stage: Stage) -> ShotStream:
+        """A stream for one shot, which may be fed with the frames of any number of clips."""
+        check_precision(self.transformer)
+        return ShotStream(
+            self.codec,
+            lambda latents: self.window(latents, guidance),
+            self.cuts.windows,
+            size,
+            latents_per_call=self.cuts.latents_per_call,
+            stage=stage,
+        )
+
+    def window(self, latents: Tensor, guidance: Tensor) -> Tensor:
+        """The one step on latents that all see each other, (T, C, h, w)."""
+        return one_step(
+            self.transformer,
+            latents,
+            guidance,
+            timestep=self.config.timestep,
+            sigma=self.config.sigma,
+            window_latents=len(latents),
+        )
+
+
+def check_precision(transformer: Any) -> None:
+    """Raise ValueError where a plain `.to(bfloat16)` also shortened what Wan keeps in float32.
+
+    diffusers keeps them when it loads with `dtype=`, but not on `.to()`.
+    """
+    kept = transformer.scale_shift_table.dtype
+    if kept != torch.float32 and kept != torch.float64:
+        raise ValueError(
+            f"the transformer's modulation is {kept}, which loses what it was trained with: "
+            "load with `dtype=`, or use `diffst.wan.build.cast_transformer`"
+        )

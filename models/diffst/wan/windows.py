@@ -1,0 +1,156 @@
+"""Windows over latents, in time and in space, so that attention's cost and memory stay bounded.
+
+Neighbouring windows share latents; there the result moves from one to the other by a cosine ramp
+that reaches neither end, w_i = 0.5 - 0.5 cos(pi (i + 0.5) / n).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffst.wan.sizes import PATCH
+
+Step = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """How latents are cut for the transformer.
+
+    Raises:
+        ValueError: Windows do not get further than their overlap.
+    """
+
+    latents: int = 9
+    """In time; 9 hold 33 frames."""
+    overlap_latents: int = 2
+    """Shared by neighbours in time: 8 frames."""
+    tokens: tuple[int, int] = (68, 120)
+    """High and wide; as many as 1920 x 1088 pixels have."""
+    overlap_tokens: int = 12
+    """Shared by neighbours in space: 192 pixels."""
+
+    def __post_init__(self) -> None:
+        if not (
+            0 <= self.overlap_latents < self.latents and 0 <= self.overlap_tokens < min(self.tokens)
+        ):
+            raise ValueError(f"windows must be longer than their overlap: {self}")
+
+
+def ramp(length: int) -> Tensor:
+    """Weights of the later of two neighbours, (length,), float32, rising, never 0 or 1."""
+    place = (torch.arange(length, dtype=torch.float32) + 0.5) / max(length, 1)
+    return 0.5 - 0.5 * torch.cos(math.pi * place)
+
+
+class WindowedStep:
+    """Takes the step on latents that arrive in pieces of any length, in overlapping windows of time.
+
+    The windows lie on a grid from the first latent on, so the result does not depend on the pieces. The last window is
+    moved back until it is full; what was given out before is not changed by it.
+
+    Args:
+        step: (T, C, h, w) -> the same shape, for T up to `length`.
+        length: Latents in a window.
+        overlap: Latents that neighbours share.
+    """
+
+    def __init__(self, step: Step, length: int, overlap: int) -> None:
+        self.step = step
+        self.length = length
+        self.overlap = overlap
+        self.seen: Tensor | None = None  # latents from `first_seen` on
+        self.first_seen = 0
+        self.next_start = 0
+        self.pending: Tensor | None = None  # the last window's result where the next one overlaps
+
+    def feed(self, latents: Tensor) -> list[Tensor]:
+        """Results that are final, as pieces (T', C, h, w), after these latents (T, C, h, w)."""
+        seen = latents if self.seen is None else torch.cat((self.seen, latents))
+        results = []
+        while self.first_seen + len(seen) >= self.next_start + self.length:
+            start = self.next_start - self.first_seen
+            made = self.blended(self.step(seen[start : start + self.length]))
+            final = self.length - self.overlap
+            results.append(made[:final])
+            self.pending = made[final:]
+            self.next_start += final
+            # A last window may reach back over a whole length.
+            forget = max(0, self.next_start - (self.length - self.overlap) - self.first_seen)
+            seen, self.first_seen = seen[forget:], self.first_seen + forget
+        self.seen = seen
+        return results
+
+    def finish(self) -> list[Tensor]:
+        """The rest."""
+        if self.seen is None:
+            return []
+        if self.pending is None:
+            return [self.step(self.seen)]
+        rest = self.first_seen + len(self.seen) - self.next_start
+        if rest == self.overlap:
+            return [self.pending] if rest else []
+        return [self.blended(self.step(self.seen[-self.length :])[-rest:])]
+
+    def blended(self, made: Tensor) -> Tensor:
+        """A window's result with its beginning faded in over what the window before said."""
+        if self.pending is None or not self.overlap:
+            return made
+        weight = ramp(self.overlap).to(made).view(-1, 1, 1, 1)
+        faded = torch.lerp(self.pending, made[: self.overlap], weight)
+        return torch.cat((faded, made[self.overlap :]))
+
+
+def starts(size: int, window: int, overlap: int) -> list[int]:
+    """First cells of windows that cover `size` cells evenly, neighbours sharing `overlap` or more."""
+    if size <= window:
+        return [0]
+    num = math.ceil((size - overlap) / (window - overlap))
+    return [round(i * (size - window) / (num - 1)) for i in range(num)]
+
+
+def feather(size: int, start: int, window: int, overlap: int) -> Tensor:
+    """Weights of one window's cells along one axis, (min(window, size),): ramps on inner edges only."""
+    weights = torch.ones(min(window, size))
+    if start > 0:
+        weights[:overlap] *= ramp(overlap)
+    if start + window < size:
+        weights[len(weights) - overlap :] *= ramp(overlap).flip(0)
+    return weights
+
+
+def step_in_space(latents: Tensor, step: Step, windows: Windows) -> Tensor:
+    """Take the step on windows in space and blend their results.
+
+    Args:
+        latents: (T, C, h, w), even h and w.
+        step: (T, C, h', w') -> the same shape.
+        windows: Their `tokens` and `overlap_tokens`.
+
+    Raises:
+        ValueError: A side is odd: the transformer would drop its last row without a word.
+    """
+    height, width = latents.shape[-2:]
+    if height % PATCH or width % PATCH:
+        raise ValueError(f"latents of {height} x {width}: sides must be even")
+    high, wide = windows.tokens
+    if height <= high * PATCH and width <= wide * PATCH:
+        return step(latents)
+    shared = windows.overlap_tokens * PATCH
+    total = torch.zeros_like(latents)
+    weight_sum = latents.new_zeros(height, width)
+    for top in starts(height // PATCH, high, windows.overlap_tokens):
+        for left in starts(width // PATCH, wide, windows.overlap_tokens):
+            down = feather(height, top * PATCH, high * PATCH, shared)
+            across = feather(width, left * PATCH, wide * PATCH, shared)
+            rows = slice(top * PATCH, top * PATCH + len(down))
+            columns = slice(left * PATCH, left * PATCH + len(across))
+            weight = (down[:, None] * across[None]).to(latents)
+            total[..., rows, columns] += weight * step(latents[..., rows, columns].contiguous())
+            weight_sum[rows, columns] += weight
+    return total / weight_sum
