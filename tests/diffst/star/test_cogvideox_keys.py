@@ -1,0 +1,103 @@
+"""The published file's names and shapes, mapped onto the network at its full size without its memory."""
+
+import gzip
+import json
+
+import pytest
+import torch
+
+from diffst.star.cogvideox_keys import (
+    NOT_NEEDED,
+    PREFIX,
+    SatState,
+    converted,
+    empty_transformer,
+    merged,
+    read_sat_checkpoint,
+    transformer_from_sat,
+)
+from tests.diffst.star.test_cogvideox import FIXTURES, sat_tensors
+
+
+def full_size() -> dict[str, torch.Tensor]:
+    """Every tensor of the published network, by name and shape, without content."""
+    listed = json.loads(gzip.decompress((FIXTURES / "star_cogvideox_keys.json.gz").read_bytes()))
+    with torch.device("meta"):
+        return {name: torch.empty(shape) for name, shape in listed["keys"].items()}
+
+
+def test_every_published_tensor_has_its_place_at_full_size():
+    tensors = full_size()
+    assert len(tensors) == 1195
+    assert sum(tensor.numel() for tensor in tensors.values()) == 6_101_409_192
+    # Another part of the same file.
+    tensors["first_stage_model.encoder.weight"] = torch.empty(1, device="meta")
+    state = SatState(tensors)
+    transformer = empty_transformer(state)
+    expected = {name: tensor.shape for name, tensor in transformer.state_dict().items()}
+    made = {name: tensor.shape for name, tensor in converted(state)}
+    assert made == expected
+    lora = sum(tensor.numel() for name, tensor in tensors.items() if ".matrix_" in name)
+    unused = sum(tensors[PREFIX + name].numel() for name in NOT_NEEDED)
+    assert sum(p.numel() for p in transformer.parameters()) == 6_101_409_192 - lora - unused
+    config = transformer.config
+    assert (config.num_layers, config.num_attention_heads, config.attention_head_dim) == (
+        42,
+        48,
+        64,
+    )
+    assert (config.in_channels, config.out_channels, config.text_embed_dim) == (32, 16, 4096)
+
+
+def test_a_lora_is_merged_by_its_rank():
+    weight, down, up = torch.randn(6, 5), torch.randn(2, 5), torch.randn(6, 2)
+    expected = weight + sum(torch.outer(up[:, r], down[r]) for r in range(2)) / 2
+    torch.testing.assert_close(merged(weight, down, up), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_come_in_the_type_asked_for(dtype):
+    transformer = transformer_from_sat(sat_tensors(), dtype)
+    assert {parameter.dtype for parameter in transformer.parameters()} == {dtype}
+
+
+def test_a_missing_tensor_is_named():
+    tensors = sat_tensors()
+    name = f"{PREFIX}transformer.layers.1.temp_local.conv1.weight"
+    del tensors[name]
+    with pytest.raises(ValueError, match=f"lack `{name}`"):
+        transformer_from_sat(tensors, torch.float32)
+
+
+def test_a_tensor_without_a_place_is_named():
+    tensors = sat_tensors() | {f"{PREFIX}extra": torch.zeros(1)}
+    with pytest.raises(ValueError, match=f"hold `{PREFIX}extra`"):
+        transformer_from_sat(tensors, torch.float32)
+
+
+def test_a_tensor_of_another_shape_is_named():
+    tensors = sat_tensors()
+    tensors[f"{PREFIX}mixins.patch_embed.text_proj.bias"] = torch.zeros(3)
+    with pytest.raises(ValueError, match="text_proj"):
+        transformer_from_sat(tensors, torch.float32)
+
+
+def test_a_file_is_read_as_it_is_published(tmp_path):
+    path = tmp_path / "mp_rank_00_model_states.pt"
+    torch.save({"module": sat_tensors(), "iteration": 1}, path)
+    read = read_sat_checkpoint(path)
+    assert all(torch.equal(read[name], tensor) for name, tensor in sat_tensors().items())
+
+
+def test_a_file_that_holds_more_than_tensors_is_refused(tmp_path):
+    path = tmp_path / "states.pt"
+    torch.save({"module": sat_tensors(), "code": SatState}, path)
+    with pytest.raises(ValueError, match="not a checkpoint of tensors"):
+        read_sat_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [{"weights": {}}, [1, 2]])
+def test_a_file_of_another_form_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "states.pt")
+    with pytest.raises(ValueError, match="has no `module`"):
+        read_sat_checkpoint(tmp_path / "states.pt")
