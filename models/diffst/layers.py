@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
@@ -15,3 +16,8 @@ def zeroed(layer: Layer) -> Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def leaky(x: Tensor) -> Tensor:
+    """The activation of the convolutional parts; keeps 0 at 0."""
+    return F.leaky_relu(x, 0.1)

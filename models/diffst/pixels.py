@@ -30,4 +30,4 @@ def to_integer(frames: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if dtype not in HIGHEST:
         raise ValueError(f"frames become uint8 or uint16, not {dtype}")
-    return frames.float().clamp(0, 1).mul(HIGHEST[dtype]).round_().to(dtype)
+    return frames.float().clamp(0, 1).mul_(HIGHEST[dtype]).round_().to(dtype)

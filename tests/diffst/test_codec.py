@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffst.codec import NanoCodec, resize
+from diffst.codec import NanoCodec, arrange, bicubic_phases, resize
 
 
 def random_codec(seed: int = 0) -> NanoCodec:
@@ -26,8 +26,33 @@ def around(frames: torch.Tensor) -> torch.Tensor:
 
 def test_fresh_weights_give_the_bicubic_enlargement():
     frames = torch.rand(2, 3, 20, 28)
-    made = run(NanoCodec(), frames, around(frames), (80, 112))
-    assert torch.equal(made, F.interpolate(frames, size=(80, 112), mode="bicubic"))
+    for size in ((80, 112), (40, 57)):
+        made = run(NanoCodec(), frames, around(frames), size)
+        expected = F.interpolate(frames, size=size, mode="bicubic")
+        torch.testing.assert_close(made, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4])
+def test_the_phases_of_the_bicubic_kernel_are_torchs_bicubic(factor):
+    frames = torch.rand(2, 3, 9, 7)
+    made = arrange(bicubic_phases(frames, factor), factor)
+    expected = F.interpolate(frames, scale_factor=factor, mode="bicubic")
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-6)
+
+
+def test_pixels_are_arranged_as_pixel_shuffle_does():
+    pixels = torch.rand(2, 48, 5, 7).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(arrange(pixels, 4), F.pixel_shuffle(pixels, 4))
+
+
+@pytest.mark.parametrize("size", [(80, 112), (40, 57)])
+def test_whole_numbers_are_the_floats_clamped_and_rounded(size):
+    codec, frames = random_codec(), torch.rand(1, 3, 20, 28)
+    encoded = codec.encode(frames, around(frames), size)
+    floats = codec.decode(encoded.latents, encoded)
+    assert floats.min() < 0
+    whole = codec.decode(encoded.latents, encoded, torch.uint8)
+    assert torch.equal(whole, floats.clamp(0, 1).mul(255).round().to(torch.uint8))
 
 
 @pytest.mark.parametrize("given", [(1, 1), (2, 3), (17, 33), (45, 80)])
