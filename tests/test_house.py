@@ -185,6 +185,11 @@ def test_no_file_names_a_package_registry():
     assert named == set()
 
 
+def test_no_folder_of_tests_is_a_package():
+    # A package `diffst` of tests would be imported for the library's: then an installed copy is tested.
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
 def test_help_imports_nothing_heavy():
     program = (
         "import sys\n"
