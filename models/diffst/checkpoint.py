@@ -9,25 +9,46 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
 from diffst.cfca import CFCA
 from diffst.codec import NanoCodec
 from diffst.pipeline import DiffSTPipeline
 from diffst.transformer import NANO_TRANSFORMER
 from diffst.vrg import VideoGuidance
+from diffst.wan.codec import WanCodec
+from diffst.wan.pipeline import DiffSTWanPipeline
 
 NANO_FOLDER = Path(__file__).parent / "weights" / "nano"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
-COMPONENTS = {
-    "cfca": CFCA,
-    "vrg": VideoGuidance,
-    "transformer": WanTransformer3DModel,
-    "codec": NanoCodec,
+# What a pipeline folder may hold: the class of the pipeline, and of each component.
+PIPELINES: dict[str, tuple[type[DiffSTPipeline], dict[str, type[Any]]]] = {
+    "DiffSTPipeline": (
+        DiffSTPipeline,
+        {
+            "cfca": CFCA,
+            "vrg": VideoGuidance,
+            "transformer": WanTransformer3DModel,
+            "codec": NanoCodec,
+        },
+    ),
+    "DiffSTWanPipeline": (
+        DiffSTWanPipeline,
+        {
+            "cfca": CFCA,
+            "vrg": VideoGuidance,
+            "transformer": WanTransformer3DModel,
+            "codec": WanCodec,
+        },
+    ),
 }
-CONSTANTS = ("timestep", "sigma", "window_latents")
+CONSTANTS = ("timestep", "sigma", "window_latents", "trained")
+# Components loaded in the short type that is asked for; the others are small and stay in float32.
+SHORTENED = {"DiffSTPipeline": (), "DiffSTWanPipeline": ("transformer", "codec")}
 
 
 def new_nano(seed: int) -> DiffSTPipeline:
@@ -41,10 +62,14 @@ def new_nano(seed: int) -> DiffSTPipeline:
     )
 
 
-def load_pipeline(folder: Path) -> DiffSTPipeline:
-    """Load a pipeline folder strictly, in float32 on the CPU.
+def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffSTPipeline:
+    """Load a pipeline folder strictly, on the CPU.
 
-    `DiffSTPipeline.from_pretrained` loads the same folder the diffusers way, but only warns where keys do not fit.
+    `from_pretrained` loads the same folder the diffusers way, but only warns where keys do not fit.
+
+    Args:
+        folder: As `save_pretrained` writes it.
+        dtype: Of the large components of Wan's size, all but what Wan keeps in float32; the rest is float32.
 
     Raises:
         FileNotFoundError: The folder or a part of it is missing.
@@ -53,32 +78,74 @@ def load_pipeline(folder: Path) -> DiffSTPipeline:
     index_file = folder / "model_index.json"
     if not index_file.is_file():
         raise FileNotFoundError(f"no `model_index.json` in `{folder}`")
-    index = json.loads(index_file.read_text())
-    if index.get("_class_name") != DiffSTPipeline.__name__:
-        raise ValueError(
-            f"`{folder}` holds a `{index.get('_class_name')}`, not a `{DiffSTPipeline.__name__}`"
-        )
+    index = json.loads(index_file.read_text(encoding="utf-8"))
+    kind = index.get("_class_name")
+    if kind not in PIPELINES:
+        raise ValueError(f"`{folder}` holds a `{kind}`, not a `{'` or a `'.join(PIPELINES)}`")
+    pipeline, components = PIPELINES[kind]
     parts = {
-        name: load_component(kind, folder / name)
-        for name, kind in COMPONENTS.items()
+        name: load_component(
+            component, folder / name, dtype if name in SHORTENED[kind] else torch.float32
+        )
+        for name, component in components.items()
         if index[name][1] is not None
     }
-    constants = {name: index[name] for name in CONSTANTS}
-    return DiffSTPipeline(**{"vrg": None, **parts}, **constants)
+    constants = {name: index[name] for name in CONSTANTS if name in index}
+    return pipeline(**{"vrg": None, **parts}, **constants)
 
 
-def load_component(kind: type[Any], folder: Path) -> Any:
-    """One component from its `config.json` and safetensors file, every key matched."""
-    config = json.loads((folder / "config.json").read_text())
-    component = kind.from_config(config)
-    weights = load_file(folder / WEIGHTS_FILE)
+def load_component(kind: type[Any], folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """One component from its `config.json` and safetensors files, every key matched."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    with init_empty_weights(include_buffers=False):
+        component = kind.from_config(config)
+    return fill_component(component, read_weights(folder), dtype, str(folder))
+
+
+def fill_component(
+    component: Any, weights: dict[str, Tensor], dtype: torch.dtype, source: str
+) -> Any:
+    """Put weights into a component whose parameters are on the meta device.
+
+    Args:
+        component: A diffusers model.
+        weights: By key, in the layout of the component; taken over.
+        dtype: Of the parameters, all but those the component keeps in float32.
+        source: Named in the error.
+
+    Raises:
+        ValueError: A key or a shape does not fit.
+    """
+    kept = component._keep_in_fp32_modules or ()
+    for key, value in weights.items():
+        keep = any(word in key.split(".") for word in kept)
+        weights[key] = value.to(torch.float32 if keep else dtype)
     try:
-        component.load_state_dict(weights, strict=True)
+        component.load_state_dict(weights, strict=True, assign=True)
     except RuntimeError as error:
         raise ValueError(
-            f"the weights in `{folder}` do not fit its configuration: {error}"
+            f"the weights in `{source}` do not fit its configuration: {error}"
         ) from error
     return component.eval()
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a component folder, of one safetensors file or of several with an index.
+
+    Raises:
+        FileNotFoundError: The folder has no such file, or a file of the index is missing.
+    """
+    index_file = folder / f"{WEIGHTS_FILE}.index.json"
+    names = [WEIGHTS_FILE]
+    if index_file.is_file():
+        names = sorted(set(json.loads(index_file.read_text())["weight_map"].values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"no `{missing[0]}` in `{folder}`")
+    weights: dict[str, Tensor] = {}
+    for name in names:
+        weights.update(load_file(folder / name))
+    return weights
 
 
 def weights_hash(folder: Path) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
 from diffst.pipeline import DiffSTPipeline, OnStage
 from diffst.pixels import to_float
+from diffst.wan.pipeline import DiffSTWanPipeline
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -138,14 +139,22 @@ def load_model(name: str, *, device: str = "auto", precision: str = "auto") -> U
         ValueError: No such model, device or precision, or its files do not fit together.
         FileNotFoundError: Its files are missing.
     """
+    from diffst.wan.upscaler import NAME as WAN
+    from diffst.wan.upscaler import NO_WEIGHTS, WanUpscaler
+
     chosen = choose_device(device)
     kind = choose_precision(precision, chosen)
     folder = NANO_FOLDER if name == "nano" else Path(name)
+    if name == WAN and not folder.is_dir():
+        raise ValueError(NO_WEIGHTS)
     if name != "nano" and not folder.is_dir():
         raise ValueError(
             f"there is no model `{name}`; `nano` is built in, other models are given as a folder"
         )
-    return DiffSTUpscaler(name, load_pipeline(folder), chosen, kind)
+    pipeline = load_pipeline(folder, dtype=kind)
+    if isinstance(pipeline, DiffSTWanPipeline):
+        return WanUpscaler(name, pipeline, chosen)
+    return DiffSTUpscaler(name, pipeline, chosen, kind)
 
 
 def list_models() -> list[ModelCard]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor
 
@@ -44,6 +46,7 @@ class DiffSTWanPipeline(DiffSTPipeline):
         timestep: The one timestep, in 0..1000.
         sigma: Length of the one step.
         window_latents: Latents in time that see each other in the transformer, unless `cuts` says otherwise.
+        trained: Whether DiffST was trained with these weights. Wan's own do not upscale.
 
     Raises:
         ValueError: The transformer is of the image-to-video kind, whose processor takes the last 512 guidance rows for
@@ -59,8 +62,10 @@ class DiffSTWanPipeline(DiffSTPipeline):
         timestep: float = 399.0,
         sigma: float = 0.399,
         window_latents: int = 9,
+        trained: bool = False,
     ) -> None:
         super().__init__(cfca, vrg, transformer, codec, timestep, sigma, window_latents)
+        self.register_to_config(trained=trained)
         given = transformer.config
         if given.image_dim is not None or given.added_kv_proj_dim is not None:
             raise ValueError(
@@ -143,6 +148,35 @@ class DiffSTWanPipeline(DiffSTPipeline):
             sigma=self.config.sigma,
             window_latents=len(latents),
         )
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
+        """Write the pipeline folder; fused projections are saved as the separate ones they stand for.
+
+        Raises:
+            ValueError: A component has keys that its configuration does not have, as after a change for speed: the
+                folder would not load.
+        """
+        fused = any(
+            getattr(part, "fused_projections", False) for part in self.transformer.modules()
+        )
+        if fused:
+            self.transformer.unfuse_qkv_projections()
+        try:
+            for name in ("transformer", "codec"):
+                check_keys(name, getattr(self, name))
+            super().save_pretrained(save_directory, **options)
+        finally:
+            if fused:
+                self.transformer.fuse_qkv_projections()
+
+
+def check_keys(name: str, component: Any) -> None:
+    """Raise ValueError unless a component's weights have exactly the keys and shapes of its configuration."""
+    with init_empty_weights(include_buffers=False):
+        plain = type(component).from_config(component.config)
+    wanted = {key: value.shape for key, value in plain.state_dict().items()}
+    if {key: value.shape for key, value in component.state_dict().items()} != wanted:
+        raise ValueError(f"the {name} was changed for speed and cannot be saved; save it before")
 
 
 def check_precision(transformer: Any) -> None:
