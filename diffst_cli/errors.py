@@ -31,7 +31,7 @@ def explain(error: Exception) -> UserError:
     """
     if isinstance(error, UserError):
         return error
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return UserError(
             "the device ran out of memory",
             hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
@@ -50,7 +50,7 @@ def explain(error: Exception) -> UserError:
     )
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on the host or on the device, as torch and Python say it."""
     if isinstance(error, MemoryError):
         return True

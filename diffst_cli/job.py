@@ -51,6 +51,8 @@ class UpscaleJob:
     """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
     precision: str = "auto"
     """`auto`, `fp32`, `bf16` or `fp16`."""
+    vram_limit: Fraction | None = None
+    """Most memory for the model, in GB of 10^9 bytes: of the GPU, or of main memory where it runs there."""
     codec: str | None = None
     """A name from `codecs.CODECS`; None chooses by container and bit depth."""
     crf: float | None = None
@@ -69,6 +71,10 @@ class UpscaleJob:
             )
         if self.precision not in PRECISIONS:
             raise UsageError(f"`--precision` is `{self.precision}`; it takes {_listed(PRECISIONS)}")
+        if self.vram_limit is not None and self.vram_limit <= 0:
+            raise UsageError(
+                f"`--vram-limit` is `{_shown(self.vram_limit)}`; it takes more than 0 GB"
+            )
         if self.crf is not None and not 0 <= self.crf <= MAX_CRF:  # NaN fails this too
             raise UsageError(f"`--crf` is `{self.crf:g}`; it takes 0 to {MAX_CRF}")
         if not self.model:

@@ -1,12 +1,21 @@
-"""What a run needs to know before it starts: clip length, queue length, frames to come, the end."""
+"""What a run needs to know before it starts: clip length, queue length, frames to come, the end.
+
+`plan_run` chooses everything that depends on memory; `diffst plan` prints what `diffst upscale` uses.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from diffst_cli.clips import ClipRules
+from diffst_cli.errors import UserError
+from diffst_cli.free_memory import GIGABYTE, free_bytes
 from diffst_cli.job import UpscaleJob
+from diffst_cli.ladders import Rung, Workload, nano_ladder, star_ladder, wan_ladder
 
 if TYPE_CHECKING:
     from diffst.upscaler import ModelRules
@@ -17,6 +26,187 @@ MAX_QUEUE_FRAMES = 16
 MAX_CLIP_BYTES = 512 * 2**20  # of output frames in one clip
 # Of a clip's keyframes, which take about 40 bytes a pixel with their motion.
 MAX_CLIP_PIXELS = 16 * 1920 * 1080
+
+LARGE_PRECISION = "bf16"  # of the large models, on any device
+USED_SHARE = 0.9  # of the free memory; the rest is for what else runs, and for the laws' error
+DEVICE_RESERVE_BYTES = 1.0e9  # CUDA's context, the libraries' work space, the allocator's slack
+PROCESS_BYTES = 0.45e9  # Python, torch and our own code, measured
+CODER_BYTES = 0.1e9  # the two ffmpeg processes, without their frames
+ENCODER_FRAMES = 60  # that x264 looks ahead and refers to
+DECODER_FRAMES = 16
+CODER_SAMPLES = Fraction(3, 2)  # a pixel, in 4:2:0
+
+LADDERS: dict[str, Callable[[Workload], Iterator[Rung]]] = {
+    "wan-1.3b": wan_ladder,
+    "star-light": star_ladder,
+    "star-heavy": star_ladder,
+}
+"""By model; others, as a folder of one's own training, are taken for nano's kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """Everything about a run that follows from its job, its input and this machine."""
+
+    model: str
+    device: str
+    """As torch names it."""
+    precision: str
+    """`bf16`, `fp16` or `fp32`."""
+    size: tuple[int, int]
+    """Width and height of the output, in pixels."""
+    frame_rate: Fraction
+    """Of the output; the average where it varies."""
+    num_frames: int | None
+    """Of the output, about; None when the file does not tell its length."""
+    num_clips: int | None
+    """About, if there are no cuts: a cut ends a clip early."""
+    clip_rules: ClipRules
+    """How long clips are; these follow from sizes alone, so that results do not depend on free memory."""
+    work: Workload
+    """Of one clip."""
+    queue_in: int
+    """Decoded frames that may wait for the model."""
+    queue_out: int
+    """Finished frames that may wait for the encoder."""
+    free_bytes: int
+    """On the device, or in main memory, when the plan was made."""
+    limit_bytes: int | None
+    """What the user allows."""
+    budget_bytes: int
+    """Of these, what the model may take."""
+    host_bytes: int
+    """What the program and its ffmpeg processes take beside the model, computed."""
+    rungs: tuple[Rung, ...]
+    """Every way to do a clip, quickest first."""
+    chosen: int
+    """Index of the first rung that fits; of the last if none does."""
+
+    @property
+    def rung(self) -> Rung:
+        """The way chosen."""
+        return self.rungs[self.chosen]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the way chosen is within the budget."""
+        return self.rung.device_bytes <= self.budget_bytes
+
+
+def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
+    """The plan of a job on this machine, from the memory that is free now.
+
+    Args:
+        job: What to do.
+        info: Its input.
+        rules: The model's.
+
+    Raises:
+        UsageError: The output would be larger than any codec takes.
+        UserError: The device is not there.
+    """
+    device, precision = choose_place(job)
+    size = job.output_size(info)
+    in_bytes = info.width * info.height * 3 * info.bytes_per_sample
+    out_bytes = size[0] * size[1] * 3 * info.bytes_per_sample
+    clip_rules = choose_clip_rules(
+        rules, frame_pixels=info.width * info.height, output_bytes=out_bytes
+    )
+    factor = job.output_rate(info) / info.frame_rate
+    num_frames = estimate_frames(info, job)
+    work = Workload(
+        frame_size=(info.width, info.height),
+        output_size=size,
+        clip_keyframes=clip_rules.clip_keyframes + 2 * clip_rules.context_keyframes,
+        clip_frames=_clip_frames(clip_rules, factor, num_frames),
+        bytes_per_sample=info.bytes_per_sample,
+        precision=precision,
+    )
+    queues = (queue_frames(in_bytes), queue_frames(out_bytes))
+    host = _host_bytes(work, queues)
+    free = free_bytes(device)
+    limit = None if job.vram_limit is None else round(job.vram_limit * GIGABYTE)
+    budget = _budget(device, free, limit, host)
+    rungs = tuple(LADDERS.get(job.model, nano_ladder)(work))
+    fitting = (i for i, rung in enumerate(rungs) if rung.device_bytes <= budget)
+    return RunPlan(
+        model=job.model,
+        device=device,
+        precision=precision,
+        size=size,
+        frame_rate=job.output_rate(info),
+        num_frames=num_frames,
+        num_clips=num_clips(clip_rules, factor, num_frames),
+        clip_rules=clip_rules,
+        work=work,
+        queue_in=queues[0],
+        queue_out=queues[1],
+        free_bytes=free,
+        limit_bytes=limit,
+        budget_bytes=budget,
+        host_bytes=host,
+        rungs=rungs,
+        chosen=next(fitting, len(rungs) - 1),
+    )
+
+
+def choose_place(job: UpscaleJob) -> tuple[str, str]:
+    """The device and the precision that a job means, by their names.
+
+    Raises:
+        UserError: The device is not there.
+    """
+    from diffst.upscaler import PRECISIONS, choose_device, choose_precision
+
+    try:
+        device = choose_device(job.device)
+    except ValueError as error:
+        raise cannot_load(job.model, error) from error
+    if job.model in LADDERS and job.precision == "auto":
+        return str(device), LARGE_PRECISION
+    kind = choose_precision(job.precision, device)
+    return str(device), next(name for name, known in PRECISIONS.items() if known == kind)
+
+
+def cannot_load(model: str, reason: object) -> UserError:
+    """What a user is told when a model cannot be had."""
+    return UserError(
+        f"cannot load the model `{model}`: {reason}",
+        hint="`diffst models list` names the models, `diffst doctor` the devices",
+    )
+
+
+def _budget(device: str, free: int, limit: int | None, host_bytes: int) -> int:
+    """What a model may take: of a GPU's memory, or of main memory, which it shares with the rest."""
+    usable = USED_SHARE * min(free, limit if limit is not None else free)
+    kept = host_bytes if device == "cpu" else DEVICE_RESERVE_BYTES
+    return max(round(usable - kept), 0)
+
+
+def _host_bytes(work: Workload, queues: tuple[int, int]) -> int:
+    """Main memory beside the model: the program, frames that wait or are held, ffmpeg's own frames."""
+    frame, output = (
+        pixels * 3 * work.bytes_per_sample for pixels in (work.frame_pixels, work.output_pixels)
+    )
+    waiting = queues[0] * frame + queues[1] * output + 2 * work.clip_keyframes * frame
+    coded = DECODER_FRAMES * work.frame_pixels + ENCODER_FRAMES * work.output_pixels
+    coding = CODER_BYTES + coded * CODER_SAMPLES * work.bytes_per_sample
+    return round(PROCESS_BYTES + waiting + coding)
+
+
+def _clip_frames(rules: ClipRules, factor: Fraction, num_frames: int | None) -> int:
+    """Most output frames of one clip."""
+    most = min(math.ceil(rules.clip_keyframes * factor), rules.max_moments)
+    return max(1, most if num_frames is None else min(most, num_frames))
+
+
+def num_clips(rules: ClipRules, factor: Fraction, num_frames: int | None) -> int | None:
+    """About how many clips there are in a video without cuts."""
+    if num_frames is None:
+        return None
+    frames = _clip_frames(rules, factor, None)
+    shared = min(round(rules.overlap_keyframes * factor), frames // 2)
+    return max(1, math.ceil((num_frames - shared) / (frames - shared)))
 
 
 def choose_clip_rules(rules: ModelRules, *, frame_pixels: int, output_bytes: int) -> ClipRules:

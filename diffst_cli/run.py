@@ -23,14 +23,10 @@ from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import UpscaleJob
 from diffst_cli.memory import peak_bytes
-from diffst_cli.planner import (
-    choose_clip_rules,
-    end_of_last_frame,
-    estimate_frames,
-    queue_frames,
-)
+from diffst_cli.planner import RunPlan, cannot_load, end_of_last_frame, plan_run
 from diffst_cli.progress import Reporter
 from diffst_cli.stages import Stages
+from diffst_cli.stepping import SteppingModel
 from diffst_cli.stitch import OutputFrame, stitch
 from diffst_cli.timing import Timeline
 
@@ -117,10 +113,7 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
         return load_model(job.model, device=job.device, precision=job.precision)
     except (ValueError, KeyError, FileNotFoundError) as error:
         reason = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise UserError(
-            f"cannot load the model `{job.model}`: {reason}",
-            hint="`diffst models list` names the models, `diffst doctor` the devices",
-        ) from error
+        raise cannot_load(job.model, reason) from error
 
 
 class _Journey:
@@ -151,9 +144,12 @@ class _Journey:
                 self._reporter.stage("loading the model")
                 with self._stages.timed("load"):
                     model = open_model(job)
+            plan = plan_run(job, info, model.rules)
+            log.debug("%s", plan)
             self._reporter.stage("upscaling")
             reader = read_frames(info, start=job.start, duration=job.duration)
-            self._make_frames(info, model, reader, writer)
+            stepping = SteppingModel(model, plan, self._reporter.warn)
+            self._make_frames(info, stepping, plan, reader, writer)
             for message in (reader.report.ended_early, reader.report.damage):
                 if message is not None:
                     self._reporter.warn(message)
@@ -176,15 +172,18 @@ class _Journey:
         )
 
     def _make_frames(
-        self, info: VideoInfo, model: UpscaleModel, reader: FrameReader, writer: VideoWriter
+        self,
+        info: VideoInfo,
+        model: UpscaleModel,
+        plan: RunPlan,
+        reader: FrameReader,
+        writer: VideoWriter,
     ) -> None:
         """Reads, makes and writes every frame, in three threads."""
-        width, height = self._job.output_size(info)
-        in_bytes = info.width * info.height * 3 * info.bytes_per_sample
-        out_bytes = width * height * 3 * info.bytes_per_sample
-        decoded: Channel[tuple[Frame, bool]] = Channel(queue_frames(in_bytes))
-        finished: Channel[OutputFrame] = Channel(queue_frames(out_bytes))
-        total = estimate_frames(info, self._job)
+        width, height = plan.size
+        decoded: Channel[tuple[Frame, bool]] = Channel(plan.queue_in)
+        finished: Channel[OutputFrame] = Channel(plan.queue_out)
+        total = plan.num_frames
         self._reporter.advance(0, total)
         with (
             Worker("writer", lambda: self._write(finished, writer, total), finished) as writing,
@@ -194,9 +193,7 @@ class _Journey:
             clips = make_clips(
                 decoded,
                 Timeline(fps=self._job.fps, fps_x=None if self._job.fps else self._job.rate_factor),
-                choose_clip_rules(
-                    model.rules, frame_pixels=info.width * info.height, output_bytes=out_bytes
-                ),
+                plan.clip_rules,
                 lambda last: self._end_of(last, info, reader),
             )
             for frame in stitch(self._upscale(clips, model, (height, width))):

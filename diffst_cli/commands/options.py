@@ -89,6 +89,14 @@ def _job_options(
     precision: Annotated[
         str, typer.Option(help=f"{', '.join(PRECISIONS)}.", rich_help_panel=MODEL_PANEL)
     ] = UpscaleJob.precision,
+    vram_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GB",
+            help="Most memory that the model may take: of the GPU, or of main memory without one.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
     codec: Annotated[
         str | None,
         typer.Option(
@@ -126,6 +134,7 @@ def _job_options(
             model=model,
             device=device,
             precision=precision,
+            vram_limit=_given(vram_limit, parse_number, "--vram-limit"),
             codec=codec,
             crf=crf,
             preset=preset,

@@ -20,6 +20,7 @@ OPTIONS: list[tuple[list[str], str, Any]] = [
     (["--model", "folder"], "model", "folder"),
     (["--device", "cuda:1"], "device", "cuda:1"),
     (["--precision", "bf16"], "precision", "bf16"),
+    (["--vram-limit", "7.5"], "vram_limit", Fraction(15, 2)),
     (["--codec", "hevc"], "codec", "hevc"),
     (["--crf", "18.5"], "crf", 18.5),
     (["--preset", "slow"], "preset", "slow"),

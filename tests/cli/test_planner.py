@@ -2,12 +2,25 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from diffst.upscaler import ModelRules
+from diffst_cli import planner
+from diffst_cli.clips import ClipRules, make_clips
 from diffst_cli.job import UpscaleJob
-from diffst_cli.planner import choose_clip_rules, end_of_last_frame, estimate_frames, queue_frames
+from diffst_cli.planner import (
+    RunPlan,
+    choose_clip_rules,
+    end_of_last_frame,
+    estimate_frames,
+    num_clips,
+    plan_run,
+    queue_frames,
+)
 from diffst_cli.probe import VideoInfo
+from diffst_cli.reader import Frame
+from diffst_cli.timing import Timeline
 
 
 def job(**options: Any) -> UpscaleJob:
@@ -89,3 +102,50 @@ def test_clips_of_huge_frames_are_short():
 @pytest.mark.parametrize(("frame_bytes", "expected"), [(100, 16), (8 * 2**20, 8), (2**30, 2)])
 def test_few_large_frames_wait_between_threads(frame_bytes: int, expected: int):
     assert queue_frames(frame_bytes) == expected
+
+
+RULES = ModelRules(clip_keyframes=12, overlap_keyframes=1, context_keyframes=2)
+
+
+def planned(monkeypatch: pytest.MonkeyPatch, *, free: int, **options: Any) -> RunPlan:
+    """The plan of 100 frames of 320x180 with so much memory free."""
+    monkeypatch.setattr(planner, "free_bytes", lambda device: free)
+    info = video(width=320, height=180, bit_depth=8)
+    return plan_run(job(device="cpu", precision="fp32", **options), info, RULES)
+
+
+def test_plan_follows_from_free_memory_and_limit(monkeypatch: pytest.MonkeyPatch):
+    roomy = planned(monkeypatch, free=8 * 10**9)
+    assert (roomy.chosen, roomy.fits, roomy.limit_bytes) == (0, True, None)
+    assert roomy.budget_bytes == pytest.approx(0.9 * 8e9 - roomy.host_bytes, abs=1)
+    limited = planned(monkeypatch, free=8 * 10**9, vram_limit=Fraction(5, 4))
+    assert limited.limit_bytes == 1_250_000_000
+    assert 0 < limited.chosen < len(limited.rungs)
+    assert limited.rung.parts > 1
+    assert limited.clip_rules == roomy.clip_rules, "results must not depend on free memory"
+
+
+def test_plan_of_a_gpu_keeps_a_reserve_on_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(planner, "choose_place", lambda job: ("cuda:0", "bf16"))
+    plan = planned(monkeypatch, free=10 * 10**9)
+    assert plan.budget_bytes == 8_000_000_000
+
+
+@pytest.mark.parametrize("num_frames", [1, 11, 12, 13, 23, 24, 100])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_number_of_clips_is_what_the_cutter_makes(num_frames: int, factor: int):
+    rules = ClipRules(clip_keyframes=12, overlap_keyframes=1, context_keyframes=2, max_moments=99)
+    times = [Fraction(number, 25) for number in range(num_frames)]
+    frames = [
+        (Frame(index=number, time=time, image=np.zeros((1, 1, 3), np.uint8)), False)
+        for number, time in enumerate(times)
+    ]
+    made = list(
+        make_clips(
+            frames,
+            Timeline(fps_x=Fraction(factor)),
+            rules,
+            lambda frame: frame.time + Fraction(1, 25),
+        )
+    )
+    assert num_clips(rules, Fraction(factor), num_frames * factor) == len(made)

@@ -1,0 +1,47 @@
+"""`diffst plan`: what an upscale would do, how long, how much memory and disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffst_cli.commands.options import JobMaker, takes_job_options
+from diffst_cli.errors import UserError
+
+
+@takes_job_options
+def plan(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="Video file, folder of pictures, or pattern like in_%05d.png."
+        ),
+    ],
+    make_job: JobMaker,
+    output: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[OUTPUT]", help="What would be made; a video like the input if not given."
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Also write the plan as JSON."),
+    ] = None,
+) -> None:
+    """Say what `upscale` would do with the same options: clips, memory, time, disk. Writes no video."""
+    from diffst_cli.output_plan import usual_output
+    from diffst_cli.plan import make_plan
+    from diffst_cli.plan_report import report, to_json
+
+    job = make_job(source, output or usual_output(source))
+    planned = make_plan(job, is_named=output is not None)
+    typer.echo(report(planned))
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(to_json(planned), indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write `{json_file}`: {error.strerror}") from error

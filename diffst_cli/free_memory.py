@@ -1,0 +1,39 @@
+"""How much memory a device has to give now, and how to give back what a failed attempt took."""
+
+from __future__ import annotations
+
+GIGABYTE = 10**9
+
+
+def free_bytes(device: str) -> int:
+    """Bytes that a new program could take on a torch device; of main memory for `cpu` and `mps`."""
+    if device.startswith("cuda"):
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(torch.device(device))
+        return int(free)
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def limit_device(device: str, limit_bytes: int | None) -> None:
+    """Let torch take no more of a GPU than this; more is an out-of-memory error. Nothing on the CPU."""
+    if limit_bytes is None or not device.startswith("cuda"):
+        return
+    import torch
+
+    _, total = torch.cuda.mem_get_info(torch.device(device))
+    share = min(limit_bytes / total, 1.0)
+    torch.cuda.set_per_process_memory_fraction(share, torch.device(device))
+
+
+def give_back() -> None:
+    """Return to the system what torch and Python hold without using it."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -1,0 +1,156 @@
+"""The ways in which a model can do one clip, from the quickest to the one that takes least memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from diffst.limits import Limits
+from diffst_cli import memory_laws as laws
+
+WAN_TILES = (1024, 768, 512)  # output pixels; smaller ones spend their time on overlap and launches
+WAN_LAST_TILE = 256
+WAN_WINDOW_FRAMES = 33  # 9 latents; longer ones make attention the largest part of the work
+WAN_SHORT_WINDOW_FRAMES = 17
+WAN_MOST_TOKENS = 68 * 120  # of one latent seen at once; larger pictures are cut in space
+WAN_LATENTS_PER_CALL = (8, 4, 2)  # worth it on tiles only, whose kernels are too small
+STAR_WINDOWS = (32, 16, 8)
+STAR_GROUP_FRAMES = 3  # latents of one frame each, that its VAE decodes at once
+STAR_TILES = (512, 256)
+NANO_GROUP_PIXELS = 4 * 320 * 180  # as in `diffst.pipeline`
+MOST_PARTS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """The size of what a model is asked for."""
+
+    frame_size: tuple[int, int]
+    """Width and height of the input, in pixels."""
+    output_size: tuple[int, int]
+    clip_keyframes: int
+    """In one call, context included."""
+    clip_frames: int
+    """Output frames of one call."""
+    bytes_per_sample: int
+    """1 or 2, of the frames going in and coming out."""
+    precision: str
+    """`bf16`, `fp16` or `fp32`."""
+
+    @property
+    def frame_pixels(self) -> int:
+        """Of one input frame."""
+        return self.frame_size[0] * self.frame_size[1]
+
+    @property
+    def output_pixels(self) -> int:
+        """Of one output frame."""
+        return self.output_size[0] * self.output_size[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One way to do a clip."""
+
+    limits: Limits
+    """What the model is told."""
+    parts: int = 1
+    """Calls for one clip, each for its share of the frames."""
+    device_bytes: int
+    """Most that the model takes, weights included; computed."""
+
+    @property
+    def words(self) -> str:
+        """What is done, for people."""
+        tile = self.limits.tile
+        said = [
+            "whole frames" if tile is None else f"tiles of {tile} pixels",
+            f"{self.limits.window_frames} frames a window" if self.limits.window_frames else "",
+            f"{self.limits.latents_per_call} latents a call"
+            if self.limits.latents_per_call > 1
+            else "",
+            "parts moved to the device in turn" if self.limits.offload else "",
+            f"clips in {self.parts} parts" if self.parts > 1 else "",
+        ]
+        return ", ".join(filter(None, said))
+
+
+def nano_ladder(work: Workload) -> Iterator[Rung]:
+    """nano, and models like it that are given as a folder: shorter and shorter calls."""
+    group = max(1, NANO_GROUP_PIXELS // work.frame_pixels)
+    parts = 1
+    while parts <= MOST_PARTS:
+        frames = -(-work.clip_frames // parts)
+        keyframes = -(-work.clip_keyframes // parts) + 1 if parts > 1 else work.clip_keyframes
+        made = work.output_pixels * 3 * work.bytes_per_sample * frames
+        taken = (
+            laws.nano_clip_bytes(work.frame_pixels, keyframes)
+            + laws.nano_group_bytes(
+                work.frame_pixels, work.output_pixels, min(group, frames), work.precision
+            )
+            + made
+        )
+        yield Rung(limits=Limits(), parts=parts, device_bytes=round(taken))
+        if frames == 1:
+            return
+        parts *= 2
+
+
+def wan_ladder(work: Workload) -> Iterator[Rung]:
+    """wan-1.3b: smaller VAE tiles, then its parts on the device one at a time, then shorter windows."""
+    window = min(WAN_WINDOW_FRAMES, max(work.clip_frames, 5))
+    for offload in (False, True):
+        for tile in (None, *WAN_TILES):
+            calls = (1,) if tile is None or tile > 512 else (*WAN_LATENTS_PER_CALL, 1)
+            for latents in calls:
+                yield wan_rung(work, tile, latents, window, offload=offload)
+    yield wan_rung(work, WAN_LAST_TILE, 1, window, offload=True)
+    if window > WAN_SHORT_WINDOW_FRAMES:
+        yield wan_rung(work, WAN_LAST_TILE, 1, WAN_SHORT_WINDOW_FRAMES, offload=True)
+
+
+def wan_rung(work: Workload, tile: int | None, latents: int, window: int, *, offload: bool) -> Rung:
+    """The rung of one choice, with its peak: the largest stage, and what lies on the device beside it."""
+    factor = laws.TYPE_FACTORS[work.precision]
+    width, height = (-(-side // 16) * 16 for side in work.output_size)
+    pixels = width * height if tile is None else min(tile * tile, width * height)
+    tokens_at_once = min(width * height // laws.WAN_PIXELS_PER_TOKEN, WAN_MOST_TOKENS)
+    vae = max(laws.wan_decode_bytes(pixels, latents), laws.wan_encode_bytes(pixels))
+    transformer = laws.wan_transformer_bytes(tokens_at_once * laws.wan_latents(window))
+    if offload:
+        few = laws.wan_clip_bytes(width * height, laws.WAN_FRAMES_PER_LATENT * latents)
+        taken = max(laws.WAN_VAE_BYTES + vae + few, laws.WAN_TRANSFORMER_BYTES + transformer)
+    else:
+        clip = laws.wan_clip_bytes(width * height, window)
+        taken = laws.wan_weights_bytes() + max(vae, transformer) + clip
+    limits = Limits(tile=tile, latents_per_call=latents, window_frames=window, offload=offload)
+    return Rung(limits=limits, device_bytes=round(taken * factor))
+
+
+def star_ladder(work: Workload) -> Iterator[Rung]:
+    """STAR on I2VGen-XL: shorter windows, frames decoded alone, parts on the device in turn, then tiles."""
+    for offload in (False, True):
+        for decoded in (STAR_GROUP_FRAMES, 1):
+            for window in STAR_WINDOWS:
+                yield star_rung(work, None, window, decoded, offload=offload)
+    for tile in STAR_TILES:
+        yield star_rung(work, tile, STAR_WINDOWS[-1], 1, offload=True)
+
+
+def star_rung(
+    work: Workload, tile: int | None, window: int, decoded: int, *, offload: bool
+) -> Rung:
+    """The rung of one choice; guidance's two branches run one after the other."""
+    factor = laws.TYPE_FACTORS[work.precision]
+    width, height = laws.star_padded(*work.output_size)
+    whole = width * height
+    pixels = whole if tile is None else min(tile * tile, whole)
+    frames = min(window, max(work.clip_frames, 1))
+    network = laws.star_network_bytes(pixels, frames, branches=1)
+    vae = laws.star_vae_bytes(pixels, min(decoded, frames))
+    if offload:
+        taken = max(laws.STAR_NETWORK_BYTES + network, laws.STAR_VAE_BYTES + vae)
+    else:
+        taken = laws.star_weights_bytes() + max(network, vae)
+    limits = Limits(tile=tile, latents_per_call=decoded, window_frames=window, offload=offload)
+    return Rung(limits=limits, device_bytes=round(taken * factor))

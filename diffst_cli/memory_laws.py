@@ -1,0 +1,136 @@
+"""How many bytes and operations each model takes, as laws of the picture's size.
+
+A GB is 10^9 bytes and a KB 10^3, as in the counts these laws come from. What a law leaves out, the
+allocator's slack and the libraries' work space, is in the planner's reserve.
+"""
+
+from __future__ import annotations
+
+import math
+
+GIGABYTE = 10**9
+
+# nano, measured on a CPU: growth of the process over the loaded model.
+NANO_KEYFRAME_BYTES = 75  # for each pixel of each keyframe of a clip: the frame and its motion
+NANO_FRAME_BYTES = {"bf16": 1650, "fp16": 1650, "fp32": 2450}
+"""For each low-resolution pixel of the frames that go through the codec together."""
+NANO_PICTURE_BYTES = 12  # for each output pixel of these frames, before rounding
+
+# wan-1.3b, counted on the diffusers modules in bfloat16; other types in proportion.
+WAN_TRANSFORMER_BYTES = 2.84e9
+WAN_VAE_BYTES = 0.25e9
+WAN_GUIDANCE_BYTES = 0.10e9  # our own encoder, the resampler, and CFCA
+WAN_CACHE_BYTES = 4.98e3  # for each pixel of a frame or tile, whatever its length
+WAN_DECODE_BYTES = 5.31e3  # for each pixel and each latent of one call
+WAN_ENCODE_BYTES = 7.64e3
+WAN_TOKEN_BYTES = 48.7e3
+WAN_CLIP_BYTES = 12  # for each pixel of each frame: 6 going in and 6 coming out
+WAN_PIXELS_PER_TOKEN = 16 * 16
+WAN_FRAMES_PER_LATENT = 4
+
+# STAR on I2VGen-XL, computed from its channel widths in float16.
+STAR_NETWORK_BYTES = 4.08e9  # UNet and ControlNet, 2.04 billion parameters
+STAR_TEXT_BYTES = 0.71e9  # OpenCLIP ViT-H text tower, 354 million parameters
+STAR_VAE_BYTES = 0.20e9
+STAR_LATENT_BYTES = 18.5e3
+"""For each latent pixel of each frame of a window and each guidance branch: 6.5 KB of skip connections
+of both networks, 12 KB at work in a feed-forward layer at full resolution."""
+STAR_VAE_PIXEL_BYTES = 4.2e3  # for each pixel of each frame that is decoded at once
+
+TYPE_FACTORS = {"bf16": 1.0, "fp16": 1.0, "fp32": 2.0}
+
+
+def nano_clip_bytes(frame_pixels: int, num_keyframes: int) -> float:
+    """What a whole clip takes, however few of its frames are made at once."""
+    return NANO_KEYFRAME_BYTES * frame_pixels * num_keyframes
+
+
+def nano_group_bytes(
+    frame_pixels: int, output_pixels: int, num_frames: int, precision: str
+) -> float:
+    """What making `num_frames` at once takes.
+
+    Args:
+        frame_pixels: Of a low-resolution frame, or of a tile of it.
+        output_pixels: Of what is made of it.
+        num_frames: That go through the codec together.
+        precision: `bf16`, `fp16` or `fp32`.
+    """
+    each = NANO_FRAME_BYTES[precision] * frame_pixels + NANO_PICTURE_BYTES * output_pixels
+    return each * num_frames
+
+
+def wan_decode_bytes(pixels: int, latents_per_call: int = 1) -> float:
+    """Peak of the VAE's decoder over frames or tiles of so many pixels, in bfloat16."""
+    return (WAN_CACHE_BYTES + WAN_DECODE_BYTES * latents_per_call) * pixels
+
+
+def wan_encode_bytes(pixels: int) -> float:
+    """Peak of the VAE's encoder over frames or tiles of so many pixels, four frames a call, in bfloat16."""
+    return WAN_ENCODE_BYTES * pixels
+
+
+def wan_transformer_bytes(num_tokens: int) -> float:
+    """Peak of the transformer, without its weights, in bfloat16."""
+    return WAN_TOKEN_BYTES * num_tokens
+
+
+def wan_tokens(pixels: int, num_frames: int) -> int:
+    """Tokens of `num_frames` frames of so many pixels, which both sides' padding to 16 includes."""
+    return wan_latents(num_frames) * pixels // WAN_PIXELS_PER_TOKEN
+
+
+def wan_latents(num_frames: int) -> int:
+    """Latents of so many frames: one for the first, one for each four that follow."""
+    return 1 + math.ceil((num_frames - 1) / WAN_FRAMES_PER_LATENT)
+
+
+def wan_clip_bytes(pixels: int, num_frames: int) -> float:
+    """A clip on the device in bfloat16, going in and coming out."""
+    return WAN_CLIP_BYTES * pixels * num_frames
+
+
+def wan_weights_bytes() -> float:
+    """All parts of wan-1.3b in bfloat16."""
+    return WAN_TRANSFORMER_BYTES + WAN_VAE_BYTES + WAN_GUIDANCE_BYTES
+
+
+def wan_operations(pixels: int, num_frames: int, guidance_tokens: int = 512) -> dict[str, float]:
+    """Floating-point operations by stage of `num_frames` frames at once; a multiply-add is two."""
+    tokens, latents = wan_tokens(pixels, num_frames), wan_latents(num_frames)
+    attention_in_vae = 1536 * latents * (pixels / 64) ** 2
+    return {
+        "encode": 5.04e6 * pixels * num_frames + attention_in_vae,
+        "dit": 2.506e9 * tokens
+        + 184_320 * tokens * (tokens + guidance_tokens)
+        + 0.28e9 * guidance_tokens,
+        "decode": 8.5e6 * pixels * num_frames + attention_in_vae,
+    }
+
+
+def star_network_bytes(pixels: int, num_frames: int, branches: int) -> float:
+    """Peak of UNet and ControlNet, without weights, over a window of frames padded to `pixels`.
+
+    Args:
+        pixels: Of a padded output frame.
+        num_frames: In one window.
+        branches: Guidance branches at once: 2, or 1 after the other.
+    """
+    return STAR_LATENT_BYTES * branches * num_frames * pixels / 64
+
+
+def star_vae_bytes(pixels: int, frames_per_call: int) -> float:
+    """Peak of the VAE's decoder over frames or tiles of so many pixels, in float16."""
+    return STAR_VAE_PIXEL_BYTES * pixels * frames_per_call
+
+
+def star_weights_bytes() -> float:
+    """All parts of STAR on I2VGen-XL in float16."""
+    return STAR_NETWORK_BYTES + STAR_TEXT_BYTES + STAR_VAE_BYTES
+
+
+def star_padded(width: int, height: int) -> tuple[int, int]:
+    """Width and height as STAR pads them: at least 1280x720, then multiples of 64, 16 rows more."""
+    wide = max(width, 1280) if width <= 1280 else 64 * (width // 64) + 64
+    high = max(height, 720) if height <= 720 else 64 * ((height + 48) // 64) + 16
+    return wide, high

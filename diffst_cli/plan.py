@@ -1,0 +1,106 @@
+"""What `diffst upscale` would do with a job, found by the same planner, without writing anything."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from diffst_cli.forecast import (
+    SizeForecast,
+    TimeForecast,
+    computed_time,
+    forecast_size,
+    measured_time,
+    unknown_time,
+)
+from diffst_cli.job import UpscaleJob
+from diffst_cli.output_plan import OutputPlan, plan_output
+from diffst_cli.planner import LADDERS, RunPlan, plan_run
+from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.run import open_model
+from diffst_cli.words import gigabytes
+
+if TYPE_CHECKING:
+    from diffst.upscaler import ModelRules
+
+WAN = "wan-1.3b"
+LARGE_CLIP_KEYFRAMES = 33
+BESIDE_BYTES = 50e6  # that must be free beside what is computed, or a warning is due
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that `diffst plan` tells."""
+
+    info: VideoInfo
+    run: RunPlan
+    output: OutputPlan
+    time: TimeForecast
+    disk: SizeForecast
+    obstacles: tuple[str, ...]
+    """Why `upscale` could not do it now, or might fail; one sentence each."""
+
+
+def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
+    """The plan of a job.
+
+    Args:
+        job: What to do.
+        is_named: Whether the user named the output; otherwise only its kind counts.
+
+    Raises:
+        UserError: The input, the output or the model is not usable: what `upscale` would say.
+    """
+    info = probe(job.input)
+    output = plan_output(job, info, is_named=is_named)
+    if job.model in LADDERS:  # large: planned without loading it
+        run = plan_run(job, info, large_rules())
+        obstacles = [missing(job.model)]
+        time = computed_time(run) if job.model == WAN else unknown_time()
+    else:
+        model = open_model(job)
+        run = plan_run(job, info, model.rules)
+        obstacles = []
+        time = measured_time(model, run)
+    free = shutil.disk_usage(output.folder).free
+    disk = forecast_size(run, output.encoding, info, crf=job.crf, free=free)
+    return Plan(
+        info=info,
+        run=run,
+        output=output,
+        time=time,
+        disk=disk,
+        obstacles=tuple(filter(None, [*obstacles, *shortages(run, disk)])),
+    )
+
+
+def large_rules() -> ModelRules:
+    """How clips of the large models are cut, as far as a plan needs it without loading one."""
+    from diffst.upscaler import ModelRules
+
+    return ModelRules(clip_keyframes=LARGE_CLIP_KEYFRAMES, overlap_keyframes=2, context_keyframes=2)
+
+
+def missing(model: str) -> str | None:
+    """Why a large model cannot run here yet; None when it can."""
+    from diffst.upscaler import list_models
+
+    if any(card.name == model and card.installed for card in list_models()):
+        return None
+    return f"the model `{model}` is not here: `diffst models list` says what there is"
+
+
+def shortages(run: RunPlan, disk: SizeForecast) -> list[str]:
+    """What there may not be enough of."""
+    found = []
+    if not run.fits:
+        found.append(
+            f"the model may need {gigabytes(run.rung.device_bytes)} of memory, and "
+            f"{gigabytes(run.budget_bytes)} are to be had: it may run out"
+        )
+    if disk.working_bytes is not None and disk.working_bytes + BESIDE_BYTES > disk.free_bytes:
+        found.append(
+            f"the disk may need {gigabytes(disk.working_bytes)}, and has {gigabytes(disk.free_bytes)}"
+        )
+    return found

@@ -1,0 +1,126 @@
+"""A model that meets an out-of-memory error does its clip again with less at once, and remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from diffst_cli.errors import UserError, is_out_of_memory
+from diffst_cli.free_memory import give_back, limit_device
+from diffst_cli.ladders import Rung
+from diffst_cli.planner import RunPlan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffst.pipeline import OnStage
+    from diffst.upscaler import UpscaleModel
+
+Instant = tuple[int, float]
+
+
+class SteppingModel:
+    """An `UpscaleModel` around another: starts at the plan's rung, goes down when memory runs out.
+
+    Nothing is lost but the time of the failed attempt: only the clip at hand is done again. Later
+    clips begin at the rung that worked.
+    """
+
+    def __init__(self, model: UpscaleModel, plan: RunPlan, on_step: Callable[[str], None]) -> None:
+        """Take over the model, and let it keep within the plan's limits.
+
+        Args:
+            model: Any; one without `keep_within` is only ever given shorter clips.
+            plan: Of the run.
+            on_step: Told one sentence for each step down.
+        """
+        self.name = model.name
+        self.rules = model.rules
+        self._model = model
+        self._rungs = plan.rungs
+        self._rung = plan.chosen
+        self._on_step = on_step
+        limit_device(plan.device, plan.limit_bytes)
+        self._keep_within()
+
+    @property
+    def rung(self) -> Rung:
+        """The way in which the next clip is done."""
+        return self._rungs[self._rung]
+
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Sequence[Instant],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+    ) -> Tensor:
+        """See `UpscaleModel`.
+
+        Raises:
+            UserError: Memory runs out even with the least at once.
+        """
+        while True:
+            try:
+                return self._make(frames, instants, out_size, on_stage)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self._rung + 1 == len(self._rungs):
+                    raise UserError(
+                        "the device ran out of memory, though as little as possible was done at once",
+                        hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
+                    ) from error
+            # Only here, where the error and the frames that it holds are gone, is memory free.
+            give_back()
+            self._step_down()
+
+    def _make(
+        self,
+        frames: Tensor,
+        instants: Sequence[Instant],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None,
+    ) -> Tensor:
+        """The clip, in as many calls as the rung has parts."""
+        parts = min(self.rung.parts, len(instants))
+        if parts <= 1:
+            return self._model(frames, instants, out_size, on_stage)
+        import torch
+
+        made = torch.empty(len(instants), 3, *out_size, dtype=frames.dtype)
+        for part in shares(len(instants), parts):
+            first, seen = needed(instants[part], len(frames), self.rules.context_keyframes)
+            moved = [(keyframe - first, alpha) for keyframe, alpha in instants[part]]
+            made[part] = self._model(frames[seen], moved, out_size, on_stage)
+        return made
+
+    def _step_down(self) -> None:
+        self._rung += 1
+        self._on_step(f"memory ran out; this clip is done again, and the rest: {self.rung.words}")
+        self._keep_within()
+
+    def _keep_within(self) -> None:
+        from diffst.limits import LimitedModel
+
+        if isinstance(self._model, LimitedModel):
+            self._model.keep_within(self.rung.limits)
+
+
+def shares(num_frames: int, parts: int) -> Iterator[slice]:
+    """Runs of about equal length that cover `num_frames`, in order."""
+    for part in range(parts):
+        yield slice(part * num_frames // parts, (part + 1) * num_frames // parts)
+
+
+def needed(instants: Sequence[Instant], num_frames: int, context: int) -> tuple[int, slice]:
+    """The keyframes that a model needs for some instants: the first one's index, and all of them.
+
+    Args:
+        instants: In order; at least one.
+        num_frames: Keyframes there are.
+        context: Further keyframes that the model sees each side.
+    """
+    first = max(instants[0][0] - context, 0)
+    stop = min(instants[-1][0] + 1 + max(context, 1), num_frames)
+    return first, slice(first, stop)

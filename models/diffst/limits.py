@@ -1,0 +1,28 @@
+"""How much a model may hold at once: chosen by whoever knows the memory there is, kept by the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a model does at once, and what it does bit by bit. The default leaves every choice to the model."""
+
+    tile: int | None = None
+    """Side of the square tiles in which pictures go through the codec, in output pixels; None for whole frames."""
+    latents_per_call: int = 1
+    """Latents in time that the decoder takes at once."""
+    window_frames: int | None = None
+    """Output frames that see each other in the transformer or UNet; None for the model's own number."""
+    offload: bool = False
+    """Whether only the part that works is on the device, the others and the clip in main memory."""
+
+
+@runtime_checkable
+class LimitedModel(Protocol):
+    """An `UpscaleModel` that can be told how much it may hold."""
+
+    def keep_within(self, limits: Limits) -> None:
+        """Work within these from the next call on."""

@@ -1,0 +1,79 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from diffst_cli.ladders import Rung, Workload, nano_ladder, star_ladder, wan_ladder
+
+GOALS = {  # output size and memory in GB -> whether parts must move in turn
+    (1280, 720, 12): False,
+    (1920, 1080, 16): False,
+    (3840, 2160, 24): False,
+    (1280, 720, 8): True,
+}
+
+
+def workload(**values: Any) -> Workload:
+    usual: dict[str, Any] = {
+        "frame_size": (320, 180),
+        "output_size": (1280, 720),
+        "clip_keyframes": 20,
+        "clip_frames": 33,
+        "bytes_per_sample": 1,
+        "precision": "bf16",
+    }
+    return Workload(**{**usual, **values})
+
+
+def first_within(rungs: Iterator[Rung], gigabytes: float) -> Rung:
+    """The rung that a card of this size gets: 90 % of it, less 1 GB."""
+    return next(rung for rung in rungs if rung.device_bytes <= (0.9 * gigabytes - 1) * 1e9)
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_wan_fits_the_cards_it_is_meant_for(goal: tuple[int, int, int]):
+    width, height, gigabytes = goal
+    work = workload(output_size=(width, height), frame_size=(width // 4, height // 4))
+    rung = first_within(wan_ladder(work), gigabytes)
+    assert rung.limits.offload is GOALS[goal]
+    assert rung.limits.tile is not None
+    assert rung.limits.window_frames == 33
+
+
+def test_wan_does_whole_frames_where_there_is_room():
+    rung = first_within(wan_ladder(workload()), 24)
+    assert (rung.limits.tile, rung.limits.offload) == (None, False)
+    assert rung.words == "whole frames, 33 frames a window"
+
+
+def test_a_whole_wan_clip_is_the_counted_peak():
+    (first, *_) = wan_ladder(workload())
+    assert first.device_bytes / 1e9 == pytest.approx(13.0, abs=0.1)
+
+
+def test_star_does_its_goal_in_16_gigabytes():
+    work = workload(frame_size=(426, 240), output_size=(1704, 960), clip_frames=32)
+    rung = first_within(star_ladder(work), 16)
+    assert rung.limits.tile is None
+    assert rung.limits.window_frames == 16
+
+
+@pytest.mark.parametrize("ladder", [nano_ladder, wan_ladder, star_ladder])
+def test_last_rung_takes_least_and_every_rung_is_told_apart(
+    ladder: Callable[[Workload], Iterator[Rung]],
+):
+    rungs = list(ladder(workload(output_size=(3840, 2160), frame_size=(960, 540))))
+    assert len(rungs) > 3
+    assert rungs[-1].device_bytes == min(rung.device_bytes for rung in rungs)
+    assert len({(rung.limits, rung.parts) for rung in rungs}) == len(rungs)
+
+
+@pytest.mark.parametrize("ladder", [nano_ladder, wan_ladder, star_ladder])
+def test_float32_takes_more(ladder: Callable[[Workload], Iterator[Rung]]):
+    short, long = (next(ladder(workload(precision=name))) for name in ("bf16", "fp32"))
+    assert long.device_bytes > 1.3 * short.device_bytes
+
+
+def test_nano_clips_are_halved_until_one_frame_is_left():
+    assert [rung.parts for rung in nano_ladder(workload(clip_frames=5))] == [1, 2, 4, 8]
+    assert [rung.parts for rung in nano_ladder(workload(clip_frames=1))] == [1]

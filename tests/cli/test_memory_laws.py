@@ -1,0 +1,82 @@
+"""The laws against the figures that were counted on the modules themselves (diffusers 0.42.1, on meta tensors)."""
+
+import pytest
+
+from diffst_cli import memory_laws as laws
+
+# Output size: decoder, encoder, transformer with 17, 33, 65 and 121 frames, whole peak with 33 and 121; all in GB.
+COUNTED = {
+    (1280, 720): (9.5, 7.0, (0.9, 1.6, 3.0, 5.4), (13.0, 13.9)),
+    (1920, 1088): (21.5, 16.0, (2.0, 3.6, 6.8, 12.3), (25.4, 27.6)),
+    (2560, 1440): (38.0, 28.2, (3.5, 6.3, 11.9, 21.7), (42.5, 46.4)),
+    (3840, 2160): (85.4, 63.4, (7.9, 14.2, 26.8, 48.9), (91.8, 100.6)),
+}
+# Operations of 33 frames in units of 10^12: encode, transformer, decode.
+COUNTED_OPERATIONS = {
+    (1280, 720): (156.5, 81.2 + 196.6, 261.8),
+    (1920, 1088): (363, 184 + 1001, 602),
+    (2560, 1440): (660.6, 324.3 + 3108, 1081.7),
+    (3840, 2160): (1615, 729 + 15700, 2563),
+}
+
+
+@pytest.mark.parametrize("size", COUNTED)
+def test_wan_memory_is_as_counted(size: tuple[int, int]):
+    decode, encode, transformer, peaks = COUNTED[size]
+    pixels = size[0] * size[1]
+    assert laws.wan_decode_bytes(pixels) / 1e9 == pytest.approx(decode, abs=0.1)
+    assert laws.wan_encode_bytes(pixels) / 1e9 == pytest.approx(encode, abs=0.1)
+    for frames, counted in zip((17, 33, 65, 121), transformer, strict=True):
+        taken = laws.wan_transformer_bytes(laws.wan_tokens(pixels, frames)) / 1e9
+        assert taken == pytest.approx(counted, abs=0.1)
+    for frames, counted in zip((33, 121), peaks, strict=True):
+        taken = laws.wan_decode_bytes(pixels) + laws.wan_clip_bytes(pixels, frames)
+        assert (taken + laws.wan_weights_bytes()) / 1e9 == pytest.approx(counted, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("side", "latents", "counted"),
+    [(256, 1, 0.68), (256, 8, 3.1), (512, 1, 2.7), (512, 8, 12.4), (768, 1, 6.1), (1024, 1, 10.8)],
+)
+def test_wan_tiles_are_as_counted(side: int, latents: int, counted: float):
+    assert laws.wan_decode_bytes(side**2, latents) / 1e9 == pytest.approx(counted, abs=0.1)
+
+
+@pytest.mark.parametrize("size", COUNTED_OPERATIONS)
+def test_wan_operations_are_as_counted(size: tuple[int, int]):
+    found = laws.wan_operations(size[0] * size[1], 33)
+    for stage, counted in zip(("encode", "dit", "decode"), COUNTED_OPERATIONS[size], strict=True):
+        assert found[stage] / 1e12 == pytest.approx(counted, rel=0.005), stage
+
+
+def test_wan_latents_hold_four_frames_after_the_first():
+    assert [laws.wan_latents(frames) for frames in (1, 2, 5, 6, 33, 81)] == [1, 2, 2, 3, 9, 21]
+
+
+@pytest.mark.parametrize(
+    ("size", "padded"),
+    [
+        ((960, 540), (1280, 720)),
+        ((1704, 960), (1728, 976)),
+        ((1920, 1080), (1984, 1104)),
+        ((2560, 1440), (2624, 1488)),
+        ((3840, 2160), (3904, 2192)),
+        ((1080, 1920), (1280, 1936)),
+    ],
+)
+def test_star_pads_as_the_reference_does(size: tuple[int, int], padded: tuple[int, int]):
+    assert laws.star_padded(*size) == padded
+
+
+def test_star_law_meets_the_published_figure():
+    """Its README names about 39 GB for 72 frames of 426x240 at 4x, in windows of 32, both branches at once."""
+    pixels = 1728 * 976
+    taken = laws.star_weights_bytes() + laws.star_network_bytes(pixels, 32, branches=2)
+    assert taken / 1e9 == pytest.approx(39, rel=0.1)
+
+
+def test_nano_needs_more_for_larger_and_more_frames():
+    few = laws.nano_group_bytes(57_600, 921_600, 2, "bf16")
+    assert laws.nano_group_bytes(57_600, 921_600, 4, "bf16") == 2 * few
+    assert laws.nano_group_bytes(57_600, 921_600, 2, "fp32") > few
+    assert laws.nano_clip_bytes(57_600, 16) == 16 * 57_600 * 75

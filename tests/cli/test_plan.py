@@ -1,0 +1,137 @@
+import json
+import re
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from diffst_cli import plan as planning
+from diffst_cli import planner
+from diffst_cli.app import main
+from diffst_cli.forecast import COMPUTED, MEASURED, UNKNOWN
+from diffst_cli.job import UpscaleJob
+from diffst_cli.plan import make_plan
+from diffst_cli.planner import RunPlan
+from diffst_cli.run import run_job
+from tests.fakes import BilinearModel
+from tests.media import make_with_audio
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return make_with_audio(tmp_path / "in.mp4")
+
+
+@pytest.fixture(autouse=True)
+def quick_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of nano, and 8 GB of free memory, whatever this machine has."""
+    monkeypatch.setattr(planning, "open_model", lambda job: BilinearModel())
+    monkeypatch.setattr(planner, "free_bytes", lambda device: 8 * 10**9)
+
+
+def job(source: Path, **options: Any) -> UpscaleJob:
+    output = options.pop("output", Path("out.mp4"))
+    return UpscaleJob(input=source, output=output, **options)
+
+
+def test_plan_and_run_are_made_by_the_same_planner(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plans: list[RunPlan] = []
+    original = planner.plan_run
+
+    def remember(*arguments: Any) -> RunPlan:
+        plans.append(original(*arguments))
+        return plans[-1]
+
+    monkeypatch.setattr("diffst_cli.run.plan_run", remember)
+    asked = job(video, output=tmp_path / "out.mp4", fps_x=Fraction(2), scale=Fraction(3, 2))
+    planned = make_plan(asked, is_named=True)
+    summary = run_job(asked, model=BilinearModel())
+    assert plans == [planned.run]
+    assert summary.receipt.ok
+    assert summary.size == planned.run.size == (96, 72)
+    assert summary.frames_out == planned.run.num_frames == 20
+
+
+def test_command_prints_everything_and_writes_nothing(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert main(["plan", str(video), "--fps-x", "2"]) == 0
+    rows = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()]
+    assert [name for name, _ in rows] == [
+        *("input", "output", "clips", "model", "at", "memory", "time", "disk", "encoding", "kept")
+    ]
+    told = dict(rows)
+    assert "64x48" in told["input"]
+    assert "256x192" in told["output"]
+    assert "about 20 frames" in told["output"]
+    assert "measured by a trial of 4 frames of 64x48" in told["time"]
+    assert "h264 (`libx264`), yuv420p, crf 16" in told["encoding"]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_json_has_the_figures(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "plan.json"
+    assert main(["plan", str(video), "--vram-limit", "4", "--json", str(file)]) == 0
+    written = json.loads(file.read_text())
+    assert written["output"]["frames"] == 10
+    assert written["memory"]["limit_bytes"] == 4 * 10**9
+    assert written["memory"]["fits"] is True
+    assert written["memory"]["rungs"][0]["tile"] is None
+    assert written["time"]["source"] == MEASURED
+    assert written["obstacles"] == []
+    assert main(["plan", str(video), "--json", str(tmp_path / "no" / "plan.json")]) == 1
+
+
+def test_named_output_is_refused_as_upscale_does(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    there = tmp_path / "there.mp4"
+    there.touch()
+    said = []
+    for command in ("plan", "upscale"):
+        assert main([command, str(video), str(there)]) == 2
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[1]
+    assert "already exists" in said[0]
+
+
+def test_large_model_is_planned_without_being_here(video: Path):
+    planned = make_plan(
+        job(video, model="wan-1.3b", size=(1280, 720), vram_limit=Fraction(8)), is_named=False
+    )
+    assert planned.time.source == COMPUTED
+    assert planned.run.precision == "bf16"
+    assert any("`wan-1.3b` is not here" in obstacle for obstacle in planned.obstacles)
+    star = make_plan(job(video, model="star-light"), is_named=False)
+    assert (star.time.source, star.time.seconds) == (UNKNOWN, None)
+
+
+def test_too_little_memory_and_disk_are_obstacles(video: Path, monkeypatch: pytest.MonkeyPatch):
+    usage = SimpleNamespace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    planned = make_plan(job(video, vram_limit=Fraction(1, 100)), is_named=False)
+    assert not planned.run.fits
+    assert planned.run.chosen == len(planned.run.rungs) - 1
+    memory, disk = planned.obstacles
+    assert re.match(r"the model may need \d+ MB of memory, and 0 kB are to be had", memory)
+    assert re.match(r"the disk may need \d+ kB, and has 1 kB", disk)
+
+
+def test_model_that_lacks_its_device_is_refused_as_when_loading(
+    video: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if torch.cuda.device_count():
+        pytest.skip("there is a GPU")
+    assert main(["plan", str(video), "--model", "wan-1.3b", "--device", "cuda"]) == 1
+    error = capsys.readouterr().err
+    assert "cannot load the model `wan-1.3b`: device `cuda` is not available" in error
