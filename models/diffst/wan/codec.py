@@ -117,15 +117,24 @@ class WanCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
 class WanEncoder:
     """Encodes one shot handed over in pieces: enlarge, pad, [-1, 1], VAE, normalise."""
 
-    def __init__(self, codec: WanCodec, size: tuple[int, int], latents_per_call: int = 1) -> None:
+    def __init__(
+        self,
+        codec: WanCodec,
+        size: tuple[int, int],
+        latents_per_call: int = 1,
+        area: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> None:
+        """Take `area`, rows and columns of the padded picture, out of each picture."""
         self.codec = codec
         self.size = size
+        self.area = area
         self.stream = EncoderStream(codec.vae, latents_per_call)
 
     def feed(self, frames: Tensor) -> Iterator[Tensor]:
         """(T, 3, H, W) float in [0, 1] -> pieces (T', C, h, w) float32, as soon as they are complete."""
+        rows, columns = self.area
         for some in frames.split(FRAMES_AT_ONCE):
-            enlarged = pad(resize(some.float(), self.size).clamp(0.0, 1.0))
+            enlarged = pad(resize(some.float(), self.size).clamp(0.0, 1.0))[..., rows, columns]
             video = (enlarged * 2.0 - 1.0).to(self.codec.dtype).transpose(0, 1).unsqueeze(0)
             yield from map(self.normalised, self.codec.encode_piece(self.stream, video))
 
@@ -166,12 +175,17 @@ class WanDecoder:
         return (video[0].transpose(0, 1)[..., :height, :width].float() + 1.0) / 2.0
 
 
+def padded_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Both sides at the next multiple of what VAE and transformer take."""
+    height, width = (-(-side // PIXEL_MULTIPLE) * PIXEL_MULTIPLE for side in size)
+    return height, width
+
+
 def pad(frames: Tensor) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of what VAE and transformer take."""
+    """Repeat the last row and column of (T, 3, H, W) up to the padded size."""
     height, width = frames.shape[-2:]
-    return F.pad(
-        frames, (0, -width % PIXEL_MULTIPLE, 0, -height % PIXEL_MULTIPLE), mode="replicate"
-    )
+    high, wide = padded_size((height, width))
+    return F.pad(frames, (0, wide - width, 0, high - height), mode="replicate")
 
 
 def from_vae(vae: AutoencoderKLWan) -> WanCodec:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,20 +18,10 @@ from diffst.pixels import to_integer
 from diffst.transformer import one_step
 from diffst.vrg import VideoGuidance
 from diffst.wan.codec import WanCodec
-from diffst.wan.stream import ShotStream, Stage
+from diffst.wan.stream import Cuts, ShotStream, Stage, TiledShot
 from diffst.wan.windows import Windows
 
 FRAMES_FROM_CFCA = 8  # aggregated together; low resolution, so the number hardly matters
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cuts:
-    """How a job is cut to fit the machine. Planned anew for each; nothing of it is saved."""
-
-    windows: Windows = field(default_factory=Windows)
-    """For the transformer."""
-    latents_per_call: int = 1
-    """That the VAE takes at once; more need more memory, the result is the same to rounding."""
 
 
 class DiffSTWanPipeline(DiffSTPipeline):
@@ -126,15 +115,17 @@ class DiffSTWanPipeline(DiffSTPipeline):
             yield from stream.feed(clip.frames)
         yield from stream.finish()
 
-    def stream(self, size: tuple[int, int], guidance: Tensor, stage: Stage) -> ShotStream:
+    def stream(
+        self, size: tuple[int, int], guidance: Tensor, stage: Stage
+    ) -> ShotStream | TiledShot:
         """A stream for one shot, which may be fed with the frames of any number of clips."""
         check_precision(self.transformer)
-        return ShotStream(
+        kind = ShotStream if self.cuts.vae_tiles is None else TiledShot
+        return kind(
             self.codec,
             lambda latents: self.window(latents, guidance),
-            self.cuts.windows,
+            self.cuts,
             size,
-            latents_per_call=self.cuts.latents_per_call,
             stage=stage,
         )
 

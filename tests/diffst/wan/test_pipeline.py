@@ -7,7 +7,8 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffst.flow import neighbour_flows
 from diffst.pipeline import stage_clock
 from diffst.wan import DiffSTWanPipeline, build_random
-from diffst.wan.pipeline import Cuts
+from diffst.wan.stream import Cuts
+from diffst.wan.tiles import VaeTiles
 from diffst.wan.windows import Windows
 from tests.diffst.test_cfca import smooth_clip
 
@@ -124,6 +125,20 @@ def test_large_pictures_go_through_windows_in_space(monkeypatch):
     made = pipeline(smooth_clip(2), [(0, 0.0)], SIZE)
     assert made.shape == (1, 3, *SIZE)
     assert seen == [(4, 6)] * 4  # 3 x 4 tokens in windows of 2 x 3
+
+
+def test_large_pictures_go_through_the_vae_in_tiles(monkeypatch):
+    pipeline = build_random("tiny", dtype=torch.float32)
+    clip = smooth_clip(4)
+    whole = pipeline(clip, INSTANTS, (48, 70))
+    pipeline.cuts = Cuts(vae_tiles=VaeTiles(side=80, overlap=16))
+    torch.testing.assert_close(pipeline(clip, INSTANTS, (48, 70)), whole, rtol=0, atol=0)
+    pipeline.cuts = Cuts(vae_tiles=VaeTiles(side=32, overlap=16))
+    seen: dict[str, float] = {}
+    tiled = pipeline(clip, INSTANTS, (48, 70), on_stage=seen.__setitem__)
+    assert set(seen) == {"cfca", "vrg", "encode", "dit", "decode"}
+    assert tiled.shape == whole.shape
+    assert (tiled - whole).abs().mean() > 0.01  # tiles are not exact
 
 
 def test_stages_report_their_time(pipeline):
