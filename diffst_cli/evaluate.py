@@ -4,10 +4,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffst_cli.costs import Cost
 from diffst_cli.errors import UserError
 from diffst_cli.measuring import read_luma, vmaf
 from diffst_cli.scores import ClipScore
@@ -21,6 +22,7 @@ MIN_FRAMES = 3  # two keyframes and the new frame between them
 MAX_MISSING_FRAMES = 2  # that a system may leave out at its end, as minterpolate does
 MAX_SHIFT = 2  # frames by which a misaligned output is looked for
 SHIFT_GAIN_DB = 0.5  # by which a shifted comparison must win to be called a misalignment
+COST_FIELDS = {"frames_per_second", "cpu_seconds_per_frame", "peak_bytes"}  # of `ClipScore`
 SCORE_VERSION = 1  # of kept scores: raise it when a metric changes
 
 
@@ -61,8 +63,18 @@ def evaluate(settings: Evaluation, on_clip: Callable[[str], None]) -> Iterator[C
                 on_clip(f"{track.name}: {reference.name}: {system.name}")
                 folder = settings.work / "outputs" / f"crf{settings.crf:g}" / system.name
                 output = folder / track.name / f"{reference.name}.mp4"
-                system.run(source, output, reference)
-                yield score_output(output, reference, settings.work, track.name, system.name)
+                cost = system.run(source, output, reference)
+                score = score_output(output, reference, settings.work, track.name, system.name)
+                yield score if cost is None else _with_cost(score, cost)
+
+
+def _with_cost(score: ClipScore, cost: Cost) -> ClipScore:
+    return replace(
+        score,
+        frames_per_second=score.num_frames / cost.seconds,
+        cpu_seconds_per_frame=cost.cpu_seconds / score.num_frames,
+        peak_bytes=cost.peak_bytes,
+    )
 
 
 def score_folder(
@@ -108,7 +120,8 @@ def score_output(
     score = _measure(output, reference, track, system)
     kept.parent.mkdir(parents=True, exist_ok=True)
     unfinished = kept.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(asdict(score)), encoding="utf-8")
+    numbers = {key: value for key, value in asdict(score).items() if key not in COST_FIELDS}
+    unfinished.write_text(json.dumps(numbers), encoding="utf-8")
     unfinished.replace(kept)
     return score
 

@@ -1,4 +1,4 @@
-"""How much memory this process holds, and held; its ffmpeg processes are not counted."""
+"""How much memory this process holds, and held, and what a tree of processes holds."""
 
 from __future__ import annotations
 
@@ -8,14 +8,38 @@ STATUS = Path("/proc/self/status")  # Linux
 
 
 def resident_bytes() -> int:
-    """Bytes of memory this process holds now."""
+    """Bytes of memory this process holds now, without its ffmpeg processes."""
     import psutil  # some ms to import; not needed for `--help`
 
     return int(psutil.Process().memory_info().rss)
 
 
+def tree_bytes(pid: int) -> int:
+    """Bytes that a process and all below it hold now, 0 once it is gone.
+
+    What they share is counted for each of them, so this is never too small.
+    """
+    import psutil
+
+    try:
+        root = psutil.Process(pid)
+        members = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    total = 0
+    for member in members:
+        try:
+            total += int(member.memory_info().rss)
+        except psutil.NoSuchProcess:
+            continue  # it ended since it was listed
+    return total
+
+
 def peak_bytes() -> int:
-    """The most bytes this process ever held; where the system does not tell, what it holds now."""
+    """The most bytes this process ever held, without its ffmpeg processes.
+
+    Where the system does not tell, what it holds now.
+    """
     try:
         lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

@@ -14,7 +14,7 @@ def clip_table(scores: Sequence[ClipScore]) -> str:
     """Markdown: one line for each track, clip and system."""
     lines = [
         [score.track, score.clip, score.system]
-        + [f"{column.value(score):.{column.digits}f}" for column in COLUMNS]
+        + [_number(column.value(score), column.digits) for column in COLUMNS]
         for score in scores
     ]
     return _markdown(["track", "clip", "system", *_titles()], lines)
@@ -43,35 +43,41 @@ def gain_table(gains: Sequence[Summary]) -> str:
             + [
                 f"{_with_margin(interval, column.digits, '+')} [{worst:+.{column.digits}f}]"
                 for interval, column in cells
+                if column.is_quality
                 for worst in [interval.lowest if column.higher_is_better else interval.highest]
             ]
         )
-    return _markdown(["track", "system", *_titles()], lines)
+    titles = [column.title for column in COLUMNS if column.is_quality]
+    return _markdown(["track", "system", *titles], lines)
 
 
 def to_csv(scores: Sequence[ClipScore]) -> str:
-    """One line for each track, clip and system, all digits."""
+    """One line for each track, clip and system, all digits; empty where nothing was measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     keys = [column.key for column in COLUMNS]
     writer.writerow(["track", "clip", "system", "num_frames", *keys])
     for score in scores:
-        values = [column.value(score) for column in COLUMNS]
+        values = [_finite(column.value(score)) for column in COLUMNS]
         writer.writerow([score.track, score.clip, score.system, score.num_frames, *values])
     return text.getvalue()
 
 
 def to_json(scores: Sequence[ClipScore], summaries: Sequence[Summary]) -> str:
-    """Every frame's numbers under `clips`; the means under `means` (`null`: no interval)."""
+    """Every frame's numbers under `clips`; the means under `means` (`null`: not known)."""
     means = [
         {"track": summary.track, "system": summary.system}
         | {
-            column.key: {"mean": interval.mean, "half_width": _finite(interval.half_width)}
+            column.key: {"mean": _finite(interval.mean), "half_width": _finite(interval.half_width)}
             for interval, column in zip(summary.intervals, COLUMNS, strict=True)
         }
         for summary in summaries
     ]
-    return json.dumps({"clips": [asdict(score) for score in scores], "means": means}, indent=1)
+    clips = [
+        {key: _finite(value) if isinstance(value, float) else value for key, value in fields}
+        for fields in (asdict(score).items() for score in scores)
+    ]
+    return json.dumps({"clips": clips, "means": means}, indent=1)
 
 
 def _titles() -> list[str]:
@@ -80,8 +86,15 @@ def _titles() -> list[str]:
 
 def _with_margin(interval: Interval, digits: int, sign: str = "") -> str:
     """`27.51 ± 0.32`; the mean alone when one clip gives no interval."""
-    text = f"{interval.mean:{sign}.{digits}f}"
-    return text if math.isinf(interval.half_width) else f"{text} ± {interval.half_width:.{digits}f}"
+    text = _number(interval.mean, digits, sign)
+    if not math.isfinite(interval.half_width):
+        return text
+    return f"{text} ± {interval.half_width:.{digits}f}"
+
+
+def _number(value: float, digits: int, sign: str = "") -> str:
+    """`27.51`; a dash for what is not known."""
+    return "-" if math.isnan(value) else f"{value:{sign}.{digits}f}"
 
 
 def _finite(value: float) -> float | None:

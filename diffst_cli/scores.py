@@ -36,6 +36,12 @@ class ClipScore:
     """Change along the true motion, 8-bit levels; none for the first frame."""
     true_warping: tuple[float, ...]
     """The reference's own `warping`."""
+    frames_per_second: float = math.nan
+    """Output frames over the seconds of the whole job; NaN if it was not run now."""
+    cpu_seconds_per_frame: float = math.nan
+    """Seconds of all cores for one output frame; NaN if it was not run now."""
+    peak_bytes: float = math.nan
+    """Most memory the job held; NaN if it was not run now."""
 
     @property
     def num_frames(self) -> int:
@@ -70,6 +76,8 @@ class Column:
     """The number, from the frames of one clip."""
     higher_is_better: bool = True
     """Whether the worst clip is the lowest."""
+    is_quality: bool = True
+    """Whether it belongs in a table of gains."""
 
 
 def _column(key: str, title: str, digits: int, value: Callable[[ClipScore], float]) -> Column:
@@ -78,6 +86,10 @@ def _column(key: str, title: str, digits: int, value: Callable[[ClipScore], floa
 
 def _error_column(key: str, title: str, value: Callable[[ClipScore], float]) -> Column:
     return Column(key=key, title=title, digits=3, value=value, higher_is_better=False)
+
+
+def _cost_column(key: str, title: str, digits: int, value: Callable[[ClipScore], float]) -> Column:
+    return Column(key=key, title=title, digits=digits, value=value, is_quality=False)
 
 
 # Even frames were in the input ("kept"), odd ones are predicted ("new").
@@ -93,6 +105,9 @@ COLUMNS = (
     _error_column("frame_difference_error", "frame diff.", lambda s: mean(s.frame_difference)),
     _error_column("warping_error", "warping", lambda s: mean(s.warping)),
     _error_column("true_warping_error", "true warping", lambda s: mean(s.true_warping)),
+    _cost_column("frames_per_second", "frames/s", 2, lambda s: s.frames_per_second),
+    _cost_column("cpu_seconds_per_frame", "CPU s/frame", 3, lambda s: s.cpu_seconds_per_frame),
+    _cost_column("peak_gb", "peak GB", 2, lambda s: s.peak_bytes / 1e9),
 )
 
 
@@ -101,7 +116,7 @@ class Interval:
     """A mean over clips."""
 
     mean: float
-    """The mean."""
+    """The mean; NaN, as the others, if a value is not known."""
     half_width: float
     """Half the 95 % confidence interval; infinite for a single clip."""
     lowest: float
@@ -111,7 +126,12 @@ class Interval:
 
 
 def confidence(values: Sequence[float]) -> Interval:
-    """Mean of independent values with its 95 % confidence interval (Student's t)."""
+    """Mean of independent values with its 95 % confidence interval (Student's t).
+
+    All is NaN if a value is: a mean over some clips cannot be held against one over all.
+    """
+    if any(map(math.isnan, values)):
+        return Interval(mean=math.nan, half_width=math.nan, lowest=math.nan, highest=math.nan)
     freedom = len(values) - 1
     half_width = math.inf
     if freedom > 0:
@@ -152,22 +172,18 @@ def summarise(scores: Sequence[ClipScore]) -> list[Summary]:
     ]
 
 
-def summarise_gains(scores: Sequence[ClipScore], baseline: str) -> list[Summary]:
-    """Means over clips of what each other system gains on the baseline, clip by clip."""
-    base = {(score.track, score.clip): score for score in scores if score.system == baseline}
+def summarise_gains(scores: Sequence[ClipScore], system: str) -> list[Summary]:
+    """Means over clips of what `system` gains on each other one, clip by clip."""
+    own = {(score.track, score.clip): score for score in scores if score.system == system}
 
     def gains(score: ClipScore) -> list[float]:
-        return [
-            mine - theirs
-            for mine, theirs in zip(
-                _values(score), _values(base[score.track, score.clip]), strict=True
-            )
-        ]
+        pairs = zip(_values(own[score.track, score.clip]), _values(score), strict=True)
+        return [mine - theirs for mine, theirs in pairs]
 
     return [
-        Summary(track=track, system=f"{system} - {baseline}", intervals=_over_clips(group, gains))
-        for (track, system), group in _groups(scores)
-        if system != baseline
+        Summary(track=track, system=f"{system} - {other}", intervals=_over_clips(group, gains))
+        for (track, other), group in _groups(scores)
+        if other != system
     ]
 
 

@@ -1,93 +1,118 @@
 """The upscalers that `diffst evaluate` compares, each a command from one file to another."""
 
+import json
+import os
+import re
 import shlex
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from diffst_cli.costs import Cost, run_measured
 from diffst_cli.errors import UsageError, UserError
-from diffst_cli.measuring import read_from
-from diffst_cli.tracks import COLOUR_FILTER, COLOUR_TAGS, FPS_FACTOR, SCALE, Reference, make_once
+from diffst_cli.tracks import COLOUR_FILTER, COLOUR_TAGS, FPS_FACTOR, SCALE, Reference, file_digest
 
 PRESET = "medium"  # of every system's final x264 encoding, so that none is better coded
 BASELINE = "ffmpeg"
-
-
-class System(Protocol):
-    """Something that upscales a file."""
-
-    @property
-    def name(self) -> str:
-        """What the table calls it."""
-
-    def run(self, source: Path, output: Path, reference: Reference) -> None:
-        """Write `output`: `source` at `SCALE` times the size and `FPS_FACTOR` times the rate."""
+NAME = re.compile(r"\w[\w.+-]*")  # also a folder's name
 
 
 @dataclass(frozen=True, kw_only=True)
-class FfmpegSystem:
-    """Lanczos enlargement and motion-compensated interpolation, as ffmpeg does them by default."""
-
-    crf: float
-    """x264 rate factor of the output; 0 is lossless."""
-    name: str = BASELINE
-    """What the table calls it."""
-
-    def run(self, source: Path, output: Path, reference: Reference) -> None:
-        """Scale and interpolate in one ffmpeg run, without leaving YUV; a finished file is kept."""
-        filters = [
-            f"scale={reference.width}:{reference.height}:flags=lanczos+accurate_rnd",
-            f"minterpolate=fps={reference.frame_rate}",
-            COLOUR_FILTER,
-        ]
-        encoder = ["-c:v", "libx264", "-preset", PRESET, "-crf", f"{self.crf:g}", *COLOUR_TAGS]
-        make_once(source, [*read_from(source), "-vf", ",".join(filters), *encoder], output)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CommandSystem:
-    """Any program that takes a file and writes a file."""
+class System:
+    """A program that upscales one file to another."""
 
     name: str
     """What the table calls it."""
     template: tuple[str, ...]
-    """Program and arguments, with `{input}`, `{output}`, `{scale}`, `{fps_x}` to be filled in."""
+    """Program and arguments, with `{input}`, `{output}`, `{scale}`, `{fps_x}` (factors), `{fps}`
+    (frames per second of the output, as 30000/1001), `{width}`, `{height}`, `{crf}` to be filled in."""
+    crf: float
+    """x264 rate factor that the output should have; 0 is lossless."""
+    keeps: bool = True
+    """Whether an output of the same command from the same input is used again."""
 
-    def run(self, source: Path, output: Path, reference: Reference) -> None:  # noqa: ARG002 (of other systems)
-        """Run the program.
+    def run(self, source: Path, output: Path, reference: Reference) -> Cost | None:
+        """Write `output`: `source` at `SCALE` times the size and `FPS_FACTOR` times the rate.
+
+        Returns:
+            What it took; None if an earlier output is used again, for what that took depended on
+            what else the machine did.
 
         Raises:
-            UserError: It cannot be started, fails, or writes nothing.
+            UserError: The program cannot be started, fails, or writes nothing.
         """
-        values = {"input": source, "output": output, "scale": SCALE, "fps_x": FPS_FACTOR}
-        command = [_fill(word, values) for word in self.template]
+        words = self._without_files(reference)
+        recipe = json.dumps([words, file_digest(source)])
+        record = output.with_suffix(".run.json")
+        is_kept = self.keeps and output.exists() and record.exists()
+        if is_kept and record.read_text(encoding="utf-8") == recipe:
+            return None
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.unlink(missing_ok=True)  # an old result must not pass for this one
+        # Several evaluations may share a work folder.
+        unfinished = output.with_name(f"unfinished-{os.getpid()}-{output.name}")
+        files = {"input": source, "output": unfinished}
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, check=False
-            )
+            cost = self._run([_fill(word, files) for word in words], source, unfinished)
+            unfinished.replace(output)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        record.write_text(recipe, encoding="utf-8")
+        return cost
+
+    def _without_files(self, reference: Reference) -> list[str]:
+        """The template with all filled in but `{input}` and `{output}`."""
+        values = {
+            "scale": SCALE,
+            "fps_x": FPS_FACTOR,
+            "fps": reference.frame_rate,
+            "width": reference.width,
+            "height": reference.height,
+            "crf": f"{self.crf:g}",
+        }
+        return [_fill(word, values) for word in self.template]
+
+    def _run(self, command: Sequence[str], source: Path, output: Path) -> Cost:
+        """Run the program on `source` and see that it wrote `output`."""
+        try:
+            done = run_measured(command)
         except OSError as error:
             raise UserError(f"cannot start `{command[0]}` of `{self.name}`: {error}") from error
-        if done.returncode != 0:
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        if done.exit_code != 0:
+            lines = done.messages.strip().splitlines() or ["no message"]
             raise UserError(
-                f"`{self.name}` failed on `{source}` with exit code {done.returncode}: {lines[-1]}",
+                f"`{self.name}` failed on `{source}` with exit code {done.exit_code}: {lines[-1]}",
                 hint=f"try it alone: {shlex.join(command)}",
             )
         if not output.is_file():
             raise UserError(f"`{self.name}` wrote no `{output}`", hint=shlex.join(command))
+        return done.cost
 
 
-def upscale_system(model: str, crf: float) -> CommandSystem:
+def ffmpeg_system(crf: float) -> System:
+    """Lanczos enlargement and motion-compensated interpolation, in one run, without leaving YUV."""
+    from diffst_cli.ffmpeg import ffmpeg_path
+
+    filters = [
+        "scale={width}:{height}:flags=lanczos+accurate_rnd",
+        "minterpolate=fps={fps}",
+        COLOUR_FILTER,
+    ]
+    start = [str(ffmpeg_path()), "-v", "error", "-nostdin", "-y", "-i", "file:{input}"]
+    encoder = ["-c:v", "libx264", "-preset", PRESET, "-crf", "{crf}", *COLOUR_TAGS]
+    template = (*start, "-vf", ",".join(filters), *encoder, "file:{output}")
+    return System(name=BASELINE, template=template, crf=crf)
+
+
+def upscale_system(model: str, crf: float) -> System:
     """Our own tool through its command line, with the model of that name or in that folder."""
     settings = ["--scale", "{scale}", "--fps-x", "{fps_x}", "--codec", "h264"]
-    encoder = ["--crf", f"{crf:g}", "--preset", PRESET, "--model", model, "--overwrite", "--quiet"]
+    encoder = ["--crf", "{crf}", "--preset", PRESET, "--model", model, "--overwrite", "--quiet"]
     start = [sys.executable, "-m", "diffst_cli", "upscale", "{input}", "{output}"]
-    return CommandSystem(name=Path(model).name, template=(*start, *settings, *encoder))
+    # Not kept: what the same command does changes with every change of the code or the weights.
+    return System(
+        name=Path(model).name, template=(*start, *settings, *encoder), crf=crf, keeps=False
+    )
 
 
 def parse_systems(names: Sequence[str], templates: Sequence[str], crf: float) -> list[System]:
@@ -96,15 +121,15 @@ def parse_systems(names: Sequence[str], templates: Sequence[str], crf: float) ->
     Args:
         names: `ffmpeg`, or models as `diffst upscale --model` takes them.
         templates: `NAME=COMMAND LINE` each.
-        crf: Rate factor for those systems whose encoder is ours to set.
+        crf: Rate factor of the outputs.
 
     Raises:
         UsageError: None is named, a template is not understood, or two share a name.
     """
-    systems: list[System] = [
-        FfmpegSystem(crf=crf) if name == BASELINE else upscale_system(name, crf) for name in names
+    systems = [
+        ffmpeg_system(crf) if name == BASELINE else upscale_system(name, crf) for name in names
     ]
-    systems += [_parse_template(template) for template in templates]
+    systems += [_parse_template(template, crf) for template in templates]
     if not systems:
         raise UsageError("no system to evaluate", hint=f"name one, as `--systems {BASELINE}`")
     labels = [system.name for system in systems]
@@ -114,23 +139,25 @@ def parse_systems(names: Sequence[str], templates: Sequence[str], crf: float) ->
     return systems
 
 
-def _parse_template(template: str) -> CommandSystem:
+def _parse_template(template: str, crf: float) -> System:
     """`NAME=COMMAND LINE`, split as a shell would."""
     name, _, line = template.partition("=")
     try:
         words = tuple(shlex.split(line))
     except ValueError as error:
         raise UsageError(f"cannot split `{template}` into words: {error}") from error
-    if not name.isidentifier() or "{input}" not in line or "{output}" not in line:
+    if not NAME.fullmatch(name) or "{input}" not in line or "{output}" not in line:
         raise UsageError(
             f"`{template}` is not a system",
             hint="write NAME=COMMAND with {input} and {output} in the command",
         )
-    return CommandSystem(name=name, template=words)
+    return System(name=name, template=words, crf=crf)
 
 
-def _fill(word: str, values: dict[str, object]) -> str:
-    """`word` with each `{key}` replaced; other braces stay."""
-    for key, value in values.items():
-        word = word.replace("{" + key + "}", str(value))
-    return word
+def _fill(word: str, values: Mapping[str, object]) -> str:
+    """`word` with each `{key}` replaced, once; other braces stay."""
+    return re.sub(
+        "|".join(re.escape("{" + key + "}") for key in values),
+        lambda found: str(values[found[0][1:-1]]),
+        word,
+    )

@@ -3,6 +3,7 @@
 Everything stays in the YUV of the source, so that no colour conversion enters the comparison.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ SCALE = 4  # reference size over degraded size
 FPS_FACTOR = 2  # reference frame rate over degraded frame rate
 SIZE_MULTIPLE = SCALE * 2  # the degraded clip is 4:2:0, so even both ways
 NOISE_SEED = 20260
+DIGEST_BLOCK = 1 << 20  # bytes read at a time
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm", ".y4m"})
 
 COLOUR_FILTER = (
@@ -153,8 +155,7 @@ def make_input(reference: Reference, track: Track, work: Path) -> Path:
 def make_once(source: Path, arguments: Sequence[str], path: Path) -> None:
     """Let ffmpeg make `path` unless it is there, from this very source with these arguments."""
     stamp = path.with_suffix(".json")
-    state = source.stat()
-    recipe = json.dumps([list(arguments), state.st_size, state.st_mtime_ns])
+    recipe = json.dumps([list(arguments), file_digest(source)])
     if path.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == recipe:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +167,15 @@ def make_once(source: Path, arguments: Sequence[str], path: Path) -> None:
     finally:
         unfinished.unlink(missing_ok=True)
     stamp.write_text(recipe, encoding="utf-8")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of what is in the file: unlike its date, the same after a copy or a download."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(DIGEST_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _filtered(source: Path, filters: Sequence[str], rate: Fraction) -> list[str]:

@@ -36,7 +36,7 @@ PROCESS_STARTERS = {
     "diffst_cli.ffmpeg",
     "diffst_cli.measuring",  # VMAF is a filter of ffmpeg
     "diffst_cli.encoding",  # tries encoders
-    "diffst_cli.systems",  # other upscalers, to compare with
+    "diffst_cli.costs",  # other upscalers, to compare with
     "diffst.training.media",
 }
 # Put together here so that this file does not name them.

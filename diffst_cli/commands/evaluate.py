@@ -36,14 +36,15 @@ def evaluate(
         typer.Option(
             metavar="NAMES",
             help=f"What to compare: models as `upscale --model` takes them, and `{BASELINE}` "
-            "(lanczos and minterpolate).",
+            "(lanczos and minterpolate). The first is held against each other.",
         ),
     ] = f"nano,{BASELINE}",
     command: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=LINE",
-            help="Another program, with {input}, {output}, {scale} and {fps_x}; may be repeated.",
+            help="Another program; {input}, {output}, {scale}, {fps_x}, {fps}, {width}, {height}, {crf} "
+            "are filled in. May be repeated.",
         ),
     ] = None,
     tracks: Annotated[
@@ -102,10 +103,9 @@ def _report(scores: Sequence[ClipScore], json_file: Path | None, csv_file: Path 
     means = summarise(scores)
     typer.echo(f"{clip_table(scores)}\n\nMeans over clips, ± half of the 95 % interval:\n")
     typer.echo(summary_table(means))
-    labels = dict.fromkeys(score.system for score in scores)
-    gains = summarise_gains(scores, BASELINE) if BASELINE in labels else []
+    gains = summarise_gains(scores, scores[0].system)
     if gains:
-        typer.echo(f"\nGains on `{BASELINE}` clip by clip, and the worst clip's:\n")
+        typer.echo(f"\nGains of `{scores[0].system}` clip by clip, and the worst clip's:\n")
         typer.echo(gain_table(gains))
     if json_file is not None:
         json_file.write_text(to_json(scores, means), encoding="utf-8")

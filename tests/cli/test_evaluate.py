@@ -1,6 +1,8 @@
 import json
+import math
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.evaluate import Evaluation, evaluate, find_shift, score_folder
 from diffst_cli.measuring import run_ffmpeg
 from diffst_cli.scores import ClipScore
-from diffst_cli.systems import CommandSystem, FfmpegSystem, System
+from diffst_cli.systems import System, ffmpeg_system
 from diffst_cli.tracks import TRACKS
 from tests.cli.test_measuring import write_luma
 from tests.cli.test_tracks import NUM_FRAMES, moving_frames
@@ -20,12 +22,12 @@ from tests.cli.test_tracks import NUM_FRAMES, moving_frames
 Runner = Callable[..., list[ClipScore]]
 
 
-def filter_system(name: str, filters: str) -> CommandSystem:
+def filter_system(name: str, filters: str) -> System:
     """A system that is one ffmpeg filter chain, losslessly coded."""
     from diffst_cli.ffmpeg import ffmpeg_path
 
     line = [str(ffmpeg_path()), "-v", "error", "-i", "{input}", "-vf", filters]
-    return CommandSystem(name=name, template=(*line, "-crf", "0", "{output}"))
+    return System(name=name, template=(*line, "-crf", "0", "-y", "{output}"), crf=0)
 
 
 LATE = "scale=iw*4:ih*4,minterpolate=fps=25,tpad=start=1:start_mode=clone"
@@ -56,11 +58,12 @@ def run(tmp_path: Path) -> Runner:
 def test_the_true_video_scores_as_perfect(run: Runner, tmp_path: Path):
     truth = tmp_path / "references" / "clip.mkv"
     copy = filter_system("truth", "null").template
-    system = CommandSystem(
+    system = System(
         name="truth",
         template=tuple(
             {"{input}": str(truth), "null": "crop=144:88:0:0"}.get(word, word) for word in copy
         ),
+        crf=0,
     )
     (score,) = run(system)
     assert score.psnr_y == (100.0,) * NUM_FRAMES
@@ -72,7 +75,7 @@ def test_the_true_video_scores_as_perfect(run: Runner, tmp_path: Path):
 
 def test_interpolation_beats_repetition_on_new_frames(run: Runner):
     messages: list[str] = []
-    baseline, repeated = run(FfmpegSystem(crf=0), REPEAT, messages=messages)
+    baseline, repeated = run(ffmpeg_system(crf=0), REPEAT, messages=messages)
     assert messages == ["clean: clip: ffmpeg", "clean: clip: repeat"]
     assert (baseline.system, baseline.num_frames) == ("ffmpeg", NUM_FRAMES - 2)
     assert min(baseline.psnr_y[1::2]) > max(repeated.psnr_y[1::2]) + 3
@@ -80,13 +83,25 @@ def test_interpolation_beats_repetition_on_new_frames(run: Runner):
 
 
 def test_a_comparison_is_not_made_twice(run: Runner, tmp_path: Path):
-    (first,) = run(FfmpegSystem(crf=0))
+    (first,) = run(ffmpeg_system(crf=0))
     (kept,) = (tmp_path / "work" / "scores").iterdir()
     numbers = json.loads(kept.read_text())
     kept.write_text(json.dumps(numbers | {"vmaf": [12.5]}))
-    (second,) = run(FfmpegSystem(crf=0))
+    (second,) = run(ffmpeg_system(crf=0))
     assert second.vmaf == (12.5,)
     assert second.psnr_y == first.psnr_y
+    assert first.frames_per_second > 0
+    assert math.isnan(second.frames_per_second)  # the output was there
+    assert "frames_per_second" not in numbers
+
+
+def test_the_cost_of_a_run_stands_with_its_score(run: Runner):
+    program = "import subprocess, sys, time; subprocess.run(sys.argv[1:]); time.sleep(0.5)"
+    slow = System(name="slow", template=(sys.executable, "-c", program, *REPEAT.template), crf=0)
+    (score,) = run(slow)
+    assert 0 < score.frames_per_second < NUM_FRAMES / 0.5
+    assert score.cpu_seconds_per_frame > 0
+    assert score.peak_bytes > 1e6
 
 
 @pytest.mark.parametrize(
@@ -162,7 +177,7 @@ def test_the_command_prints_tables_and_writes_files(
         [" clean ", " clip ", " ffmpeg "],
         [" clean ", " clip ", " repeat "],
     ]
-    assert printed.count("| repeat - ffmpeg |") == 2
+    assert printed.count("| ffmpeg - repeat |") == 2
     assert {len(clip["vmaf"]) for clip in json.loads(json_file.read_text())["clips"]} == {5}
     assert len(csv_file.read_text().splitlines()) == 5
 

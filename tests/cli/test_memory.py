@@ -1,10 +1,12 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from diffst_cli import memory
-from diffst_cli.memory import peak_bytes, resident_bytes
+from diffst_cli.memory import peak_bytes, resident_bytes, tree_bytes
 
 SLACK = 10_000_000  # bytes; a running process is never quite still
 
@@ -30,3 +32,16 @@ def test_where_the_peak_is_not_told_it_is_what_is_held(
     (tmp_path / "status").write_text("Name:\tpython\n")
     monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
     assert abs(peak_bytes() - resident_bytes()) < SLACK
+
+
+def test_a_tree_holds_what_its_processes_hold():
+    child = "block = b'x' * 60_000_000; print('ready', flush=True); input()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert tree_bytes(process.pid) > 60_000_000
+        process.communicate(b"\n")
+    assert tree_bytes(process.pid) == 0

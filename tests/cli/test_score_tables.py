@@ -1,6 +1,10 @@
 import csv
 import io
 import json
+import math
+from dataclasses import replace
+
+import pytest
 
 from diffst_cli.score_tables import clip_table, gain_table, summary_table, to_csv, to_json
 from diffst_cli.scores import COLUMNS, summarise, summarise_gains
@@ -42,7 +46,7 @@ def test_a_single_clip_shows_its_mean_alone():
 
 
 def test_gains_show_their_sign_and_the_worst_clip():
-    gains = summarise_gains(SCORES, "ffmpeg")
+    gains = summarise_gains(SCORES, "nano")
     row = dict(zip(cells(gain_table(gains), 0), cells(gain_table(gains), 2), strict=True))
     assert row["system"] == "nano - ffmpeg"
     assert row["PSNR-Y kept"] == "+3.00 ± 12.71 [+2.00]"
@@ -52,9 +56,28 @@ def test_gains_show_their_sign_and_the_worst_clip():
 def test_the_worst_error_is_the_largest():
     higher = score("nano", 1, 1, 1, 1, clip="b")  # frame differences 0, 1, 2 instead of 0, 1
     scores = [*SCORES[:2], higher, score("ffmpeg", 1, 1, 1, clip="b")]
-    gains = summarise_gains(scores, "ffmpeg")
+    gains = summarise_gains(scores, "nano")
     row = dict(zip(cells(gain_table(gains), 0), cells(gain_table(gains), 2), strict=True))
     assert row["frame diff."].endswith("[+0.500]")
+
+
+def test_what_was_not_measured_is_a_dash_and_empty_in_files():
+    scores = [replace(one, frames_per_second=math.nan) for one in SCORES[:3]]
+    means = summarise(scores)
+    for table in (clip_table(scores), summary_table(means)):
+        row = dict(zip(cells(table, 0), cells(table, 2), strict=True))
+        assert row["frames/s"] == "-"
+        assert "1.50" in row["peak GB"]
+    rows = list(csv.DictReader(io.StringIO(to_csv(scores))))
+    assert [row["frames_per_second"] for row in rows] == ["", "", ""]
+    data = json.loads(to_json(scores, means), parse_constant=lambda name: pytest.fail(name))
+    assert data["clips"][0]["frames_per_second"] is None
+    assert data["means"][0]["frames_per_second"] == {"mean": None, "half_width": None}
+
+
+def test_speed_and_memory_are_no_gains():
+    titles = cells(gain_table(summarise_gains(SCORES, "nano")), 0)
+    assert titles[-1] == "true warping"
 
 
 def test_csv_has_every_clip_with_all_digits():

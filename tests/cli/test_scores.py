@@ -25,6 +25,9 @@ def score(system: str, *psnr_y: float, clip: str = "a", track: str = "web") -> C
         frame_difference=tuple(range(pairs)),
         warping=(1.0,) * pairs,
         true_warping=(0.5,) * pairs,
+        frames_per_second=4,
+        cpu_seconds_per_frame=0.5,
+        peak_bytes=1.5e9,
     )
 
 
@@ -44,6 +47,9 @@ def test_even_frames_are_kept_and_odd_ones_new():
             "frame_difference_error": 1.5,
             "warping_error": 1.0,
             "true_warping_error": 0.5,
+            "frames_per_second": 4,
+            "cpu_seconds_per_frame": 0.5,
+            "peak_gb": 1.5,
         }
     )
 
@@ -85,6 +91,12 @@ def test_means_are_over_clips_of_one_track_and_system():
     assert means == {("web", "nano"): 20, ("old", "nano"): 99}
 
 
+def test_the_system_is_held_against_each_other_one():
+    scores = [score("nano", 9, 9, 9), score("a", 8, 8, 8), score("b", 10, 10, 10)]
+    gains = {gain.system: gain.intervals[0].mean for gain in summarise_gains(scores, "nano")}
+    assert gains == {"nano - a": 1, "nano - b": -1}
+
+
 def test_gains_are_paired_by_clip():
     scores = [
         score("nano", 21, 11, 21, clip="a"),
@@ -92,7 +104,7 @@ def test_gains_are_paired_by_clip():
         score("nano", 43, 43, 43, clip="b"),
         score("ffmpeg", 40, 40, 40, clip="b"),
     ]
-    (gain,) = summarise_gains(scores, "ffmpeg")
+    (gain,) = summarise_gains(scores, "nano")
     kept = gain.intervals[0]
     assert (gain.track, gain.system) == ("web", "nano - ffmpeg")
     assert (kept.mean, kept.lowest, kept.highest) == (2, 1, 3)

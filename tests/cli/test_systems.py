@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from diffst.metrics import psnr
 from diffst_cli.errors import UserError
 from diffst_cli.measuring import read_luma
-from diffst_cli.systems import CommandSystem, FfmpegSystem, parse_systems, upscale_system
+from diffst_cli.systems import System, ffmpeg_system, parse_systems, upscale_system
 from diffst_cli.tracks import TRACKS, Reference, make_input, make_reference
 from tests.cli.test_measuring import write_luma
 from tests.cli.test_tracks import NUM_FRAMES, moving_frames
@@ -20,10 +21,19 @@ def degraded(tmp_path: Path) -> tuple[Path, Reference]:
     return make_input(reference, TRACKS["clean"], tmp_path / "work"), reference
 
 
-def python_system(program: str) -> CommandSystem:
-    return CommandSystem(
-        name="mine",
-        template=(sys.executable, "-c", program, "{input}", "{output}", "x{scale},{fps_x}"),
+COUNT_RUNS = """
+import pathlib, sys
+output = pathlib.Path(sys.argv[2])
+log = output.parent / "runs"
+log.write_text((log.read_text() if log.exists() else "") + "x")
+output.write_text(str(len(log.read_text())))
+"""
+
+
+def python_system(program: str, *, keeps: bool = True, crf: float = 16) -> System:
+    words = ("{input}", "{output}", "x{scale},{fps_x}", "{width}x{height}@{fps}/{crf} {other}")
+    return System(
+        name="mine", template=(sys.executable, "-c", program, *words), crf=crf, keeps=keeps
     )
 
 
@@ -32,7 +42,7 @@ def test_frame_i_of_the_baseline_is_frame_i_of_the_reference(
 ):
     source, reference = degraded
     output = tmp_path / "out" / "clip.mp4"
-    FfmpegSystem(crf=0).run(source, output, reference)
+    ffmpeg_system(crf=0).run(source, output, reference)
     mine, true = read_luma(output), read_luma(reference.path)
     assert mine.shape == (NUM_FRAMES - 2, 88, 144)  # minterpolate keeps the last keyframe back
     for index in range(len(mine)):
@@ -43,17 +53,61 @@ def test_frame_i_of_the_baseline_is_frame_i_of_the_reference(
 def test_a_lower_rate_factor_keeps_more(degraded: tuple[Path, Reference], tmp_path: Path):
     source, reference = degraded
     lossless, coarse = tmp_path / "lossless.mp4", tmp_path / "coarse.mp4"
-    FfmpegSystem(crf=0).run(source, lossless, reference)
-    FfmpegSystem(crf=40).run(source, coarse, reference)
+    ffmpeg_system(crf=0).run(source, lossless, reference)
+    ffmpeg_system(crf=40).run(source, coarse, reference)
     assert coarse.stat().st_size < lossless.stat().st_size / 4
 
 
 def test_a_command_gets_its_files_and_factors(degraded: tuple[Path, Reference], tmp_path: Path):
     source, reference = degraded
     output = tmp_path / "out" / "clip.mp4"
-    program = "import sys; open(sys.argv[2], 'w').write(sys.argv[1] + sys.argv[3])"
-    python_system(program).run(source, output, reference)
-    assert output.read_text() == f"{source}x4,2"
+    program = "import sys; open(sys.argv[2], 'w').write(' '.join([sys.argv[1], *sys.argv[3:]]))"
+    python_system(program, crf=17.5).run(source, output, reference)
+    assert output.read_text() == f"{source} x4,2 144x88@25/17.5 {{other}}"
+
+
+def test_a_name_that_looks_like_a_placeholder_stays_as_it_is(
+    degraded: tuple[Path, Reference], tmp_path: Path
+):
+    source, reference = degraded
+    odd = source.rename(source.with_name("{output} {fps}.mp4"))
+    program = "import sys; open(sys.argv[2], 'w').write(sys.argv[1])"
+    python_system(program).run(odd, tmp_path / "out.mp4", reference)
+    assert (tmp_path / "out.mp4").read_text() == str(odd)
+
+
+def test_an_output_is_kept_until_its_command_or_input_changes(
+    degraded: tuple[Path, Reference], tmp_path: Path
+):
+    source, reference = degraded
+    output = tmp_path / "out" / "clip.mp4"
+
+    def run(system: System) -> tuple[str, bool]:
+        cost = system.run(source, output, reference)
+        return output.read_text(), cost is not None
+
+    assert run(python_system(COUNT_RUNS)) == ("1", True)
+    assert run(python_system(COUNT_RUNS)) == ("1", False)
+    assert run(python_system(COUNT_RUNS, crf=17)) == ("2", True)
+    os.utime(source, ns=(0, 0))
+    assert run(python_system(COUNT_RUNS, crf=17)) == ("2", False)
+    source.write_bytes(source.read_bytes() + b"x")
+    assert run(python_system(COUNT_RUNS, crf=17)) == ("3", True)
+    assert run(python_system(COUNT_RUNS, crf=17, keeps=False)) == ("4", True)
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        "clip.mp4",
+        "clip.run.json",
+        "runs",
+    ]
+
+
+def test_what_a_run_took_is_measured(degraded: tuple[Path, Reference], tmp_path: Path):
+    source, reference = degraded
+    program = "import sys, time; time.sleep(0.2); open(sys.argv[2], 'w')"
+    cost = python_system(program).run(source, tmp_path / "out.mp4", reference)
+    assert cost is not None
+    assert cost.seconds > 0.2
+    assert cost.peak_bytes > 1e6
 
 
 def test_a_failing_command_is_reported_with_its_last_words(
@@ -78,11 +132,12 @@ def test_a_command_that_writes_nothing_has_failed_whatever_was_there(
     output.write_text("from an earlier run")
     with pytest.raises(UserError, match=r"`mine` wrote no `.*out\.mp4`"):
         python_system("pass").run(source, output, reference)
+    assert list(tmp_path.glob("unfinished*")) == []
 
 
 def test_a_missing_program_is_an_error(degraded: tuple[Path, Reference], tmp_path: Path):
     source, reference = degraded
-    system = CommandSystem(name="gone", template=(str(tmp_path / "gone"), "{input}", "{output}"))
+    system = System(name="gone", template=(str(tmp_path / "gone"), "{input}", "{output}"), crf=16)
     with pytest.raises(UserError, match=r"cannot start `.*gone` of `gone`"):
         system.run(source, tmp_path / "out.mp4", reference)
 
@@ -92,15 +147,16 @@ def test_our_tool_is_run_through_its_command_line():
     line = " ".join(system.template[1:])
     assert system.name == "new-nano"
     assert line.startswith("-m diffst_cli upscale {input} {output} --scale {scale} --fps-x {fps_x}")
-    assert "--crf 16 --preset medium --model models/new-nano" in line
+    assert "--crf {crf} --preset medium --model models/new-nano" in line
+    assert not system.keeps
 
 
 def test_systems_come_in_the_order_given_and_commands_last():
-    systems = parse_systems(["nano", "ffmpeg"], ["mine=run 'a b' {input} {output}"], 16)
-    assert [system.name for system in systems] == ["nano", "ffmpeg", "mine"]
-    assert isinstance(systems[1], FfmpegSystem)
-    assert isinstance(systems[2], CommandSystem)
+    systems = parse_systems(["nano", "ffmpeg"], ["esr-x4=run 'a b' {input} {output}"], 16)
+    assert [system.name for system in systems] == ["nano", "ffmpeg", "esr-x4"]
+    assert systems[1] == ffmpeg_system(16)
     assert systems[2].template == ("run", "a b", "{input}", "{output}")
+    assert [system.keeps for system in systems] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +165,7 @@ def test_systems_come_in_the_order_given_and_commands_last():
         (["nano"], ["mine"], "`mine` is not a system"),
         (["nano"], ["mine=run {input}"], "is not a system"),
         (["nano"], ["=run {input} {output}"], "is not a system"),
+        (["nano"], ["../x=run {input} {output}"], "is not a system"),
         (["nano"], ["mine=run '{input} {output}"], "cannot split"),
         (["nano", "models/nano"], [], "two systems are called `nano`"),
         (["ffmpeg"], ["ffmpeg=run {input} {output}"], "two systems are called `ffmpeg`"),

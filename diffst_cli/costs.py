@@ -1,0 +1,85 @@
+"""What a program costs from its start to its end, with all it starts: time and memory."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diffst_cli.memory import tree_bytes
+
+SAMPLE_SECONDS = 0.1  # between two looks at the memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one run took."""
+
+    seconds: float
+    """Wall clock, start and end of the program included."""
+    cpu_seconds: float
+    """Of all cores, by the program and what it started and waited for; less moved by other work on the machine."""
+    peak_bytes: int
+    """Most memory held at one time by the program and all it started, as sampled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A program that has ended."""
+
+    exit_code: int
+    """0 is success; negative is the signal that ended it."""
+    messages: str
+    """Its standard error."""
+    cost: Cost
+    """What it took."""
+
+
+def run_measured(command: Sequence[str]) -> Finished:
+    """Run a program without input, and measure it.
+
+    Args:
+        command: Program and arguments; its standard output is thrown away.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    with tempfile.TemporaryFile() as log:
+        start, cpu_start = time.perf_counter(), _children_cpu_seconds()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
+        )
+        try:
+            peak_bytes = _watch(process)
+        finally:
+            process.kill()  # does nothing to one that has ended
+            process.wait()
+        cost = Cost(
+            seconds=time.perf_counter() - start,
+            cpu_seconds=_children_cpu_seconds() - cpu_start,
+            peak_bytes=peak_bytes,
+        )
+        log.seek(0)
+        messages = log.read().decode(errors="replace")
+    return Finished(exit_code=process.returncode, messages=messages, cost=cost)
+
+
+def _children_cpu_seconds() -> float:
+    """What all ended children of this process, and theirs, have used so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _watch(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a process; the most bytes that it and its children held."""
+    peak_bytes = 0
+    while True:
+        peak_bytes = max(peak_bytes, tree_bytes(process.pid))
+        try:
+            process.wait(SAMPLE_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+        return peak_bytes
