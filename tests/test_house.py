@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import diffst
+
 ROOT = Path(__file__).parents[1]
 SOURCE_ROOTS = (ROOT, ROOT / "models")
 PACKAGES = {"diffst_cli": ROOT / "diffst_cli", "diffst": ROOT / "models" / "diffst"}
@@ -185,9 +187,9 @@ def test_no_file_names_a_package_registry():
     assert named == set()
 
 
-def test_no_folder_of_tests_is_a_package():
-    # A package `diffst` of tests would be imported for the library's: then an installed copy is tested.
-    assert list((ROOT / "tests").rglob("__init__.py")) == []
+def test_the_library_under_test_is_this_checkouts():
+    # Another checkout's, installed as editable, is found first where PYTHONPATH does not say otherwise.
+    assert Path(diffst.__file__).is_relative_to(ROOT)
 
 
 def test_help_imports_nothing_heavy():
