@@ -13,7 +13,8 @@ from torch import Tensor
 
 from diffst.cfca import CFCA, Instants, check_instants
 from diffst.codec import NanoCodec
-from diffst.flow import neighbour_flows
+from diffst.neighbourhood import ClipMotion
+from diffst.tiling import Canvas, tiles
 from diffst.transformer import null_guidance, one_step
 from diffst.vrg import VideoGuidance
 
@@ -67,7 +68,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Make the frames of the asked instants at the asked size.
 
         Args:
-            frames: (T, 3, H, W) float32 in [0, 1]: keyframes of one shot, in time order.
+            frames: (T, 3, H, W) float32 in [0, 1], uint8 or uint16: keyframes of one shot, in time order.
             instants: For each output frame the keyframe n before it and alpha in [0, 1), how far towards n + 1 it lies.
             size: Output height and width in pixels.
             output_type: torch.float32, range [0, 1], or torch.uint8 or torch.uint16, full range and rounded.
@@ -82,30 +83,31 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         check_instants(instants, len(frames))
         stage = stage_clock(on_stage, frames.device)
         made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
-        # 1. Motion between neighbouring keyframes.
-        with stage("cfca"):
-            flows = neighbour_flows(frames)
-        # 2. What kind of video is this.
+        # 1. What kind of video is this.
         with stage("vrg"):
             guidance = self.guidance(frames)
         # Then a few frames at a time, so that memory does not grow with the clip.
-        group = self.group_frames(frames)
+        motion, group = ClipMotion(frames), self.group_frames(frames)
         for start in range(0, len(instants), group):
-            # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
+            # 2. Motion between the keyframes around.
             with stage("cfca"):
-                clip = self.cfca(frames, flows, instants[start : start + group])
-            # 4. Enlarge plainly, and into the codec.
-            with stage("encode"):
-                encoded = self.codec.encode(clip.frames, clip.context, size)
-            # 5. The one step.
-            with stage("dit"):
-                latents = self.step(encoded.latents, guidance)
-            # 6. Back to pictures.
-            with stage("decode"):
-                pictures = self.codec.decode(latents, encoded, output_type)
-                made[start : start + group] = (
-                    pictures.clamp_(0.0, 1.0) if output_type.is_floating_point else pictures
-                )
+                around = motion.around(instants[start : start + group])
+            canvas = Canvas(made[start : start + group])
+            # A small picture is one tile.
+            for tile in tiles((frames.shape[-2], frames.shape[-1]), size):
+                # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
+                with stage("cfca"):
+                    clip = around.aggregate(self.cfca, tile.window)
+                # 4. Enlarge plainly, and into the codec.
+                with stage("encode"):
+                    encoded = self.codec.encode(clip.frames, clip.context, tile.size)
+                # 5. The one step.
+                with stage("dit"):
+                    latents = self.step(encoded.latents, guidance)
+                # 6. Back to pictures.
+                with stage("decode"):
+                    kind = output_type if tile.size == size else torch.float32
+                    canvas.add(self.codec.decode(latents, encoded, kind), tile)
         return made
 
     def group_frames(self, frames: Tensor) -> int:

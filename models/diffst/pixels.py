@@ -31,3 +31,8 @@ def to_integer(frames: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype not in HIGHEST:
         raise ValueError(f"frames become uint8 or uint16, not {dtype}")
     return frames.float().clamp(0, 1).mul_(HIGHEST[dtype]).round_().to(dtype)
+
+
+def as_float(frames: Tensor) -> Tensor:
+    """Frames as float in [0, 1]; those that are, as they are."""
+    return frames.float() if frames.is_floating_point() else to_float(frames)

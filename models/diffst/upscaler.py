@@ -12,7 +12,6 @@ from torch import Tensor
 
 from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
 from diffst.pipeline import DiffSTPipeline, OnStage
-from diffst.pixels import to_float
 from diffst.wan.pipeline import DiffSTWanPipeline
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -92,7 +91,7 @@ class DiffSTUpscaler:
         on_stage: OnStage | None = None,
     ) -> Tensor:
         """See `UpscaleModel`."""
-        given = to_float(frames.to(self.device))
+        given = frames.to(self.device)
         made: Tensor = self.pipeline(
             given, instants, out_size, output_type=frames.dtype, on_stage=on_stage
         )

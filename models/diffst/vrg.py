@@ -16,6 +16,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from diffst.layers import zeroed
+from diffst.pixels import as_float
+
+STRIDE = 16  # low-resolution pixels along each side of one thing the encoder sees
+STRIP_PIXELS = 8 * 640 * 480  # low-resolution pixels looked at together, of all chosen frames
 
 
 class VideoGuidance(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -61,24 +65,38 @@ class VideoGuidance(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Returns:
             (N, num_tokens, token_dim) float32.
         """
-        last = clips.shape[1] - 1
-        chosen = spread(last + 1, self.config.max_frames)
-        still = clips[:, chosen].float()
-        # Change in either direction, so that a clip played backwards is the same kind of video.
-        before = (clips[:, [max(k - 1, 0) for k in chosen]].float() - still).abs()
-        after = (clips[:, [min(k + 1, last) for k in chosen]].float() - still).abs()
-        seen = torch.cat((still - 0.5, before + after), dim=2)
-        height, width = seen.shape[-2:]
-        seen = nn.functional.pad(
-            seen.flatten(0, 1), (0, -width % 4, 0, -height % 4), mode="replicate"
-        )
-        tokens = rearrange(self.encoder(seen), "(n t) c h w -> n (t h w) c", n=len(clips))
+        chosen = spread(clips.shape[1], self.config.max_frames)
+        width = clips.shape[-1]
+        rows = max(1, STRIP_PIXELS // (len(chosen) * width * STRIDE)) * STRIDE
+        # In strips, so that memory does not grow with the picture.
+        strips = [
+            self.look(clips, chosen, slice(start, start + rows))
+            for start in range(0, clips.shape[-2], rows)
+        ]
+        tokens = rearrange(torch.cat(strips, dim=2), "(n t) c h w -> n (t h w) c", n=len(clips))
         queries = self.queries.expand(len(clips), -1, -1)
         pooled, _ = self.attention(
             queries, self.norm(tokens), self.norm(tokens), need_weights=False
         )
         guidance: Tensor = self.out(self.out_norm(pooled + queries))
         return guidance
+
+    def look(self, clips: Tensor, chosen: list[int], rows: slice) -> Tensor:
+        """What the encoder sees in some rows of the chosen frames, (N * chosen, C, rows / 16, W / 16), rounded up."""
+        above = min(rows.start, STRIDE)  # its convolutions look that far up, and not down
+        seen = clips[..., rows.start - above : rows.stop, :]
+        last = clips.shape[1] - 1
+        still = as_float(seen[:, chosen])
+        # Change in either direction, so that a clip played backwards is the same kind of video.
+        before = (as_float(seen[:, [max(k - 1, 0) for k in chosen]]) - still).abs()
+        after = (as_float(seen[:, [min(k + 1, last) for k in chosen]]) - still).abs()
+        pair = torch.cat((still - 0.5, before + after), dim=2)
+        height, width = pair.shape[-2:]
+        pair = nn.functional.pad(
+            pair.flatten(0, 1), (0, -width % 4, 0, -height % 4), mode="replicate"
+        )
+        encoded: Tensor = self.encoder(pair)
+        return encoded[:, :, above // STRIDE :]
 
 
 def spread(num_frames: int, most: int) -> list[int]:

@@ -57,3 +57,12 @@ def test_chosen_frames_are_spread_and_mirrored(num_frames, most):
     assert 1 <= len(chosen) <= most
     assert (chosen[0], chosen[-1]) == (0, num_frames - 1)
     assert chosen == sorted(num_frames - 1 - k for k in chosen)
+
+
+@pytest.mark.parametrize("size", [(100, 40), (64, 33), (17, 50)])
+def test_a_large_picture_is_looked_at_in_strips_as_if_whole(monkeypatch, size):
+    guidance = random_guidance()
+    clips = torch.rand(2, 3, 3, *size)
+    whole = guidance(clips)
+    monkeypatch.setattr("diffst.vrg.STRIP_PIXELS", 1)
+    torch.testing.assert_close(guidance(clips), whole, rtol=0, atol=1e-5)
