@@ -19,6 +19,7 @@ import typer
 
 from diffst_cli.commands.batch import batch
 from diffst_cli.commands.benchmark import benchmark
+from diffst_cli.commands.compare import compare
 from diffst_cli.commands.doctor import doctor
 from diffst_cli.commands.evaluate import evaluate
 from diffst_cli.commands.models import app as models
@@ -41,7 +42,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (upscale, plan, batch, benchmark, evaluate, train, doctor):
+for command in (upscale, plan, batch, benchmark, evaluate, compare, train, doctor):
     app.command()(command)
 app.add_typer(models, name="models")
 

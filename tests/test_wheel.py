@@ -60,7 +60,9 @@ def test_wheel_holds_both_packages_and_the_weights(wheel: Path):
         for path in weights.rglob("*")
         if path.is_file()
     }
-    assert any(name.endswith(".safetensors") for name in expected)
+    assets = ROOT / "diffst_cli" / "report" / "assets"
+    expected |= {path.relative_to(ROOT).as_posix() for path in assets.iterdir()}
+    assert {".safetensors", ".html", ".css", ".js"} <= {Path(name).suffix for name in expected}
     held = set(zipfile.ZipFile(wheel).namelist())
     assert expected - held == set()
     assert {name.split("/")[0].partition("-")[0] for name in held} == {"diffst", "diffst_cli"}
