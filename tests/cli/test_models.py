@@ -28,8 +28,9 @@ def card(tmp_path: Path) -> ModelCard:
 
 
 @pytest.fixture
-def models(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> list[ModelCard]:
-    """The table of models, which a test may change."""
+def models(card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ModelCard]:
+    """The table of models, which a test may change; nothing is fetched."""
+    monkeypatch.setenv("DIFFST_MODELS", str(tmp_path / "fetched"))
     table = [card]
     monkeypatch.setattr("diffst.upscaler.list_models", lambda: table)
     return table
@@ -62,9 +63,11 @@ def test_card_is_told_in_two_lines(card: ModelCard):
 
 def test_list_prints_cards_or_json(models: list[ModelCard], capsys: pytest.CaptureFixture[str]):
     assert main(["models", "list"]) == 0
-    assert capsys.readouterr().out == describe(models[0]) + "\n"
+    printed = capsys.readouterr().out
+    assert printed.startswith(describe(models[0]) + "\n")
+    assert "wan-1.3b-base: not here" in printed
     assert main(["models", "list", "--json"]) == 0
-    (listed,) = json.loads(capsys.readouterr().out)
+    listed, *_ = json.loads(capsys.readouterr().out)
     assert listed["name"] == "tiny"
     assert listed["licence"] == "CC0-1.0"
     assert listed["path"] == str(models[0].path)

@@ -1,0 +1,22 @@
+"""Where models that were downloaded lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+VARIABLE = "DIFFST_MODELS"  # names another folder
+
+
+def models_folder() -> Path:
+    """The folder of downloaded models: `$DIFFST_MODELS`, else `diffst/models` in the user's cache."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "diffst" / "models"
+
+
+def model_folder(name: str) -> Path:
+    """The folder of one downloaded model, whether it is there or not."""
+    return models_folder() / name
