@@ -159,7 +159,9 @@ class NanoCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if self.is_native(encoded.features, encoded.size):
             # Pixels move to their places last, when they are small.
             return arrange(finish(encoded.base + detail, output_type), factor)
-        return finish(encoded.base + resize(arrange(detail, factor).float(), encoded.size), output_type)
+        return finish(
+            encoded.base + resize(arrange(detail, factor).float(), encoded.size), output_type
+        )
 
     def is_native(self, low: Tensor, size: tuple[int, int]) -> bool:
         """Whether the output is exactly `factor` times the low-resolution pictures."""
@@ -224,7 +226,6 @@ def finish(frames: Tensor, output_type: torch.dtype) -> Tensor:
     if output_type.is_floating_point:
         return frames
     return to_integer(frames, output_type)
-
 
 
 def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,7 +1,8 @@
-"""Structural similarity of 8-bit planes, Gaussian window."""
+"""Structural similarity of 8-bit planes, Gaussian window, at one scale and at five."""
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from diffst.metrics.psnr import PEAK, check_planes
 
@@ -10,6 +11,10 @@ WINDOW_SIZE = 11  # pixels
 WINDOW_SIGMA = 1.5  # pixels
 LUMINANCE_CONSTANT = (0.01 * PEAK) ** 2
 CONTRAST_CONSTANT = (0.03 * PEAK) ** 2
+# Exponents of the scales, finest first; each next one has half the size.
+# Source: Wang et al. 2003, "Multi-scale structural similarity for image quality assessment", section 3.2
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+MIN_MULTI_SCALE_SIZE = WINDOW_SIZE * 2 ** (len(SCALE_WEIGHTS) - 1)  # pixels each way
 
 
 def ssim(output: Tensor, reference: Tensor) -> Tensor:
@@ -32,9 +37,57 @@ def ssim(output: Tensor, reference: Tensor) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
+def ms_ssim(output: Tensor, reference: Tensor) -> Tensor:
+    """MS-SSIM of each frame: contrast and structure at five scales, luminance at the coarsest.
+
+    Args:
+        output: Planes as stored, (T, H, W) uint8, at least 176 pixels each way.
+        reference: The true planes, same shape and dtype.
+
+    Returns:
+        (T,) float64, 1 for identical frames.
+
+    Raises:
+        ValueError: Shapes differ, not (T, H, W) uint8, or the coarsest scale is below the window.
+    """
+    check_planes(output, reference)
+    if min(output.shape[-2:]) < MIN_MULTI_SCALE_SIZE:
+        raise ValueError(
+            f"MS-SSIM needs {MIN_MULTI_SCALE_SIZE} pixels each way, got {tuple(output.shape)}"
+        )
+    values = [_frame_ms_ssim(mine, true) for mine, true in zip(output, reference, strict=True)]
+    return torch.tensor(values, dtype=torch.float64)
+
+
 def _frame_ssim(output: Tensor, reference: Tensor) -> float:
     """Mean SSIM of two uint8 planes (H, W)."""
-    x, y = output.float(), reference.float()
+    luminance, structure = _similarities(output.float(), reference.float())
+    return float((luminance * structure).mean(dtype=torch.float64))
+
+
+def _frame_ms_ssim(output: Tensor, reference: Tensor) -> float:
+    """MS-SSIM of two uint8 planes (H, W)."""
+    pair = torch.stack([output.float(), reference.float()])
+    result = 1.0
+    for scale, weight in enumerate(SCALE_WEIGHTS):
+        if scale > 0:
+            pair = _halve(pair)
+        luminance, similarity = _similarities(pair[0], pair[1])
+        if scale == len(SCALE_WEIGHTS) - 1:
+            similarity = luminance * similarity
+        # A negative mean has no real power; it counts as no similarity at all.
+        result *= max(float(similarity.mean(dtype=torch.float64)), 0.0) ** weight
+    return result
+
+
+def _halve(planes: Tensor) -> Tensor:
+    """Means of 2x2 pixels; a side of odd length is padded by zeros at its start, as is usual."""
+    odd = (planes.shape[-2] % 2, planes.shape[-1] % 2)
+    return functional.avg_pool2d(planes[None], 2, padding=odd)[0]
+
+
+def _similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Luminance term, and contrast and structure in one, of two float planes (H, W), by window."""
     moments = _blur(torch.stack([x, y, x * x, y * y, x * y]))
     mean_x, mean_y = moments[0], moments[1]
     variance_x = moments[2] - mean_x * mean_x
@@ -44,7 +97,7 @@ def _frame_ssim(output: Tensor, reference: Tensor) -> float:
         mean_x * mean_x + mean_y * mean_y + LUMINANCE_CONSTANT
     )
     structure = (2 * covariance + CONTRAST_CONSTANT) / (variance_x + variance_y + CONTRAST_CONSTANT)
-    return float((luminance * structure).mean(dtype=torch.float64))
+    return luminance, structure
 
 
 def _blur(planes: Tensor) -> Tensor:

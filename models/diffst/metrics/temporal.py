@@ -14,6 +14,22 @@ from diffst.metrics.psnr import check_planes
 CONSISTENCY_SLOPE = 0.01
 CONSISTENCY_FLOOR = 0.5
 
+# Farneback's flow and the compared area of tOF: sides cut to a multiple of 32, 8 pixels or more off each edge.
+# Source: Chu et al. 2020, "Learning temporal coherence via self-supervision for GAN-based video
+# generation", and `metrics.py` of its code
+FARNEBACK = {
+    "pyr_scale": 0.5,
+    "levels": 3,
+    "winsize": 15,
+    "iterations": 3,
+    "poly_n": 5,
+    "poly_sigma": 1.2,
+    "flags": 0,
+}
+FLOW_MARGIN = 16  # pixels, of both edges together
+FLOW_MULTIPLE = 32  # pixels
+MIN_FLOW_SIZE = FLOW_MARGIN + FLOW_MULTIPLE  # pixels each way
+
 
 def frame_difference_error(output: Tensor, reference: Tensor) -> Tensor:
     """Mean of |(x[t] - x[t-1]) - (r[t] - r[t-1])| for each t >= 1, in 8-bit levels.
@@ -69,6 +85,41 @@ def warping_error(videos: Sequence[Tensor], reference: Tensor) -> Tensor:
     return errors
 
 
+def flow_error(output: Tensor, reference: Tensor) -> Tensor:
+    """tOF: how far the motion of each t >= 1 is from the true motion, in pixels, mean length.
+
+    Both motions are Farneback's optical flow from the frame before, each of its own video.
+
+    Args:
+        output: Planes as stored, (T, H, W) uint8, at least 48 pixels each way.
+        reference: The true planes, same shape and dtype.
+
+    Returns:
+        (T - 1,) float64, 0 for identical videos.
+
+    Raises:
+        ValueError: Shapes differ, not (T, H, W) uint8, or too small.
+    """
+    check_planes(output, reference)
+    if min(output.shape[-2:]) < MIN_FLOW_SIZE:
+        raise ValueError(f"tOF needs {MIN_FLOW_SIZE} pixels each way, got {tuple(output.shape)}")
+    rows, columns = (_flow_area(length) for length in output.shape[-2:])
+    errors = []
+    for t in range(1, len(output)):
+        mine = _farneback_flow(output[t - 1], output[t])
+        true = _farneback_flow(reference[t - 1], reference[t])
+        difference = (mine - true)[rows, columns]
+        errors.append(float(difference.square().sum(-1).sqrt().mean(dtype=torch.float64)))
+    return torch.tensor(errors, dtype=torch.float64)
+
+
+def _flow_area(length: int) -> slice:
+    """The middle of a side that tOF compares."""
+    kept = (length - FLOW_MARGIN) // FLOW_MULTIPLE * FLOW_MULTIPLE
+    start = (length - kept) // 2
+    return slice(start, start + kept)
+
+
 def backward_flow(earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
     """Where each pixel of `later` was in `earlier`, and where that is trustworthy.
 
@@ -120,3 +171,13 @@ def _dis_flow(source: Tensor, target: Tensor) -> Tensor:
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flow = finder.calc(np.ascontiguousarray(source), np.ascontiguousarray(target), None)
     return torch.from_numpy(flow).permute(2, 0, 1).contiguous()
+
+
+def _farneback_flow(source: Tensor, target: Tensor) -> Tensor:
+    """Farneback's optical flow from `source` to `target` ((H, W) uint8), (H, W, 2) float32, x first."""
+    import cv2
+
+    flow = cv2.calcOpticalFlowFarneback(
+        np.ascontiguousarray(source), np.ascontiguousarray(target), None, **FARNEBACK
+    )
+    return torch.from_numpy(flow)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffst.metrics import ssim
+from diffst.metrics import ms_ssim, ssim
 
 
 def noise(seed: int, height: int = 13, width: int = 14) -> torch.Tensor:
@@ -56,3 +56,25 @@ def test_identical_frames_give_one_each():
 def test_a_frame_smaller_than_the_window_is_refused():
     with pytest.raises(ValueError, match="needs 11 pixels each way"):
         ssim(noise(6, 10, 40), noise(6, 10, 40))
+
+
+def test_identical_frames_give_one_at_five_scales():
+    frames = noise(7, 176, 180)
+    assert ms_ssim(frames, frames).tolist() == pytest.approx([1.0], abs=1e-6)
+
+
+def test_blur_costs_less_at_five_scales_than_at_one():
+    true = noise(8, 176, 176).float()
+    blurred = torch.nn.functional.avg_pool2d(true, 3, stride=1, padding=1).to(torch.uint8)
+    frames = true.to(torch.uint8)
+    assert ms_ssim(blurred, frames).item() > ssim(blurred, frames).item() + 0.1
+
+
+def test_an_inverted_texture_has_no_similarity_left():
+    texture = noise(9, 176, 176)
+    assert ms_ssim(255 - texture, texture).item() == 0
+
+
+def test_a_frame_whose_coarsest_scale_is_below_the_window_is_refused():
+    with pytest.raises(ValueError, match="needs 176 pixels each way"):
+        ms_ssim(noise(6, 175, 180), noise(6, 175, 180))

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from diffst.metrics import frame_difference_error, warping_error
-from diffst.metrics.temporal import backward_flow, warp
+from diffst.metrics import flow_error, frame_difference_error, warping_error
+from diffst.metrics.temporal import _flow_area, backward_flow, warp
 
 
 def texture(height: int = 96, width: int = 160, seed: int = 0) -> torch.Tensor:
@@ -77,3 +77,27 @@ def test_a_flat_video_has_no_warping_error():
 def test_another_size_is_refused():
     with pytest.raises(ValueError, match="cannot compare"):
         warping_error([pan(3, 1)[:2]], pan(3, 1))
+
+
+def test_a_frozen_video_misses_all_of_the_motion():
+    reference = pan(3, 3)
+    frozen = reference[[0, 0, 0]]
+    # the flow of a still pair is zero, so what is left is the true flow: 3 pixels a frame
+    assert flow_error(frozen, reference).tolist() == pytest.approx([3.0, 3.0], abs=0.3)
+
+
+def test_the_same_motion_has_no_flow_error_whatever_the_picture():
+    reference = pan(3, 3)
+    assert flow_error(reference, reference).tolist() == [0.0, 0.0]
+    # half the contrast moves the same way
+    assert flow_error(reference // 2 + 60, reference).max().item() < 0.2
+
+
+@pytest.mark.parametrize(("length", "area"), [(48, (8, 40)), (95, (15, 79)), (720, (8, 712))])
+def test_the_flow_is_compared_off_the_edges(length: int, area: tuple[int, int]):
+    assert (_flow_area(length).start, _flow_area(length).stop) == area
+
+
+def test_a_video_too_small_for_its_flow_is_refused():
+    with pytest.raises(ValueError, match="tOF needs 48 pixels each way"):
+        flow_error(pan(2, 1)[:, :40], pan(2, 1)[:, :40])
