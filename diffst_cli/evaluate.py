@@ -3,15 +3,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffst_cli.costs import Cost
 from diffst_cli.errors import UserError
-from diffst_cli.measuring import read_luma, vmaf
-from diffst_cli.scores import ClipScore
+from diffst_cli.measures import Metric, Pair, read_pair
+from diffst_cli.scores import ClipScore, Series
 from diffst_cli.systems import System
 from diffst_cli.tracks import Reference, Track, find_clips, make_input, make_reference
 
@@ -22,8 +22,6 @@ MIN_FRAMES = 3  # two keyframes and the new frame between them
 MAX_MISSING_FRAMES = 2  # that a system may leave out at its end, as minterpolate does
 MAX_SHIFT = 2  # frames by which a misaligned output is looked for
 SHIFT_GAIN_DB = 0.5  # by which a shifted comparison must win to be called a misalignment
-COST_FIELDS = {"frames_per_second", "cpu_seconds_per_frame", "peak_bytes"}  # of `ClipScore`
-SCORE_VERSION = 1  # of kept scores: raise it when a metric changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +36,8 @@ class Evaluation:
     """The upscalers."""
     tracks: tuple[Track, ...]
     """The ways to degrade."""
+    metrics: tuple[Metric, ...]
+    """What to measure."""
     num_frames: int
     """Frames of each clip, at most."""
     crf: float
@@ -64,7 +64,14 @@ def evaluate(settings: Evaluation, on_clip: Callable[[str], None]) -> Iterator[C
                 folder = settings.work / "outputs" / f"crf{settings.crf:g}" / system.name
                 output = folder / track.name / f"{reference.name}.mp4"
                 cost = system.run(source, output, reference)
-                score = score_output(output, reference, settings.work, track.name, system.name)
+                score = score_output(
+                    output,
+                    reference,
+                    settings.work,
+                    settings.metrics,
+                    track=track.name,
+                    system=system.name,
+                )
                 yield score if cost is None else _with_cost(score, cost)
 
 
@@ -78,7 +85,13 @@ def _with_cost(score: ClipScore, cost: Cost) -> ClipScore:
 
 
 def score_folder(
-    folder: Path, reference_dir: Path, work: Path, *, track: str, num_frames: int
+    folder: Path,
+    reference_dir: Path,
+    work: Path,
+    metrics: Sequence[Metric],
+    *,
+    track: str,
+    num_frames: int,
 ) -> list[ClipScore]:
     """Scores of finished outputs, wherever they come from.
 
@@ -86,6 +99,7 @@ def score_folder(
         folder: Videos named as the references are, whose frame i is the reference's frame i.
         reference_dir: Folder of true videos; those without an output are left out.
         work: As of `Evaluation`.
+        metrics: What to measure.
         track: Recorded with the scores.
         num_frames: Frames of each clip, at most.
 
@@ -98,58 +112,69 @@ def score_folder(
         raise UserError(f"no video in `{folder}` is named as one in `{reference_dir}`")
     references = [make_reference(clip, work, num_frames) for clip in clips]
     return [
-        score_output(outputs[reference.name], reference, work, track, folder.name)
+        score_output(
+            outputs[reference.name], reference, work, metrics, track=track, system=folder.name
+        )
         for reference in references
     ]
 
 
 def score_output(
-    output: Path, reference: Reference, work: Path, track: str, system: str
+    output: Path,
+    reference: Reference,
+    work: Path,
+    metrics: Sequence[Metric],
+    *,
+    track: str,
+    system: str,
 ) -> ClipScore:
-    """Compare one output with its reference, or find the same comparison under `work`."""
-    digest = hashlib.sha256(output.read_bytes() + reference.path.read_bytes()).hexdigest()
-    kept = work / "scores" / f"{digest}-v{SCORE_VERSION}.json"
-    if kept.exists():
-        numbers: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        numbers |= {"track": track, "clip": reference.name, "system": system}
-        lists_as_tuples: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in numbers.items()
-        }
-        return ClipScore(**lists_as_tuples)
-    score = _measure(output, reference, track, system)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = kept.with_suffix(f".{os.getpid()}")
-    numbers = {key: value for key, value in asdict(score).items() if key not in COST_FIELDS}
-    unfinished.write_text(json.dumps(numbers), encoding="utf-8")
-    unfinished.replace(kept)
-    return score
-
-
-def _measure(output: Path, reference: Reference, track: str, system: str) -> ClipScore:
-    """Every metric on the frames that output and reference share.
+    """Compare one output with its reference, or find the same comparison under `work`.
 
     Raises:
         UserError: The output's size, length or alignment is wrong.
     """
-    from diffst.metrics import frame_difference_error, psnr, ssim, warping_error
-
-    true = read_luma(reference.path)
-    true = true[: len(true) - 1 + len(true) % 2]  # the last frame is one that the input kept
-    mine = read_luma(output, max_frames=len(true))
-    num_frames = _check_match(mine, true, output)
-    mine, true = mine[:num_frames], true[:num_frames]
-    warping = warping_error([mine, true], true)
+    digest = hashlib.sha256(output.read_bytes() + reference.path.read_bytes()).hexdigest()
+    kept = {
+        metric.name: work / "scores" / f"{digest}-{metric.name}-{metric.version}.json"
+        for metric in metrics
+    }
+    missing = [metric for metric in metrics if not kept[metric.name].exists()]
+    if missing:
+        pair = _open_pair(output, reference)
+        for metric in missing:
+            _keep(metric.measure(pair), len(pair.luma), kept[metric.name])
+    series: dict[str, Series] = {}
+    for path in kept.values():
+        numbers = json.loads(path.read_text(encoding="utf-8"))
+        num_frames = numbers["num_frames"]
+        series |= {key: tuple(values) for key, values in numbers["series"].items()}
     return ClipScore(
-        track=track,
-        clip=reference.name,
-        system=system,
-        psnr_y=tuple(psnr(mine, true).tolist()),
-        ssim=tuple(ssim(mine, true).tolist()),
-        vmaf=vmaf(output, reference.path, num_frames),
-        frame_difference=tuple(frame_difference_error(mine, true).tolist()),
-        warping=tuple(warping[0].tolist()),
-        true_warping=tuple(warping[1].tolist()),
+        track=track, clip=reference.name, system=system, num_frames=num_frames, series=series
+    )
+
+
+def _keep(series: Mapping[str, Series], num_frames: int, path: Path) -> None:
+    """Write what a metric gave; the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    numbers = {"num_frames": num_frames, "series": series}
+    unfinished.write_text(json.dumps(numbers), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _open_pair(output: Path, reference: Reference) -> Pair:
+    """The frames that output and reference share.
+
+    Raises:
+        UserError: The output's size, length or alignment is wrong.
+    """
+    mine, true = read_pair(output, reference.path)
+    num_frames = _check_match(mine, true, output)
+    return Pair(
+        output=output,
+        reference=reference.path,
+        luma=mine[:num_frames],
+        true_luma=true[:num_frames],
     )
 
 

@@ -74,6 +74,29 @@ def read_luma(path: Path, max_frames: int | None = None) -> "Tensor":
     )
 
 
+def read_rgb(path: Path, shape: Sequence[int]) -> "Tensor":
+    """The first frames in RGB, converted as exactly as ffmpeg can, by the video's own matrix.
+
+    Args:
+        path: A video.
+        shape: Frames, height and width.
+
+    Returns:
+        (T, H, W, 3) uint8.
+
+    Raises:
+        UserError: The video cannot be read.
+    """
+    import torch
+
+    num_frames, height, width = shape
+    convert = "scale=out_range=pc:flags=accurate_rnd+full_chroma_int+full_chroma_inp,format=rgb24"
+    stream = ["-map", "0:v:0", "-vf", convert, "-fps_mode", "passthrough"]
+    arguments = [*stream, "-frames:v", str(num_frames), "-f", "rawvideo", "-"]
+    raw = run_ffmpeg([*read_from(path), *arguments], f"read the frames of `{path}`")
+    return torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(-1, height, width, 3)
+
+
 def vmaf(output: Path, reference: Path, num_frames: int) -> tuple[float, ...]:
     """VMAF of each of the first frames, paired by their index.
 

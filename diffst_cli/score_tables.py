@@ -5,83 +5,89 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from diffst_cli.scores import COLUMNS, ClipScore, Interval, Summary
+from diffst_cli.scores import ClipScore, Column, Interval, Summary, columns_of
 
 
 def clip_table(scores: Sequence[ClipScore]) -> str:
     """Markdown: one line for each track, clip and system."""
+    columns = columns_of(scores)
     lines = [
         [score.track, score.clip, score.system]
-        + [_number(column.value(score), column.digits) for column in COLUMNS]
+        + [_number(column.value(score), column.digits) for column in columns]
         for score in scores
     ]
-    return _markdown(["track", "clip", "system", *_titles()], lines)
+    return _markdown(["track", "clip", "system", *_titles(columns)], lines)
 
 
 def summary_table(summaries: Sequence[Summary]) -> str:
     """Markdown: mean ± half of the 95 % interval, one line for each track and system."""
     lines = [
         [summary.track, summary.system]
-        + [
-            _with_margin(interval, column.digits)
-            for interval, column in zip(summary.intervals, COLUMNS, strict=True)
-        ]
+        + [_with_margin(interval, column.digits) for interval, column in _cells(summary)]
         for summary in summaries
     ]
-    return _markdown(["track", "system", *_titles()], lines)
+    return _markdown(["track", "system", *_titles(summaries[0].columns)], lines)
 
 
 def gain_table(gains: Sequence[Summary]) -> str:
     """Markdown: mean gain ± half of the 95 % interval, and the worst clip's in brackets."""
     lines = []
     for gain in gains:
-        cells = zip(gain.intervals, COLUMNS, strict=True)
-        lines.append(
-            [gain.track, gain.system]
-            + [
-                f"{_with_margin(interval, column.digits, '+')} [{worst:+.{column.digits}f}]"
-                for interval, column in cells
-                if column.is_quality
-                for worst in [interval.lowest if column.higher_is_better else interval.highest]
-            ]
-        )
-    titles = [column.title for column in COLUMNS if column.is_quality]
-    return _markdown(["track", "system", *titles], lines)
+        cells = [gain.track, gain.system]
+        for interval, column in _cells(gain):
+            worst = interval.lowest if column.higher_is_better else interval.highest
+            margin = _with_margin(interval, column.digits, "+")
+            cells.append(f"{margin} [{_number(worst, column.digits, '+')}]")
+        lines.append(cells)
+    return _markdown(["track", "system", *_titles(gains[0].columns)], lines)
 
 
 def to_csv(scores: Sequence[ClipScore]) -> str:
     """One line for each track, clip and system, all digits; empty where nothing was measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    keys = [column.key for column in COLUMNS]
+    columns = columns_of(scores)
+    keys = [column.key for column in columns]
     writer.writerow(["track", "clip", "system", "num_frames", *keys])
     for score in scores:
-        values = [_finite(column.value(score)) for column in COLUMNS]
+        values = [_finite(column.value(score)) for column in columns]
         writer.writerow([score.track, score.clip, score.system, score.num_frames, *values])
     return text.getvalue()
 
 
 def to_json(scores: Sequence[ClipScore], summaries: Sequence[Summary]) -> str:
     """Every frame's numbers under `clips`; the means under `means` (`null`: not known)."""
+    clips = [
+        {"track": score.track, "clip": score.clip, "system": score.system}
+        | {key: [_finite(value) for value in values] for key, values in score.series.items()}
+        | {column.key: _finite(column.value(score)) for column in _costs(columns_of(scores))}
+        for score in scores
+    ]
     means = [
         {"track": summary.track, "system": summary.system}
         | {
-            column.key: {"mean": _finite(interval.mean), "half_width": _finite(interval.half_width)}
-            for interval, column in zip(summary.intervals, COLUMNS, strict=True)
+            column.key: {
+                "mean": _finite(interval.mean),
+                "half_width": _finite(interval.half_width),
+            }
+            for interval, column in _cells(summary)
         }
         for summary in summaries
-    ]
-    clips = [
-        {key: _finite(value) if isinstance(value, float) else value for key, value in fields}
-        for fields in (asdict(score).items() for score in scores)
     ]
     return json.dumps({"clips": clips, "means": means}, indent=1)
 
 
-def _titles() -> list[str]:
-    return [column.title for column in COLUMNS]
+def _titles(columns: Sequence[Column]) -> list[str]:
+    return [column.title for column in columns]
+
+
+def _costs(columns: Sequence[Column]) -> list[Column]:
+    return [column for column in columns if column.series is None]
+
+
+def _cells(summary: Summary) -> list[tuple[Interval, Column]]:
+    return list(zip(summary.intervals, summary.columns, strict=True))
 
 
 def _with_margin(interval: Interval, digits: int, sign: str = "") -> str:

@@ -1,9 +1,9 @@
 """What `diffst evaluate` measured, its means over clips, and its tables."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import mean, stdev
+from statistics import fmean, stdev
 
 # Student's t at 97.5 %, for 1 to 30 degrees of freedom; the normal value beyond.
 T_QUANTILES = (
@@ -12,6 +12,9 @@ T_QUANTILES = (
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
 NORMAL_QUANTILE = 1.960
+
+
+Series = tuple[float, ...]  # one number a frame, or one for each frame but the first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,18 +27,10 @@ class ClipScore:
     """Name of the reference."""
     system: str
     """Name of the upscaler."""
-    psnr_y: tuple[float, ...]
-    """dB, one per frame."""
-    ssim: tuple[float, ...]
-    """One per frame, of the luma."""
-    vmaf: tuple[float, ...]
-    """0 to 100, one per frame."""
-    frame_difference: tuple[float, ...]
-    """Error of the change since the frame before, 8-bit levels; none for the first frame."""
-    warping: tuple[float, ...]
-    """Change along the true motion, 8-bit levels; none for the first frame."""
-    true_warping: tuple[float, ...]
-    """The reference's own `warping`."""
+    num_frames: int
+    """Frames compared."""
+    series: Mapping[str, Series]
+    """What was measured, by the names that `COLUMNS` reads; NaN where a metric is not defined."""
     frames_per_second: float = math.nan
     """Output frames over the seconds of the whole job; NaN if it was not run now."""
     cpu_seconds_per_frame: float = math.nan
@@ -43,23 +38,11 @@ class ClipScore:
     peak_bytes: float = math.nan
     """Most memory the job held; NaN if it was not run now."""
 
-    @property
-    def num_frames(self) -> int:
-        """Frames compared."""
-        return len(self.psnr_y)
-
     def first(self, num_frames: int) -> "ClipScore":
         """The same clip as if it ended after `num_frames` frames."""
-        pairs = num_frames - 1
-        return replace(
-            self,
-            psnr_y=self.psnr_y[:num_frames],
-            ssim=self.ssim[:num_frames],
-            vmaf=self.vmaf[:num_frames],
-            frame_difference=self.frame_difference[:pairs],
-            warping=self.warping[:pairs],
-            true_warping=self.true_warping[:pairs],
-        )
+        dropped = self.num_frames - num_frames
+        series = {key: values[: len(values) - dropped] for key, values in self.series.items()}
+        return replace(self, num_frames=num_frames, series=series)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,42 +56,81 @@ class Column:
     digits: int
     """Decimals shown."""
     value: Callable[[ClipScore], float]
-    """The number, from the frames of one clip."""
+    """The number, from the frames of one clip; NaN if it is not known."""
+    series: str | None = None
+    """The series it is made of; None for a cost."""
     higher_is_better: bool = True
     """Whether the worst clip is the lowest."""
-    is_quality: bool = True
-    """Whether it belongs in a table of gains."""
 
 
-def _column(key: str, title: str, digits: int, value: Callable[[ClipScore], float]) -> Column:
+def _mean_of(series: str, frames: slice) -> Callable[[ClipScore], float]:
+    """The mean over some frames of a series."""
+
+    def value(score: ClipScore) -> float:
+        values = score.series.get(series, ())[frames]
+        return fmean(values) if values else math.nan
+
+    return value
+
+
+def _by_frames(
+    series: str, title: str, digits: int, *, has_all: bool = False, higher_is_better: bool = True
+) -> list[Column]:
+    """Columns of a metric of frames: even frames were in the input ("kept"), odd ones are new."""
+    key = series.removesuffix("_y")
+    parts = [("_kept", " kept", slice(0, None, 2)), ("_new", " new", slice(1, None, 2))]
+    if has_all:
+        parts.append(("", " all", slice(None)))
+    return [
+        Column(
+            key=key + suffix,
+            title=title + word,
+            digits=digits,
+            value=_mean_of(series, frames),
+            series=series,
+            higher_is_better=higher_is_better,
+        )
+        for suffix, word, frames in parts
+    ]
+
+
+def _error(key: str, series: str, title: str) -> Column:
+    """The column of an error between neighbouring frames."""
+    value = _mean_of(series, slice(None))
+    return Column(
+        key=key, title=title, digits=3, value=value, series=series, higher_is_better=False
+    )
+
+
+def _cost(key: str, title: str, digits: int, value: Callable[[ClipScore], float]) -> Column:
     return Column(key=key, title=title, digits=digits, value=value)
 
 
-def _error_column(key: str, title: str, value: Callable[[ClipScore], float]) -> Column:
-    return Column(key=key, title=title, digits=3, value=value, higher_is_better=False)
-
-
-def _cost_column(key: str, title: str, digits: int, value: Callable[[ClipScore], float]) -> Column:
-    return Column(key=key, title=title, digits=digits, value=value, is_quality=False)
-
-
-# Even frames were in the input ("kept"), odd ones are predicted ("new").
 COLUMNS = (
-    _column("psnr_kept", "PSNR-Y kept", 2, lambda s: mean(s.psnr_y[::2])),
-    _column("psnr_new", "PSNR-Y new", 2, lambda s: mean(s.psnr_y[1::2])),
-    _column("psnr", "PSNR-Y all", 2, lambda s: mean(s.psnr_y)),
-    _column("ssim_kept", "SSIM kept", 4, lambda s: mean(s.ssim[::2])),
-    _column("ssim_new", "SSIM new", 4, lambda s: mean(s.ssim[1::2])),
-    _column("vmaf_kept", "VMAF kept", 2, lambda s: mean(s.vmaf[::2])),
-    _column("vmaf_new", "VMAF new", 2, lambda s: mean(s.vmaf[1::2])),
-    _column("vmaf", "VMAF all", 2, lambda s: mean(s.vmaf)),
-    _error_column("frame_difference_error", "frame diff.", lambda s: mean(s.frame_difference)),
-    _error_column("warping_error", "warping", lambda s: mean(s.warping)),
-    _error_column("true_warping_error", "true warping", lambda s: mean(s.true_warping)),
-    _cost_column("frames_per_second", "frames/s", 2, lambda s: s.frames_per_second),
-    _cost_column("cpu_seconds_per_frame", "CPU s/frame", 3, lambda s: s.cpu_seconds_per_frame),
-    _cost_column("peak_gb", "peak GB", 2, lambda s: s.peak_bytes / 1e9),
+    *_by_frames("psnr_y", "PSNR-Y", 2, has_all=True),
+    *_by_frames("ssim", "SSIM", 4),
+    *_by_frames("ms_ssim", "MS-SSIM", 4),
+    *_by_frames("vmaf", "VMAF", 2, has_all=True),
+    *_by_frames("lpips", "LPIPS", 4, higher_is_better=False),
+    *_by_frames("dists", "DISTS", 4, higher_is_better=False),
+    *_by_frames("clip-iqa", "CLIP-IQA", 4),
+    *_by_frames("musiq", "MUSIQ", 2),
+    *_by_frames("maniqa", "MANIQA", 4),
+    _error("frame_difference_error", "frame_difference", "frame diff."),
+    _error("warping_error", "warping", "warping"),
+    _error("true_warping_error", "true_warping", "true warping"),
+    _error("tof", "tof", "tOF"),
+    _error("tlp", "tlp", "tLP"),
+    _cost("frames_per_second", "frames/s", 2, lambda score: score.frames_per_second),
+    _cost("cpu_seconds_per_frame", "CPU s/frame", 3, lambda score: score.cpu_seconds_per_frame),
+    _cost("peak_gb", "peak GB", 2, lambda score: score.peak_bytes / 1e9),
 )
+
+
+def columns_of(scores: Sequence[ClipScore]) -> tuple[Column, ...]:
+    """The columns of what was measured, and of the costs."""
+    measured = {key for score in scores for key in score.series}
+    return tuple(column for column in COLUMNS if column.series is None or column.series in measured)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +160,7 @@ def confidence(values: Sequence[float]) -> Interval:
         quantile = T_QUANTILES[freedom - 1] if freedom <= len(T_QUANTILES) else NORMAL_QUANTILE
         half_width = quantile * stdev(values) / math.sqrt(len(values))
     return Interval(
-        mean=mean(values), half_width=half_width, lowest=min(values), highest=max(values)
+        mean=fmean(values), half_width=half_width, lowest=min(values), highest=max(values)
     )
 
 
@@ -161,27 +183,41 @@ class Summary:
     system: str
     """Name of the upscaler, or of a difference of two."""
     intervals: tuple[Interval, ...]
-    """One for each of `COLUMNS`."""
+    """One for each column."""
+    columns: tuple[Column, ...]
+    """What was averaged."""
 
 
 def summarise(scores: Sequence[ClipScore]) -> list[Summary]:
-    """Means over clips, for each track and system."""
+    """Means over clips, for each track and system, of every column."""
+    columns = columns_of(scores)
     return [
-        Summary(track=track, system=system, intervals=_over_clips(group, _values))
+        Summary(
+            track=track,
+            system=system,
+            columns=columns,
+            intervals=_over_clips([_values(score, columns) for score in group]),
+        )
         for (track, system), group in _groups(scores)
     ]
 
 
 def summarise_gains(scores: Sequence[ClipScore], system: str) -> list[Summary]:
-    """Means over clips of what `system` gains on each other one, clip by clip."""
+    """Means over clips of what `system` gains in quality on each other one, clip by clip."""
+    columns = tuple(column for column in columns_of(scores) if column.series is not None)
     own = {(score.track, score.clip): score for score in scores if score.system == system}
 
     def gains(score: ClipScore) -> list[float]:
-        pairs = zip(_values(own[score.track, score.clip]), _values(score), strict=True)
-        return [mine - theirs for mine, theirs in pairs]
+        mine = _values(own[score.track, score.clip], columns)
+        return [a - b for a, b in zip(mine, _values(score, columns), strict=True)]
 
     return [
-        Summary(track=track, system=f"{system} - {other}", intervals=_over_clips(group, gains))
+        Summary(
+            track=track,
+            system=f"{system} - {other}",
+            columns=columns,
+            intervals=_over_clips([gains(score) for score in group]),
+        )
         for (track, other), group in _groups(scores)
         if other != system
     ]
@@ -195,13 +231,11 @@ def _groups(scores: Sequence[ClipScore]) -> list[tuple[tuple[str, str], list[Cli
     return list(groups.items())
 
 
-def _values(score: ClipScore) -> list[float]:
-    """The numbers of one clip, one for each of `COLUMNS`."""
-    return [column.value(score) for column in COLUMNS]
+def _values(score: ClipScore, columns: Sequence[Column]) -> list[float]:
+    """The numbers of one clip, one for each column."""
+    return [column.value(score) for column in columns]
 
 
-def _over_clips(
-    group: Sequence[ClipScore], measure: Callable[[ClipScore], list[float]]
-) -> tuple[Interval, ...]:
-    """The mean over a group of each number that `measure` gives."""
-    return tuple(confidence(values) for values in zip(*map(measure, group), strict=True))
+def _over_clips(rows: Sequence[Sequence[float]]) -> tuple[Interval, ...]:
+    """The mean over clips of each column, from one row a clip."""
+    return tuple(confidence(values) for values in zip(*rows, strict=True))

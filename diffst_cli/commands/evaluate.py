@@ -50,6 +50,14 @@ def evaluate(
     tracks: Annotated[
         str, typer.Option(metavar="NAMES", help=f"How inputs are bad: {', '.join(TRACKS)}.")
     ] = "clean,web,old",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="What to measure. Also lpips, dists, clip-iqa, musiq, maniqa and tlp, networks of "
+            "`pip install diffst[metrics]`.",
+        ),
+    ] = "psnr,ssim,ms-ssim,vmaf,frame-difference,warping,tof",
     frames: Annotated[
         int, typer.Option(min=MIN_FRAMES, help="Frames of each clip, at most.")
     ] = DEFAULT_FRAMES,
@@ -72,6 +80,7 @@ def evaluate(
     """
     from diffst_cli.evaluate import Evaluation
     from diffst_cli.evaluate import evaluate as run
+    from diffst_cli.measures import parse_metrics
     from diffst_cli.progress import reporter
     from diffst_cli.scores import trim_to_common
 
@@ -80,6 +89,7 @@ def evaluate(
         work=work,
         systems=tuple(parse_systems(_names(systems), command or [], crf)),
         tracks=_tracks(tracks),
+        metrics=parse_metrics(_names(metrics)),
         num_frames=frames,
         crf=crf,
     )

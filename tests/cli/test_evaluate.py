@@ -12,6 +12,7 @@ import torch
 from diffst_cli.app import main
 from diffst_cli.errors import UserError
 from diffst_cli.evaluate import Evaluation, evaluate, find_shift, score_folder
+from diffst_cli.measures import OWN
 from diffst_cli.measuring import run_ffmpeg
 from diffst_cli.scores import ClipScore
 from diffst_cli.systems import System, ffmpeg_system
@@ -47,6 +48,7 @@ def run(tmp_path: Path) -> Runner:
             work=tmp_path / "work",
             systems=systems,
             tracks=(TRACKS["clean"],),
+            metrics=tuple(OWN.values()),
             num_frames=NUM_FRAMES,
             crf=0,
         )
@@ -66,11 +68,13 @@ def test_the_true_video_scores_as_perfect(run: Runner, tmp_path: Path):
         crf=0,
     )
     (score,) = run(system)
-    assert score.psnr_y == (100.0,) * NUM_FRAMES
-    assert score.ssim == pytest.approx((1.0,) * NUM_FRAMES)
-    assert score.frame_difference == (0.0,) * (NUM_FRAMES - 1)
-    assert score.warping == score.true_warping
-    assert len(score.vmaf) == NUM_FRAMES
+    series = score.series
+    assert series["psnr_y"] == (100.0,) * NUM_FRAMES
+    assert series["ssim"] == pytest.approx((1.0,) * NUM_FRAMES)
+    assert series["frame_difference"] == series["tof"] == (0.0,) * (NUM_FRAMES - 1)
+    assert series["warping"] == series["true_warping"]
+    assert len(series["vmaf"]) == NUM_FRAMES
+    assert all(map(math.isnan, series["ms_ssim"]))  # 88 lines are too few for five scales
 
 
 def test_interpolation_beats_repetition_on_new_frames(run: Runner):
@@ -78,21 +82,21 @@ def test_interpolation_beats_repetition_on_new_frames(run: Runner):
     baseline, repeated = run(ffmpeg_system(crf=0), REPEAT, messages=messages)
     assert messages == ["clean: clip: ffmpeg", "clean: clip: repeat"]
     assert (baseline.system, baseline.num_frames) == ("ffmpeg", NUM_FRAMES - 2)
-    assert min(baseline.psnr_y[1::2]) > max(repeated.psnr_y[1::2]) + 3
-    assert sum(baseline.frame_difference) < sum(repeated.frame_difference[: NUM_FRAMES - 3])
+    assert min(baseline.series["psnr_y"][1::2]) > max(repeated.series["psnr_y"][1::2]) + 3
+    for error in ("frame_difference", "tof"):
+        assert sum(baseline.series[error]) < sum(repeated.series[error][: NUM_FRAMES - 3])
 
 
 def test_a_comparison_is_not_made_twice(run: Runner, tmp_path: Path):
     (first,) = run(ffmpeg_system(crf=0))
-    (kept,) = (tmp_path / "work" / "scores").iterdir()
+    (kept,) = (tmp_path / "work" / "scores").glob("*-vmaf-1.json")
     numbers = json.loads(kept.read_text())
-    kept.write_text(json.dumps(numbers | {"vmaf": [12.5]}))
+    kept.write_text(json.dumps(numbers | {"series": {"vmaf": [12.5]}}))
     (second,) = run(ffmpeg_system(crf=0))
-    assert second.vmaf == (12.5,)
-    assert second.psnr_y == first.psnr_y
+    assert second.series["vmaf"] == (12.5,)
+    assert second.series["psnr_y"] == first.series["psnr_y"]
     assert first.frames_per_second > 0
     assert math.isnan(second.frames_per_second)  # the output was there
-    assert "frames_per_second" not in numbers
 
 
 def test_the_cost_of_a_run_stands_with_its_score(run: Runner):
@@ -141,9 +145,15 @@ def test_a_folder_of_outputs_is_scored_by_name(run: Runner, tmp_path: Path):
     outputs = tmp_path / "mine"
     shutil.copytree(tmp_path / "work" / "outputs" / "crf0" / "repeat" / "clean", outputs)
     (score,) = score_folder(
-        outputs, tmp_path / "references", tmp_path / "other", track="clean", num_frames=NUM_FRAMES
+        outputs,
+        tmp_path / "references",
+        tmp_path / "other",
+        [OWN["psnr"]],
+        track="clean",
+        num_frames=NUM_FRAMES,
     )
-    assert (score.system, score.clip, score.psnr_y) == ("mine", "clip", expected.psnr_y)
+    assert (score.system, score.clip) == ("mine", "clip")
+    assert score.series == {"psnr_y": expected.series["psnr_y"]}
 
 
 def test_a_folder_of_other_videos_is_refused(run: Runner, tmp_path: Path):
@@ -153,7 +163,12 @@ def test_a_folder_of_other_videos_is_refused(run: Runner, tmp_path: Path):
     run_ffmpeg(["-i", str(tmp_path / "references" / "clip.mkv"), str(outputs / "x.mp4")], "make")
     with pytest.raises(UserError, match=r"no video in `.*mine` is named as one in"):
         score_folder(
-            outputs, tmp_path / "references", tmp_path / "other", track="web", num_frames=NUM_FRAMES
+            outputs,
+            tmp_path / "references",
+            tmp_path / "other",
+            [OWN["psnr"]],
+            track="web",
+            num_frames=NUM_FRAMES,
         )
 
 
@@ -178,7 +193,9 @@ def test_the_command_prints_tables_and_writes_files(
         [" clean ", " clip ", " repeat "],
     ]
     assert printed.count("| ffmpeg - repeat |") == 2
-    assert {len(clip["vmaf"]) for clip in json.loads(json_file.read_text())["clips"]} == {5}
+    clips = json.loads(json_file.read_text())["clips"]
+    assert {len(clip["vmaf"]) for clip in clips} == {5}
+    assert all({"psnr_y", "ssim", "ms_ssim", "warping", "tof"} < set(clip) for clip in clips)
     assert len(csv_file.read_text().splitlines()) == 5
 
 
@@ -188,6 +205,13 @@ def test_the_command_prints_tables_and_writes_files(
         (["--tracks", "web,vhs"], 2, "error: unknown track `vhs`\nhint: one of: clean, web, old"),
         (["--tracks", ","], 2, "error: no track to evaluate on"),
         (["--systems", ","], 2, "error: no system to evaluate"),
+        (["--metrics", "psnr,mse"], 2, "error: unknown metric `mse`\nhint: one of: psnr, ssim, "),
+        (["--metrics", ","], 2, "error: no metric to measure"),
+        (
+            ["--metrics", "dover"],
+            1,
+            "error: metric `dover` is not available\nhint: no package has it",
+        ),
         (["--csv", "/nowhere/scores.csv"], 2, "error: `/nowhere` is not a folder"),
         (["--frames", "4"], 2, "error: invalid value for `--frames`"),
         ([], 1, "references` is not a folder"),

@@ -6,7 +6,7 @@ import torch
 
 from diffst.metrics import psnr, ssim
 from diffst_cli.errors import UserError
-from diffst_cli.measuring import VMAF_MODEL, read_luma, run_ffmpeg, vmaf
+from diffst_cli.measuring import VMAF_MODEL, read_luma, read_rgb, run_ffmpeg, vmaf
 
 SIZE = (128, 96)  # width, height
 
@@ -79,6 +79,19 @@ def test_luma_is_read_as_stored(tmp_path: Path, pixel_format: str):
 
 def test_only_the_first_frames_are_read_when_asked(pair: tuple[Path, Path]):
     assert read_luma(pair[1], max_frames=2).shape == (2, SIZE[1], SIZE[0])
+
+
+def test_frames_in_rgb_are_those_of_the_videos_own_matrix(tmp_path: Path):
+    colours = {"red": (255, 0, 0), "lime": (0, 255, 0), "white": (255, 255, 255)}
+    for name, colour in colours.items():
+        path = tmp_path / f"{name}.mkv"
+        convert = "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
+        made = ["-f", "lavfi", "-i", f"color={name}:s=32x16:d=0.12", "-vf", convert]
+        run_ffmpeg([*made, "-c:v", "ffv1", "-colorspace", "bt709", str(path)], "make")
+        frames = read_rgb(path, (2, 16, 32))
+        assert frames.shape == (2, 16, 32, 3)
+        # 8 bits of limited-range YUV are about one level of RGB
+        assert (frames[0, 8, 16].int() - torch.tensor(colour)).abs().max() <= 2
 
 
 def test_rgb_is_refused_rather_than_converted(tmp_path: Path):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from diffst_cli.score_tables import clip_table, gain_table, summary_table, to_csv, to_json
-from diffst_cli.scores import COLUMNS, summarise, summarise_gains
+from diffst_cli.scores import columns_of, summarise, summarise_gains
 from tests.cli.test_scores import score
 
 SCORES = [
@@ -86,7 +86,9 @@ def test_csv_has_every_clip_with_all_digits():
     assert rows[0]["clip"] == "a"
     assert rows[0]["num_frames"] == "3"
     assert float(rows[0]["psnr"]) == 28.0
-    assert set(rows[0]) == {"track", "clip", "system", "num_frames"} | {c.key for c in COLUMNS}
+    assert set(rows[0]) == {"track", "clip", "system", "num_frames"} | {
+        c.key for c in columns_of(SCORES)
+    }
 
 
 def test_json_has_every_frame_and_the_means():
@@ -98,3 +100,12 @@ def test_json_has_every_frame_and_the_means():
 def test_json_says_null_where_one_clip_gives_no_interval():
     data = json.loads(to_json(SCORES[:1], summarise(SCORES[:1])))
     assert data["means"][0]["psnr_kept"] == {"mean": 32.0, "half_width": None}
+
+
+def test_a_metric_that_is_not_defined_is_null_for_each_frame():
+    scores = [replace(SCORES[0], series={"ms_ssim": (math.nan,) * 3})]
+    data = json.loads(
+        to_json(scores, summarise(scores)), parse_constant=lambda name: pytest.fail(name)
+    )
+    assert data["clips"][0]["ms_ssim"] == [None, None, None]
+    assert cells(clip_table(scores), 2)[3:5] == ["-", "-"]

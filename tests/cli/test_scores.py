@@ -1,10 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 
 from diffst_cli.scores import (
-    COLUMNS,
     ClipScore,
+    columns_of,
     confidence,
     summarise,
     summarise_gains,
@@ -19,12 +20,15 @@ def score(system: str, *psnr_y: float, clip: str = "a", track: str = "web") -> C
         track=track,
         clip=clip,
         system=system,
-        psnr_y=psnr_y,
-        ssim=tuple(value / 100 for value in psnr_y),
-        vmaf=tuple(value * 2 for value in psnr_y),
-        frame_difference=tuple(range(pairs)),
-        warping=(1.0,) * pairs,
-        true_warping=(0.5,) * pairs,
+        num_frames=len(psnr_y),
+        series={
+            "psnr_y": psnr_y,
+            "ssim": tuple(value / 100 for value in psnr_y),
+            "vmaf": tuple(value * 2 for value in psnr_y),
+            "frame_difference": tuple(range(pairs)),
+            "warping": (1.0,) * pairs,
+            "true_warping": (0.5,) * pairs,
+        },
         frames_per_second=4,
         cpu_seconds_per_frame=0.5,
         peak_bytes=1.5e9,
@@ -33,7 +37,7 @@ def score(system: str, *psnr_y: float, clip: str = "a", track: str = "web") -> C
 
 def test_even_frames_are_kept_and_odd_ones_new():
     clip = score("nano", 30, 20, 34, 22, 38)
-    values = {column.key: column.value(clip) for column in COLUMNS}
+    values = {column.key: column.value(clip) for column in columns_of([clip])}
     assert values == pytest.approx(
         {
             "psnr_kept": 34,
@@ -52,6 +56,20 @@ def test_even_frames_are_kept_and_odd_ones_new():
             "peak_gb": 1.5,
         }
     )
+
+
+def test_only_what_was_measured_has_a_column():
+    clip = replace(score("nano", 30, 20, 34), series={"lpips": (0.1, 0.2, 0.3), "tof": (4.0, 5.0)})
+    values = {column.key: column.value(clip) for column in columns_of([clip])[:-3]}
+    assert values == pytest.approx({"lpips_kept": 0.2, "lpips_new": 0.2, "tof": 4.5})
+
+
+def test_a_metric_that_one_system_lacks_is_unknown_there():
+    scores = [score("nano", 9, 9, 9), replace(score("ffmpeg", 9, 9, 9), series={"tof": (1.0, 2.0)})]
+    means = {summary.system: summary for summary in summarise(scores)}
+    (psnr,) = (i for i, c in enumerate(means["ffmpeg"].columns) if c.key == "psnr")
+    assert math.isnan(means["ffmpeg"].intervals[psnr].mean)
+    assert means["nano"].intervals[psnr].mean == 9
 
 
 def test_the_interval_is_students_t():

@@ -6,6 +6,7 @@ data range 255.
 """
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -30,8 +31,12 @@ def frames(height: int, width: int, step: int) -> tuple[torch.Tensor, torch.Tens
     )
     blocks = true[y // step * step, x // step * step]
     damaged = blocks + (x * 7 + y * 3) % 11 - 5
-    true, damaged = (np.clip(np.rint(picture), 0, 255) for picture in (true, damaged))
-    return tuple(torch.from_numpy(p.astype(np.uint8))[None] for p in (damaged, true))
+    return plane(damaged), plane(true)
+
+
+def plane(levels: npt.NDArray[np.float64]) -> torch.Tensor:
+    """(H, W) numbers as one frame, (1, H, W) uint8."""
+    return torch.from_numpy(np.clip(np.rint(levels), 0, 255).astype(np.uint8))[None]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,0 +1,94 @@
+"""Metrics that are networks, through pyiqa (the `metrics` extra), which also fetches their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
+
+from diffst_cli.errors import UserError
+from diffst_cli.scores import Series
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Judge = Callable[..., Tensor]
+
+# Our name -> pyiqa's, and whether the true frame is compared with.
+NETWORKS: Mapping[str, tuple[str, bool]] = {
+    "lpips": ("lpips", True),
+    "dists": ("dists", True),
+    "clip-iqa": ("clipiqa", False),
+    "musiq": ("musiq", False),
+    "maniqa": ("maniqa", False),
+}
+TLP_NETWORK = "lpips"
+TLP_FACTOR = 100  # tLP is given in hundredths of LPIPS
+
+
+@cache
+def open_network(name: str) -> Judge:
+    """The network of a metric, loaded; weights are downloaded on first use.
+
+    Args:
+        name: One of `NETWORKS`, or `tlp`.
+
+    Raises:
+        UserError: pyiqa is not installed, or the weights are not here and cannot be fetched.
+    """
+    known, _ = NETWORKS[TLP_NETWORK if name == "tlp" else name]
+    try:
+        import pyiqa
+    except ImportError as error:
+        raise UserError(
+            f"metric `{name}` is not available: {error}", hint="run `pip install diffst[metrics]`"
+        ) from error
+    try:
+        judge: Judge = pyiqa.create_metric(known)
+    except OSError as error:  # of urllib, requests and huggingface_hub alike
+        raise UserError(
+            f"metric `{name}` is not available: its weights cannot be fetched: {error}",
+            hint="run it once with a network, or copy `~/.cache/torch/hub/pyiqa` and "
+            "`~/.cache/huggingface` from a machine that has one",
+        ) from error
+    return judge
+
+
+def measure_by_network(name: str, rgb: Tensor, true_rgb: Tensor) -> Series:
+    """The metric of each frame.
+
+    Args:
+        name: One of `NETWORKS`.
+        rgb: Frames of the output, (T, H, W, 3) uint8.
+        true_rgb: Frames of the reference, same shape.
+    """
+    judge = open_network(name)
+    _, compares = NETWORKS[name]
+    values = []
+    for mine, true in zip(rgb, true_rgb, strict=True):
+        frames = (_as_input(mine), _as_input(true)) if compares else (_as_input(mine),)
+        values.append(float(judge(*frames)))
+    return tuple(values)
+
+
+def measure_tlp(rgb: Tensor, true_rgb: Tensor) -> Series:
+    """TLP of each t >= 1: how far the perceived change since t - 1 is from the true change.
+
+    100 |LPIPS(x[t - 1], x[t]) - LPIPS(r[t - 1], r[t])|. Source: Chu et al. 2020, "Learning temporal
+    coherence via self-supervision for GAN-based video generation".
+
+    Args:
+        rgb: Frames of the output, (T, H, W, 3) uint8.
+        true_rgb: Frames of the reference, same shape.
+    """
+    judge = open_network("tlp")
+
+    def change(frames: Tensor, t: int) -> float:
+        return float(judge(_as_input(frames[t - 1]), _as_input(frames[t])))
+
+    return tuple(TLP_FACTOR * abs(change(rgb, t) - change(true_rgb, t)) for t in range(1, len(rgb)))
+
+
+def _as_input(frame: Tensor) -> Tensor:
+    """(H, W, 3) uint8 to what pyiqa takes, (1, 3, H, W) float in [0, 1]."""
+    return frame.permute(2, 0, 1)[None].float() / 255
