@@ -225,7 +225,13 @@ class _Journey:
         for clip in clips:
             frames = torch.from_numpy(np.stack([frame.image for frame in clip.frames]))
             with self._stages.timed("model"), torch.inference_mode():
-                made = model(frames.permute(0, 3, 1, 2), clip.positions, out_size, self._stages.add)
+                made = model(
+                    frames.permute(0, 3, 1, 2),
+                    clip.positions,
+                    out_size,
+                    self._stages.add,
+                    clip.frames[0].index,
+                )
             yield clip, made
 
     def _write(

@@ -29,6 +29,7 @@ class BilinearModel:
         instants: Sequence[tuple[int, float]],
         out_size: tuple[int, int],
         on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
     ) -> Tensor:
         given = to_float(frames)
         mixed = [

@@ -94,6 +94,14 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffST
     return pipeline(**{"vrg": None, **parts}, **constants)
 
 
+def pipeline_class(folder: Path) -> str:
+    """The name of the pipeline class that a folder says it holds; empty where it says nothing."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        return ""
+    return str(json.loads(index.read_text(encoding="utf-8")).get("_class_name", ""))
+
+
 def load_component(kind: type[Any], folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """One component from its `config.json` and safetensors files, every key matched."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -10,7 +10,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
+from diffst.checkpoint import (
+    NANO_FOLDER,
+    load_pipeline,
+    num_parameters,
+    pipeline_class,
+    weights_hash,
+)
 from diffst.pipeline import DiffSTPipeline, OnStage
 from diffst.wan.pipeline import DiffSTWanPipeline
 
@@ -56,8 +62,21 @@ class UpscaleModel(Protocol):
         instants: Sequence[tuple[int, float]],
         out_size: tuple[int, int],
         on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
     ) -> Tensor:
-        """(T, 3, H, W) uint8 or uint16 keyframes -> (len(instants), 3, *out_size) of the same type."""
+        """Make the frames of a clip's instants.
+
+        Args:
+            frames: (T, 3, H, W) uint8 or uint16, keyframes of one shot.
+            instants: For each frame to make the keyframe before it and how far it lies towards the next, in [0, 1).
+            out_size: Height and width in pixels.
+            on_stage: Told the name of each finished stage and the seconds it took.
+            first_keyframe: The number of the first keyframe in the whole video; what a model draws at random depends
+                on it, so that the same frame comes out alike whatever clip it is in.
+
+        Returns:
+            (len(instants), 3, *out_size) of the type of `frames`.
+        """
 
 
 class DiffSTUpscaler:
@@ -89,6 +108,7 @@ class DiffSTUpscaler:
         instants: Sequence[tuple[int, float]],
         out_size: tuple[int, int],
         on_stage: OnStage | None = None,
+        first_keyframe: int = 0,  # noqa: ARG002  (nothing here is random)
     ) -> Tensor:
         """See `UpscaleModel`."""
         given = frames.to(self.device)
@@ -150,6 +170,10 @@ def load_model(name: str, *, device: str = "auto", precision: str = "auto") -> U
         raise ValueError(
             f"there is no model `{name}`; `nano` is built in, other models are given as a folder"
         )
+    if pipeline_class(folder) == "StarPipeline":
+        from diffst.star.upscaler import load_star
+
+        return load_star(folder, device=device, precision=precision)
     pipeline = load_pipeline(folder, dtype=kind)
     if isinstance(pipeline, DiffSTWanPipeline):
         return WanUpscaler(name, pipeline, chosen)

@@ -147,6 +147,7 @@ class FailingModel(BilinearModel):
         instants: Sequence[tuple[int, float]],
         out_size: tuple[int, int],
         on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
     ) -> Tensor:
         self._num_calls += 1
         if self._num_calls > 1:
@@ -232,6 +233,7 @@ class RememberingModel(BilinearModel):
         instants: Sequence[tuple[int, float]],
         out_size: tuple[int, int],
         on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
     ) -> Tensor:
         self.clips.append(frames.clone())
         return super().__call__(frames, instants, out_size, on_stage)

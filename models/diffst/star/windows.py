@@ -45,7 +45,7 @@ def frame_windows(num_frames: int, most: int) -> list[Window]:
     return [*windows, (start, num_frames)]
 
 
-def tile_windows(side: int, most: int, remainder: int) -> list[Window]:
+def tile_windows(side: int, most: int, remainder: int = 0) -> list[Window]:
     """Equal windows along a side, evenly spread, each as long as the network takes.
 
     Args:
@@ -64,6 +64,11 @@ def tile_windows(side: int, most: int, remainder: int) -> list[Window]:
     count = math.ceil((side - TILE_OVERLAP) / (length - TILE_OVERLAP))
     starts = [round(k * (side - length) / (count - 1)) for k in range(count)]
     return [(start, start + length) for start in starts]
+
+
+def scaled_windows(windows: list[Window], factor: int) -> list[Window]:
+    """The same ranges where every place is `factor` places."""
+    return [(start * factor, stop * factor) for start, stop in windows]
 
 
 def cut_pieces(windows: list[Window]) -> Pieces:

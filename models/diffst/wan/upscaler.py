@@ -41,6 +41,7 @@ class WanUpscaler:
         instants: Sequence[tuple[int, float]],
         out_size: tuple[int, int],
         on_stage: OnStage | None = None,
+        first_keyframe: int = 0,  # noqa: ARG002  (nothing here is random)
     ) -> Tensor:
         """See `UpscaleModel`."""
         given = to_float(frames.to(self.device))

@@ -1,0 +1,53 @@
+"""What a run of STAR may be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffst.star.colour import COLOUR_FIXES
+from diffst.star.vae import DECODE_FRAMES
+
+DEFAULT_SEED = 666  # the published results'
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarSettings:
+    """How STAR samples; the defaults are those of the published results, save the fade.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    num_steps: int | None = None
+    """Steps at even distances; None takes the 14 published ones."""
+    guidance: float = 7.5
+    """How far to move away from the negative prompt; 1 ignores it and takes half the time."""
+    guidance_rescale: float = 0.2
+    """How much of the spread that guidance adds is taken back, in [0, 1]."""
+    seed: int = DEFAULT_SEED
+    """Of all noise; a frame's noise depends on it and on the frame's place in the video only."""
+    window_frames: int = 32
+    """Frames that the network sees together; a longer clip is seen in windows that overlap by half."""
+    fade_windows: bool = True
+    """Fade windows into each other; else cut in the middle of what they share, as published."""
+    tile_latents: tuple[int, int] | None = None
+    """Most latent rows and columns that the network sees; None is the whole picture."""
+    vae_tile_latents: int | None = None
+    """Most latent rows and columns that the VAE sees; None is the whole picture."""
+    decode_frames: int = DECODE_FRAMES
+    """Frames that are decoded together."""
+    colour_fix: str = "adain"
+    """`adain`, `wavelet` or `none`."""
+
+    def __post_init__(self) -> None:
+        if self.num_steps is not None and not 1 <= self.num_steps < 900:
+            raise ValueError(f"{self.num_steps} steps; STAR takes 1 to 899")
+        if not 1 <= self.guidance <= 100:
+            raise ValueError(f"guidance {self.guidance:g}; STAR takes 1 to 100")
+        if not 0 <= self.guidance_rescale <= 1:
+            raise ValueError(f"guidance rescale {self.guidance_rescale:g}; STAR takes 0 to 1")
+        if self.window_frames < 1 or self.decode_frames < 1:
+            raise ValueError("windows and groups hold at least 1 frame")
+        if self.colour_fix not in COLOUR_FIXES:
+            known = ", ".join(COLOUR_FIXES)
+            raise ValueError(f"colour fix `{self.colour_fix}` is not one of {known}")

@@ -1,0 +1,122 @@
+"""What STAR is told in words: the prompt, and what the result must not be.
+
+The text encoder is the text tower of OpenCLIP ViT-H-14 (LAION-2B), through transformers. It is
+needed only for a prompt whose states are not already in the model's folder, and freed at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+STATES_FILE = "prompts.safetensors"
+ENCODER_FOLDER, TOKENIZER_FOLDER = "text_encoder", "tokenizer"
+NUM_TOKENS = 77
+PAD_TOKEN = 0  # not the end token: padded places take part in the network's attention
+NUM_LAYERS = (
+    23  # of 24: the last but one layer's states, normalised, as the network was trained with
+)
+DEFAULT_PROMPT = "a good video"
+# The published results' words, which the weights answer to; runs of spaces do not matter.
+SUFFIX = (
+    "Cinematic, High Contrast, highly detailed, taken using a Canon EOS R camera, "
+    "hyper detailed photo - realistic maximum detail, 32k, Color Grading, ultra HD, "
+    "extreme meticulous detailing, skin pore detailing, hyper sharpness, perfect without deformations."
+)
+NEGATIVE_PROMPT = (
+    "painting, oil painting, illustration, drawing, art, sketch, oil painting, cartoon, CG Style, "
+    "3D render, unreal engine, blurring, dirty, messy, worst quality, low quality, frames, "
+    "watermark, signature, jpeg artifacts, deformed, lowres, over-smooth"
+)
+
+
+def prompt_states(folder: Path, prompt: str = DEFAULT_PROMPT) -> Tensor:
+    """States of a prompt and of the negative prompt, from the folder's file or its text encoder.
+
+    Args:
+        folder: Of the model.
+        prompt: What the video shows; may be empty.
+
+    Returns:
+        (2, L, D) float32.
+
+    Raises:
+        ValueError: The prompt is another than the file's, and there is no text encoder.
+    """
+    file = folder / STATES_FILE
+    if file.is_file():
+        with safe_open(file, framework="pt") as states:
+            if (states.metadata() or {}).get("prompt") == prompt:
+                both = (states.get_tensor("prompt"), states.get_tensor("negative"))
+                return torch.stack(both).float()
+    return encode_prompts(folder, [prompt + SUFFIX, NEGATIVE_PROMPT])
+
+
+def save_states(folder: Path, prompt: str, states: Tensor) -> None:
+    """Keep a prompt's states, (2, L, D), so that the text encoder is not needed for it again."""
+    tensors = {"prompt": states[0].contiguous(), "negative": states[1].contiguous()}
+    save_file(tensors, folder / STATES_FILE, metadata={"prompt": prompt})
+
+
+def encode_prompts(folder: Path, texts: list[str]) -> Tensor:
+    """States of texts from the folder's text encoder, (N, 77, D) float32.
+
+    Raises:
+        ValueError: There is none, or transformers is not installed.
+    """
+    for part in (ENCODER_FOLDER, TOKENIZER_FOLDER):
+        if not (folder / part).is_dir():
+            raise ValueError(
+                f"`{folder}` has no `{part}`, so only its own prompt can be used, not another"
+            )
+    try:
+        from transformers import CLIPTextModel, CLIPTokenizer
+    except ImportError as error:
+        raise ValueError(
+            "a prompt of your own needs `transformers`: `pip install transformers`"
+        ) from error
+    tokenizer = CLIPTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
+    tokens = torch.tensor([token_numbers(tokenizer, text) for text in texts])
+    encoder = CLIPTextModel.from_pretrained(folder / ENCODER_FOLDER, dtype=torch.float32)
+    return text_states(encoder, tokens, NUM_LAYERS)
+
+
+def token_numbers(tokenizer: Any, text: str) -> list[int]:
+    """A text's 77 numbers: start, words, end, padding; a longer text loses its last words.
+
+    Args:
+        tokenizer: Transformers' CLIPTokenizer with CLIP's vocabulary.
+        text: In plain words.
+    """
+    known: list[int] = tokenizer(text, truncation=True, max_length=NUM_TOKENS)["input_ids"]
+    return known + [PAD_TOKEN] * (NUM_TOKENS - len(known))
+
+
+@torch.inference_mode()
+def text_states(encoder: Any, tokens: Tensor, num_layers: int) -> Tensor:
+    """States after some of the layers and the final norm.
+
+    Args:
+        encoder: Transformers' CLIPTextModel; its further layers are taken off.
+        tokens: (N, L) integers.
+        num_layers: To run.
+
+    Returns:
+        (N, L, D) float32.
+
+    Raises:
+        ValueError: The encoder has fewer layers.
+    """
+    tower = getattr(encoder, "text_model", encoder)
+    if len(tower.encoder.layers) < num_layers:
+        raise ValueError(
+            f"the text encoder has {len(tower.encoder.layers)} layers, and {num_layers} are used"
+        )
+    tower.encoder.layers = tower.encoder.layers[:num_layers]
+    states: Tensor = encoder.eval()(input_ids=tokens).last_hidden_state
+    return states.float()

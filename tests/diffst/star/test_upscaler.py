@@ -1,0 +1,90 @@
+"""STAR as the tool gets it."""
+
+import pytest
+import torch
+
+from diffst.star.build import save_random
+from diffst.star.settings import StarSettings
+from diffst.star.upscaler import load_star
+from diffst.upscaler import load_model
+
+FEW = StarSettings(num_steps=1, guidance=1, window_frames=4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("star tiny")
+    save_random(folder)
+    return folder
+
+
+def keyframes(num_frames):
+    rows = torch.arange(16).view(16, 1) * 4
+    columns = torch.arange(20) * 5
+    clip = torch.stack([(rows + columns + 6 * n) % 256 for n in range(num_frames)])
+    return clip[:, None].expand(-1, 3, -1, -1).to(torch.uint8)
+
+
+def test_a_folder_is_a_model_of_the_tool(folder):
+    model = load_model(str(folder), device="cpu", precision="fp32")
+    assert model.name == folder.name
+    assert model.rules.clip_keyframes == 32
+    assert 0 < model.rules.overlap_keyframes < 16
+
+
+def test_new_frames_come_from_cfca_before_they_are_enlarged(folder, monkeypatch):
+    model = load_star(folder, device="cpu", precision="fp32", settings=FEW)
+    seen = []
+    original = model.pipeline.encode
+
+    def encode(frames, *rest):
+        seen.append(frames)
+        return original(frames, *rest)
+
+    monkeypatch.setattr(model.pipeline, "encode", encode)
+    clip = keyframes(3)
+    stages = []
+    made = model(
+        clip,
+        [(0, 0.0), (0, 0.5), (1, 0.0)],
+        (32, 40),
+        lambda name, _seconds: stages.append(name),
+    )
+    assert made.shape == (3, 3, 32, 40)
+    assert made.dtype == torch.uint8
+    assert stages[0] == "cfca"
+    assert torch.equal(seen[0][0], clip[0] / 255)
+    between = seen[0][1]
+    assert torch.equal(between, model.cfca(*_flows(clip), [(0, 0.5)]).frames[0])
+
+
+def _flows(clip):
+    from diffst.flow import neighbour_flows
+
+    given = clip.float() / 255
+    return given, neighbour_flows(given)
+
+
+def test_the_first_keyframes_number_decides_the_noise(folder):
+    model = load_star(folder, device="cpu", precision="fp32", settings=FEW)
+    clip = keyframes(4)
+    whole = model(clip[2:], [(1, 0.0)], (32, 40), None, 2)
+    same = model(clip[3:], [(0, 0.0)], (32, 40), None, 3)
+    other = model(clip[3:], [(0, 0.0)], (32, 40))
+    assert torch.equal(whole, same)
+    assert not torch.equal(whole, other)
+
+
+def test_short_precision_stays_near(folder):
+    exact, short = (
+        load_star(folder, device="cpu", precision=precision, settings=FEW)(
+            keyframes(2), [(0, 0.0)], (32, 40)
+        ).float()
+        for precision in ("fp32", "bf16")
+    )
+    assert (exact - short).abs().mean() < 3
+
+
+def test_another_prompt_needs_the_text_encoder(folder):
+    with pytest.raises(ValueError, match="has no `text_encoder`, so only its own prompt"):
+        load_star(folder, device="cpu", prompt="a cat")
