@@ -54,6 +54,7 @@ class SteppingModel:
         instants: Sequence[Instant],
         out_size: tuple[int, int],
         on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
     ) -> Tensor:
         """See `UpscaleModel`.
 
@@ -62,7 +63,7 @@ class SteppingModel:
         """
         while True:
             try:
-                return self._make(frames, instants, out_size, on_stage)
+                return self._make(frames, instants, out_size, on_stage, first_keyframe)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -81,18 +82,21 @@ class SteppingModel:
         instants: Sequence[Instant],
         out_size: tuple[int, int],
         on_stage: OnStage | None,
+        first_keyframe: int,
     ) -> Tensor:
         """The clip, in as many calls as the rung has parts."""
         parts = min(self.rung.parts, len(instants))
         if parts <= 1:
-            return self._model(frames, instants, out_size, on_stage)
+            return self._model(frames, instants, out_size, on_stage, first_keyframe)
         import torch
 
         made = torch.empty(len(instants), 3, *out_size, dtype=frames.dtype)
         for part in shares(len(instants), parts):
             first, seen = needed(instants[part], len(frames), self.rules.context_keyframes)
             moved = [(keyframe - first, alpha) for keyframe, alpha in instants[part]]
-            made[part] = self._model(frames[seen], moved, out_size, on_stage)
+            made[part] = self._model(
+                frames[seen], moved, out_size, on_stage, first_keyframe + first
+            )
         return made
 
     def _step_down(self) -> None:

@@ -148,7 +148,7 @@ class NanoCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def decode(
         self, latents: Tensor, encoded: Encoded, output_type: torch.dtype = torch.float32
     ) -> Tensor:
-        """Frames (I, 3, height, width) of `output_type`: float32, about [0, 1] and not clamped, or full-range integers."""
+        """Frames (I, 3, height, width) of `output_type`: float32, about [0, 1] and not clamped, or full-range codes."""
         coarse = encoded.coarse_features
         scale, shift = self.modulate(latents, coarse).chunk(2, dim=1)
         coarse = self.coarse_decoder(coarse + coarse * scale + shift)

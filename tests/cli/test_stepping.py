@@ -32,6 +32,7 @@ class GreedyModel(BilinearModel):
         instants: Sequence[tuple[int, float]],
         out_size: tuple[int, int],
         on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
     ) -> Tensor:
         self.asked.append(len(instants))
         if len(instants) > self.most:
@@ -55,6 +56,7 @@ class TiledModel(BilinearModel):
         instants: Sequence[tuple[int, float]],
         out_size: tuple[int, int],
         on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
     ) -> Tensor:
         if self.told[-1].tile is None or self.told[-1].tile > 512:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -119,6 +121,26 @@ def test_clip_is_done_again_in_parts_and_the_rest_too(clip: Tensor):
     model.asked.clear()
     stepping(clip, INSTANTS, OUT_SIZE)
     assert model.asked == [4, 4, 4, 4]
+
+
+def test_every_part_is_told_its_first_keyframe(clip: Tensor):
+    told: list[int] = []
+
+    class Counting(BilinearModel):
+        def __call__(
+            self,
+            frames: Tensor,
+            instants: Sequence[tuple[int, float]],
+            out_size: tuple[int, int],
+            on_stage: OnStage | None = None,
+            first_keyframe: int = 0,
+        ) -> Tensor:
+            told.append(first_keyframe)
+            return super().__call__(frames, instants, out_size, on_stage)
+
+    stepping = SteppingModel(Counting(), plan(parts(2)), lambda line: None)
+    stepping(clip, INSTANTS, OUT_SIZE, None, 100)
+    assert told == [100, 103]  # the second part's first frame needs one of context
 
 
 def test_model_with_limits_is_told_the_next_rung(clip: Tensor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,12 +12,14 @@ from torch import Tensor
 from diffst.cfca import CFCA, check_instants
 from diffst.checkpoint import NANO_FOLDER, load_component
 from diffst.flow import neighbour_flows
+from diffst.limits import Limits
 from diffst.pipeline import OnStage, stage_clock
 from diffst.pixels import to_float
 from diffst.star.checkpoint import load_star_pipeline
 from diffst.star.pipeline import StarPipeline
 from diffst.star.settings import StarSettings
 from diffst.star.text import DEFAULT_PROMPT, prompt_states
+from diffst.star.vae import FACTOR
 from diffst.upscaler import ModelRules, choose_device, choose_precision
 
 OVERLAP_KEYFRAMES = 4  # of neighbouring clips; what both make of them is crossfaded
@@ -54,10 +57,30 @@ class StarModel:
         pipeline.unet.to(device)
         pipeline.vae.to(device)
         self.pipeline = pipeline
+        self.offloads = False
         self.cfca = cfca.to(device)
         self.text = text
         self.settings = settings
+        self.limited = settings
         self.device = device
+
+    def keep_within(self, limits: Limits) -> None:
+        """See `LimitedModel`; a tile is what both the network and the VAE see of a picture."""
+        side = None if limits.tile is None else limits.tile // FACTOR
+        self.limited = replace(
+            self.settings,
+            window_frames=limits.window_frames or self.settings.window_frames,
+            decode_frames=min(self.settings.decode_frames, limits.latents_per_call),
+            tile_latents=self.settings.tile_latents if side is None else (side, side),
+            vae_tile_latents=self.settings.vae_tile_latents if side is None else side,
+        )
+        wanted = limits.offload and self.device.type != "cpu"
+        if wanted and not self.offloads:
+            self.pipeline.enable_model_cpu_offload(device=self.device)
+        elif self.offloads and not wanted:
+            self.pipeline.remove_all_hooks()
+            self.pipeline.to(self.device)
+        self.offloads = wanted
 
     @torch.inference_mode()
     def __call__(
@@ -80,7 +103,7 @@ class StarModel:
             small,
             out_size,
             self.text,
-            self.settings,
+            self.limited,
             positions=[(first_keyframe + keyframe, alpha) for keyframe, alpha in instants],
             output_type=frames.dtype,
             on_stage=on_stage,

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from diffst.limits import LimitedModel, Limits
 from diffst.star.build import save_random
 from diffst.star.settings import StarSettings
 from diffst.star.upscaler import load_star
@@ -83,6 +84,34 @@ def test_short_precision_stays_near(folder):
         for precision in ("fp32", "bf16")
     )
     assert (exact - short).abs().mean() < 3
+
+
+def test_limits_reach_the_network_and_the_vae(folder):
+    model = load_star(folder, device="cpu", precision="fp32", settings=FEW)
+    assert isinstance(model, LimitedModel)
+    whole = model(keyframes(3), [(n, 0.0) for n in range(3)], (32, 40))
+    model.keep_within(Limits(tile=512, latents_per_call=2, window_frames=2, offload=True))
+    assert model.limited.tile_latents == (64, 64)
+    assert model.limited.vae_tile_latents == 64
+    assert (model.limited.window_frames, model.limited.decode_frames) == (2, 2)
+    assert not model.offloads  # there is nowhere to move parts from
+    shorter = model(keyframes(3), [(n, 0.0) for n in range(3)], (32, 40))
+    assert not torch.equal(whole, shorter)
+    model.keep_within(Limits(latents_per_call=3))
+    assert torch.equal(model(keyframes(3), [(n, 0.0) for n in range(3)], (32, 40)), whole)
+
+
+def test_parts_move_to_a_gpu_in_turn_while_asked_to(folder, monkeypatch):
+    model = load_star(folder, device="cpu", precision="fp32", settings=FEW)
+    asked = []
+    monkeypatch.setattr(model, "device", torch.device("cuda", 1))
+    for name in ("enable_model_cpu_offload", "remove_all_hooks", "to"):
+        monkeypatch.setattr(
+            model.pipeline, name, lambda *_device, name=name, **_options: asked.append(name)
+        )
+    for offload in (False, True, True, False):
+        model.keep_within(Limits(offload=offload))
+    assert asked == ["enable_model_cpu_offload", "remove_all_hooks", "to"]
 
 
 def test_another_prompt_needs_the_text_encoder(folder):
