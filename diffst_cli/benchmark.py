@@ -16,6 +16,7 @@ from diffst_cli.probe import probe
 from diffst_cli.progress import Reporter
 from diffst_cli.run import RunSummary, open_model, require_good, run_job
 
+DEFAULT_FRAMES = 24
 DEFAULT_SIZE = (320, 180)  # of the clip that is made
 SYNTHETIC_FPS = 30
 MIN_SIDE = 16  # pixels
@@ -147,7 +148,7 @@ def summarise(runs: Sequence[RunSummary], *, input_size: tuple[int, int]) -> Res
         output_fps=Spread.of([run.output_fps for run in runs]),
         megapixels_per_second=Spread.of([run.output_fps * megapixels for run in runs]),
         peak_memory_bytes=max(run.peak_memory_bytes for run in runs),
-        peak_device_bytes=_peak_device_bytes(),
+        peak_device_bytes=peak_device_bytes(),
     )
 
 
@@ -203,7 +204,8 @@ def _size(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _peak_device_bytes() -> int | None:
+def peak_device_bytes() -> int | None:
+    """Most that torch ever held on any GPU; None without one."""
     import torch
 
     if not torch.cuda.is_available() or not torch.cuda.is_initialized():

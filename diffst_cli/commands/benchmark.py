@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffst_cli.errors import UserError
+from diffst_cli.errors import UsageError, UserError
 from diffst_cli.job import DEFAULT_SCALE, PRECISIONS, UpscaleJob, parse_number, parse_size
 
 if TYPE_CHECKING:
     from diffst_cli.benchmark import Result
+    from diffst_cli.model_benchmark import ModelResult
+    from diffst_cli.progress import Reporter
 
 
 def benchmark(
@@ -26,12 +29,29 @@ def benchmark(
         str | None,
         typer.Option(metavar="WxH", help="Size of the moving texture; 320x180 if not given."),
     ] = None,
-    frames: Annotated[int, typer.Option(help="Input frames, from the beginning.")] = 24,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            help="Input frames, from the beginning; 24 if not given. "
+            "With --random-weights, output frames; 33 if not given."
+        ),
+    ] = None,
     scale: Annotated[str, typer.Option(metavar="FACTOR", help="Times width and height.")] = str(
         DEFAULT_SCALE
     ),
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Size of the output; 1280x720 with --random-weights."),
+    ] = None,
     fps_x: Annotated[str, typer.Option(metavar="FACTOR", help="Times the frame rate.")] = "2",
     model: Annotated[str, typer.Option(help="Model's name, or its folder.")] = UpscaleJob.model,
+    random_weights: Annotated[
+        bool,
+        typer.Option(
+            "--random-weights",
+            help="The model alone, its weights random: for wan-1.3b, which has no trained ones.",
+        ),
+    ] = False,
     device: Annotated[
         str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")
     ] = UpscaleJob.device,
@@ -44,16 +64,19 @@ def benchmark(
     ] = None,
 ) -> None:
     """Measure speed on this machine, from file to file and by stage."""
-    from diffst_cli.benchmark import Plan, measure, report
     from diffst_cli.progress import reporter
 
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise UserError(f"there is no folder `{json_file.parent}`", hint="make it first")
     factor, rate_factor = parse_number(scale, "--scale"), parse_number(fps_x, "--fps-x")
+    wanted_size = None if size is None else parse_size(size, "--size")
 
-    def make_job(clip: Path, output: Path, duration: Fraction) -> UpscaleJob:
+    def make_job(clip: Path, output: Path, duration: Fraction | None = None) -> UpscaleJob:
         return UpscaleJob(
             input=clip,
             output=output,
-            scale=factor,
+            scale=factor if wanted_size is None else None,
+            size=wanted_size,
             fps_x=rate_factor,
             duration=duration,
             model=model,
@@ -61,20 +84,76 @@ def benchmark(
             precision=precision,
         )
 
-    plan = Plan(
+    shown = reporter(quiet=False)
+    measured: tuple[Result | ModelResult, str]
+    if random_weights:
+        if source is not None or input_size is not None:
+            raise UsageError(
+                "`--random-weights` measures the model alone, without a video",
+                hint="leave out INPUT and `--input-size`; `--size` and `--scale` say how large",
+            )
+        job = make_job(Path("none.mp4"), Path("none.mp4"))
+        measured = _measure_random(
+            job, frames, shown, scale=factor, fps_x=rate_factor, repeats=repeats
+        )
+    else:
+        measured = _measure_video(source, input_size, frames, repeats, make_job, shown)
+    typer.echo(measured[1])
+    if json_file is not None:
+        write_json(json_file, measured[0], model=model)
+
+
+def _measure_video(
+    source: Path | None,
+    input_size: str | None,
+    frames: int | None,
+    repeats: int,
+    make_job: Callable[[Path, Path, Fraction], UpscaleJob],
+    shown: Reporter,
+) -> tuple[Result, str]:
+    """From file to file: the figures, and as text."""
+    from diffst_cli import benchmark
+
+    plan = benchmark.Plan(
         source=source,
         size=None if input_size is None else parse_size(input_size, "--input-size"),
-        num_frames=frames,
+        num_frames=benchmark.DEFAULT_FRAMES if frames is None else frames,
         repeats=repeats,
         make_job=make_job,
     )
-    result = measure(plan, reporter(quiet=False))
-    typer.echo(report(result))
-    if json_file is not None:
-        write_json(json_file, result, model=model)
+    result = benchmark.measure(plan, shown)
+    return result, benchmark.report(result)
 
 
-def write_json(path: Path, result: Result, *, model: str) -> None:
+def _measure_random(
+    job: UpscaleJob,
+    frames: int | None,
+    shown: Reporter,
+    *,
+    scale: Fraction,
+    fps_x: Fraction,
+    repeats: int,
+) -> tuple[ModelResult, str]:
+    """The model alone: the figures, and as text."""
+    from diffst_cli import model_benchmark
+
+    plan = model_benchmark.ModelPlan(
+        job=job,
+        size=job.size or model_benchmark.DEFAULT_OUTPUT,
+        scale=scale,
+        fps_x=fps_x,
+        num_frames=model_benchmark.DEFAULT_FRAMES if frames is None else frames,
+        repeats=repeats,
+    )
+    shown.begin(job.model)
+    try:
+        result = model_benchmark.measure_model(plan, shown.stage)
+    finally:
+        shown.end()
+    return result, model_benchmark.report_model(result)
+
+
+def write_json(path: Path, result: Result | ModelResult, *, model: str) -> None:
     """Write the figures and what they were measured on.
 
     Raises:

@@ -1,0 +1,153 @@
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from diffst_cli import model_benchmark
+from diffst_cli.app import main
+from diffst_cli.errors import UsageError
+from diffst_cli.job import UpscaleJob
+from diffst_cli.memory_laws import wan_operations
+from diffst_cli.model_benchmark import (
+    ModelPlan,
+    count_operations,
+    measure_model,
+    report_model,
+    timed_run,
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same classes at a size for tests, under a name of its own."""
+    monkeypatch.setitem(model_benchmark.RANDOM_SIZES, "wan-tiny", "tiny")
+    monkeypatch.setattr(model_benchmark, "matrix_rate", lambda device, precision: 2e12)
+
+
+def plan(**options: Any) -> ModelPlan:
+    job = UpscaleJob(
+        input=Path("in.mp4"),
+        output=Path("out.mp4"),
+        model="wan-tiny",
+        device="cpu",
+        precision="fp32",
+    )
+    usual: dict[str, Any] = {
+        "job": job,
+        "size": (64, 32),
+        "scale": Fraction(2),
+        "fps_x": Fraction(2),
+        "num_frames": 5,
+        "repeats": 2,
+    }
+    return ModelPlan(**{**usual, **options})
+
+
+def test_output_frames_lie_between_keyframes():
+    assert plan().instants == [(0, 0.0), (0, 0.5), (1, 0.0), (1, 0.5), (2, 0.0)]
+    assert plan().input_size == (32, 16)
+
+
+def test_tiny_model_is_measured_and_counted():
+    said: list[str] = []
+    result = measure_model(plan(), said.append)
+    assert (result.frames, result.keyframes, result.repeats) == (5, 3, 2)
+    assert (result.device, result.precision) == ("cpu", "fp32")
+    assert set(result.parameters) == {"cfca", "vrg", "transformer", "codec"}
+    assert {"cfca", "vrg", "encode", "dit", "decode"} <= result.stage_seconds.keys()
+    assert all(result.stage_operations[name] > 0 for name in ("encode", "dit", "decode"))
+    total = sum(result.stage_operations.values())
+    assert result.floor_seconds == pytest.approx(total / 2e12)
+    assert result.fraction_of_floor == pytest.approx(result.floor_seconds / result.seconds.median)
+    assert result.teraflops == pytest.approx(total / result.seconds.median / 1e12)
+    assert said == ["building the model", "warming up and counting", "run 1 of 2", "run 2 of 2"]
+    lines = report_model(result).splitlines()
+    assert lines[0].startswith("5 frames of 64x32 from 3 of 32x16, fp32 on cpu, random weights")
+    assert any(line.startswith("transformer ") and "parameters" in line for line in lines)
+
+
+def test_operations_are_credited_to_the_stage_that_did_them():
+    left = torch.ones(10, 20)
+    right = torch.ones(20, 30)
+
+    def run(on_stage: Any) -> torch.Tensor:
+        first = left @ right
+        on_stage("dit", 0.1)
+        on_stage("idle", 0.1)
+        second = left @ right @ right.T
+        on_stage("decode", 0.1)
+        return first + second.sum()
+
+    counted = count_operations(run)
+    assert counted == {
+        "dit": 2 * 10 * 20 * 30,
+        "decode": 2 * 10 * 20 * 30 + 2 * 10 * 30 * 20,
+    }
+
+
+def test_time_outside_of_stages_is_told():
+    def run(on_stage: Any) -> torch.Tensor:
+        on_stage("dit", 0.0)
+        return torch.empty(0)
+
+    whole, stages = timed_run(run)
+    assert stages == {"dit": 0.0, "all else": whole}
+
+
+def test_command_writes_everything_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "speed.json"
+    words = ["--model", "wan-tiny", "--random-weights", "--device", "cpu", "--size", "64x32"]
+    limits = ["--frames", "5", "--repeats", "1", "--scale", "2", "--json", str(file)]
+    assert main(["benchmark", *words, *limits]) == 0
+    written = json.loads(file.read_text())
+    assert written["model"] == "wan-tiny"
+    assert written["precision"] in ("bf16", "fp32")
+    assert written["parameters"]["transformer"] > 0
+    assert written["output_size"] == [64, 32]
+    assert "peak memory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--model", "nano"], "there is no `nano` with random weights"),
+        (["--model", "wan-tiny", "--frames", "0"], "`--frames` and `--repeats` take 1 or more"),
+        (["--model", "wan-tiny", "in.mp4"], "measures the model alone, without a video"),
+        (["--model", "wan-tiny", "--input-size", "64x32"], "measures the model alone"),
+    ],
+)
+def test_wrong_words_are_usage_errors(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["benchmark", "--random-weights", *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_input_of_nothing_is_refused():
+    with pytest.raises(UsageError, match="too small"):
+        plan(size=(2, 2), scale=Fraction(8))
+
+
+@pytest.mark.slow
+def test_laws_count_what_torch_counts_at_full_size():
+    """On the meta device, where nothing is computed: 1.4 billion parameters, 5 frames of 256x128."""
+    from diffst.transformer import one_step
+    from diffst.wan.build import empty_parts, named_size
+
+    transformer = empty_parts(named_size("1.3b"))["transformer"].to("meta")
+    latents = torch.empty(2, 16, 16, 32, device="meta")
+    guidance = torch.empty(1, 64, 4096, device="meta")
+
+    def run(on_stage: Any) -> torch.Tensor:
+        with torch.inference_mode():
+            made = one_step(
+                transformer, latents, guidance, timestep=399.0, sigma=0.4, window_latents=2
+            )
+        on_stage("dit", 0.0)
+        return made
+
+    law = wan_operations(256 * 128, 5, guidance_tokens=64)["dit"]
+    assert count_operations(run)["dit"] == pytest.approx(law, rel=0.01)
