@@ -175,6 +175,8 @@ def check_precision(transformer: Any) -> None:
 
     diffusers keeps them when it loads with `dtype=`, but not on `.to()`.
     """
+    if not hasattr(transformer, "scale_shift_table"):
+        return  # folded into the weights
     kept = transformer.scale_shift_table.dtype
     if kept != torch.float32 and kept != torch.float64:
         raise ValueError(

@@ -1,0 +1,72 @@
+"""What makes a pipeline of Wan's size faster without changing what it gives, beyond rounding.
+
+Each lever can be pulled alone, so that each can be measured; a pipeline without any runs diffusers'
+own modules, which are the reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from diffst.wan.fast_vae import drop_copies, fuse_norms, lay_out_channels_last, use_phases
+from diffst.wan.fold import fold_timestep
+from diffst.wan.pipeline import DiffSTWanPipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levers:
+    """Which levers to pull."""
+
+    fused_norms: bool = False
+    """VAE: norm and activation in two passes instead of ten, without float32 copies."""
+    no_copies: bool = False
+    """VAE: borders by the convolution itself, one copy for the causal cache instead of three."""
+    phase_convolutions: bool = False
+    """VAE: doubling and convolution in one, 4 / 9 of its work."""
+    channels_last: bool = False
+    """VAE: weights and activations in the layout that tensor cores read."""
+    folded_timestep: bool = False
+    """Transformer: the one timestep in the weights."""
+    fused_projections: bool = False
+    """Transformer: query, key and value in one product."""
+    compiled: bool = False
+    """VAE and transformer blocks through `torch.compile`, which takes minutes at first use."""
+
+    @classmethod
+    def exact(cls) -> Levers:
+        """All but compilation."""
+        return cls(**{field.name: field.name != "compiled" for field in fields(cls)})
+
+
+def pull(pipeline: DiffSTWanPipeline, levers: Levers) -> None:
+    """Change a pipeline in place, once; it is not saved afterwards.
+
+    Raises:
+        ValueError: The timestep was folded before.
+    """
+    vae, transformer = pipeline.codec.vae, pipeline.transformer
+    if levers.fused_norms:
+        fuse_norms(vae)
+    if levers.no_copies:
+        drop_copies(vae)
+    if levers.phase_convolutions:
+        use_phases(vae)
+    if levers.channels_last:
+        lay_out_channels_last(vae)
+    if levers.folded_timestep:
+        fold_timestep(transformer, pipeline.config.timestep)
+    if levers.fused_projections:
+        transformer.fuse_qkv_projections()
+    if levers.compiled:
+        compile_parts(pipeline)
+
+
+def compile_parts(pipeline: DiffSTWanPipeline, backend: str = "inductor") -> None:
+    """Compile encoder, decoder and the blocks of the transformer in place, on their first call.
+
+    The VAE's halves are compiled as called, a few latents at a time: three variants (the first latent, the second, all
+    later ones) and then no more, whatever the video's length. Blocks are compiled once for all sizes.
+    """
+    pipeline.codec.vae.encoder.compile(backend=backend)
+    pipeline.codec.vae.decoder.compile(backend=backend)
+    pipeline.transformer.compile_repeated_blocks(dynamic=True, backend=backend)
