@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from diffst_cli.costs import Cost
 from diffst_cli.errors import UserError
+from diffst_cli.layouts import Clip, find_members, find_set
 from diffst_cli.measures import Metric, Pair, read_pair
 from diffst_cli.scores import ClipScore, Series
 from diffst_cli.systems import System
-from diffst_cli.tracks import Reference, Track, find_clips, make_input, make_reference
+from diffst_cli.tracks import TRACKS, Reference, make_input, make_reference, take_input
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,13 +30,13 @@ class Evaluation:
     """What to compare on what."""
 
     reference_dir: Path
-    """Folder of true videos."""
+    """Folder of true videos, or of a test set."""
     work: Path
     """Folder that keeps references, degraded inputs, outputs and scores between runs."""
     systems: tuple[System, ...]
     """The upscalers."""
-    tracks: tuple[Track, ...]
-    """The ways to degrade."""
+    tracks: tuple[str, ...]
+    """The ways to degrade, of `TRACKS`, or the set's own inputs, of `OWN_TRACKS`."""
     metrics: tuple[Metric, ...]
     """What to measure."""
     num_frames: int
@@ -54,25 +55,48 @@ def evaluate(settings: Evaluation, on_clip: Callable[[str], None]) -> Iterator[C
     Raises:
         UserError: A clip cannot be read, or a system fails or gives frames that do not match.
     """
-    clips = find_clips(settings.reference_dir)
+    clips = find_set(settings.reference_dir)
+    _check_inputs(clips, settings.tracks)
     references = [make_reference(clip, settings.work, settings.num_frames) for clip in clips]
     for track in settings.tracks:
-        for reference in references:
-            source = make_input(reference, track, settings.work)
+        for clip, reference in zip(clips, references, strict=True):
+            source = _input(clip, reference, track, settings)
             for system in settings.systems:
-                on_clip(f"{track.name}: {reference.name}: {system.name}")
+                on_clip(f"{track}: {clip.name}: {system.name}")
                 folder = settings.work / "outputs" / f"crf{settings.crf:g}" / system.name
-                output = folder / track.name / f"{reference.name}.mp4"
+                output = folder / track / f"{clip.name}.mp4"
                 cost = system.run(source, output, reference)
                 score = score_output(
                     output,
                     reference,
                     settings.work,
                     settings.metrics,
-                    track=track.name,
+                    track=track,
                     system=system.name,
                 )
                 yield score if cost is None else _with_cost(score, cost)
+
+
+def _check_inputs(clips: Sequence[Clip], tracks: Sequence[str]) -> None:
+    """See that every clip has what the tracks need.
+
+    Raises:
+        UserError: A track is the set's own, and a clip has no input for it.
+    """
+    for track in tracks:
+        for clip in clips:
+            if track not in TRACKS and track not in clip.inputs:
+                own = ", ".join(clip.inputs) or "none of its own"
+                raise UserError(
+                    f"the set has no `{track}` input for `{clip.name}`", hint=f"it has: {own}"
+                )
+
+
+def _input(clip: Clip, reference: Reference, track: str, settings: Evaluation) -> Path:
+    """The small clip to upscale: made from the reference, or the set's own."""
+    if track in TRACKS:
+        return make_input(reference, TRACKS[track], settings.work)
+    return take_input(clip.inputs[track], reference, track, settings.work, settings.num_frames)
 
 
 def _with_cost(score: ClipScore, cost: Cost) -> ClipScore:
@@ -106,8 +130,10 @@ def score_folder(
     Raises:
         UserError: No output is there, or one does not match its reference.
     """
-    outputs = {path.stem: path for path in find_clips(folder)}
-    clips = [clip for clip in find_clips(reference_dir) if clip.stem in outputs]
+    if not folder.is_dir():
+        raise UserError(f"`{folder}` is not a folder", hint="give a folder of finished outputs")
+    outputs = find_members(folder)
+    clips = [clip for clip in find_set(reference_dir) if clip.name in outputs]
     if not clips:
         raise UserError(f"no video in `{folder}` is named as one in `{reference_dir}`")
     references = [make_reference(clip, work, num_frames) for clip in clips]

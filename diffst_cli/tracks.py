@@ -12,15 +12,16 @@ from fractions import Fraction
 from pathlib import Path
 
 from diffst_cli.errors import UserError
+from diffst_cli.ffmpeg import PROTOCOLS
+from diffst_cli.layouts import Clip
 from diffst_cli.measuring import read_from, run_ffmpeg
-from diffst_cli.probe import probe
+from diffst_cli.probe import VideoInfo, probe
 
 SCALE = 4  # reference size over degraded size
 FPS_FACTOR = 2  # reference frame rate over degraded frame rate
 SIZE_MULTIPLE = SCALE * 2  # the degraded clip is 4:2:0, so even both ways
 NOISE_SEED = 20260
 DIGEST_BLOCK = 1 << 20  # bytes read at a time
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm", ".y4m"})
 
 COLOUR_FILTER = (
     "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709:field_mode=prog"
@@ -76,53 +77,35 @@ class Reference:
     """Frames per second."""
 
 
-def find_clips(folder: Path) -> list[Path]:
-    """Videos directly inside `folder`, by name.
-
-    Raises:
-        UserError: It is not a folder, has no video, or has two of one name.
-    """
-    if not folder.is_dir():
-        raise UserError(f"`{folder}` is not a folder", hint="give a folder of reference videos")
-    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
-    if not clips:
-        raise UserError(f"no video in `{folder}`", hint=f"looked for {_suffix_list()}")
-    names = [path.stem for path in clips]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"`{folder}` has more than one video called `{name}`")
-    return clips
-
-
-def make_reference(source: Path, work: Path, num_frames: int) -> Reference:
-    """Cut `source` to its first frames, crop it to multiples of 8, store it without loss.
+def make_reference(clip: Clip, work: Path, num_frames: int) -> Reference:
+    """Cut a clip to its first frames, crop it to multiples of 8, store it without loss.
 
     Args:
-        source: A video file.
+        clip: What to cut.
         work: Folder that keeps what was made; a second call finds it there.
         num_frames: At most this many frames.
 
     Raises:
         UserError: The source cannot be read, or is smaller than 64 pixels either way.
     """
-    info = probe(source)
+    info = probe(clip.source)
     width, height = (side // SIZE_MULTIPLE * SIZE_MULTIPLE for side in (info.width, info.height))
     if min(width, height) < 64:
-        raise UserError(f"`{source}` is too small to measure: {info.width}x{info.height}")
-    path = work / "reference" / f"{source.stem}.nut"
+        raise UserError(f"`{clip.source}` is too small to measure: {info.width}x{info.height}")
+    path = work / "reference" / f"{clip.name}.nut"
     filters = [
         f"trim=end_frame={num_frames}",
         _constant_rate(info.frame_rate),
         f"crop={width}:{height}:0:0",
-        "scale=out_range=tv:flags=accurate_rnd+full_chroma_int",
+        f"scale=out_range=tv{_matrix(info)}:flags=accurate_rnd+full_chroma_int",
         "format=yuv420p",
         "setsar=1",
         COLOUR_FILTER,
     ]
-    arguments = _filtered(source, filters, info.frame_rate)
-    make_once(source, [*arguments, "-c:v", "ffv1", *COLOUR_TAGS], path)
+    arguments = _filtered(_open(info, work), filters, info.frame_rate)
+    make_once(_files(info), [*arguments, "-c:v", "ffv1", *COLOUR_TAGS], path)
     return Reference(
-        name=source.stem, path=path, width=width, height=height, frame_rate=info.frame_rate
+        name=clip.name, path=path, width=width, height=height, frame_rate=info.frame_rate
     )
 
 
@@ -146,23 +129,67 @@ def make_input(reference: Reference, track: Track, work: Path) -> Path:
     ]
     # One thread: x264's choices depend on how many it has.
     encoder = ["-c:v", "libx264", "-preset", "medium", "-crf", str(track.crf), "-threads", "1"]
-    arguments = [*_filtered(reference.path, filters, rate), *encoder, *COLOUR_TAGS]
+    arguments = [*_filtered(read_from(reference.path), filters, rate), *encoder, *COLOUR_TAGS]
     path = work / track.name / f"{reference.name}.mp4"
-    make_once(reference.path, arguments, path)
+    make_once([reference.path], arguments, path)
     return path
 
 
-def make_once(source: Path, arguments: Sequence[str], path: Path) -> None:
-    """Let ffmpeg make `path` unless it is there, from this very source with these arguments."""
+def take_input(source: Path, reference: Reference, track: str, work: Path, num_frames: int) -> Path:
+    """Every second frame of the small clip that a set has for a reference, without further loss.
+
+    Pictures as large as the reference, as RealVSR and MVSR4x have them, are made a quarter of the size.
+
+    Args:
+        source: A video, or a folder of pictures, whose frame i is the reference's frame i.
+        reference: The true clip.
+        track: Name of the track.
+        work: Folder that keeps what was made.
+        num_frames: As the reference was cut.
+
+    Raises:
+        UserError: The source cannot be read, or is of another size.
+    """
+    info = probe(source)
+    size = f"{reference.width}:{reference.height}"
+    small = f"{reference.width // SCALE}:{reference.height // SCALE}"
+    if _is_cut_from(reference, info, SCALE):
+        fit = [f"crop={small}:0:0"]
+    elif _is_cut_from(reference, info, 1):
+        fit = [f"crop={size}:0:0", f"scale={small}:flags=bicubic+accurate_rnd"]
+    else:
+        raise UserError(
+            f"`{source}` is {info.width}x{info.height}, neither a quarter of its reference nor as large",
+            hint=f"the reference is {reference.width}x{reference.height}, cut to multiples of 8",
+        )
+    rate = reference.frame_rate / FPS_FACTOR
+    filters = [
+        f"trim=end_frame={num_frames}",
+        f"select=not(mod(n\\,{FPS_FACTOR}))",
+        _constant_rate(rate),
+        *fit,
+        f"scale=out_range=tv{_matrix(info)}:flags=accurate_rnd+full_chroma_int",
+        "format=yuv420p",
+        COLOUR_FILTER,
+    ]
+    encoder = ["-c:v", "libx264", "-preset", "medium", "-crf", "0", "-threads", "1"]
+    arguments = [*_filtered(_open(info, work), filters, rate), *encoder, *COLOUR_TAGS]
+    path = work / track / f"{reference.name}.mp4"
+    make_once(_files(info), arguments, path)
+    return path
+
+
+def make_once(sources: Sequence[Path], arguments: Sequence[str], path: Path) -> None:
+    """Let ffmpeg make `path` unless it is there, from these very files with these arguments."""
     stamp = path.with_suffix(".json")
-    recipe = json.dumps([list(arguments), file_digest(source)])
+    recipe = json.dumps([list(arguments), *map(file_digest, sources)])
     if path.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == recipe:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     # Several evaluations may share a work folder.
     unfinished = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
     try:
-        run_ffmpeg([*arguments, str(unfinished)], f"make `{path}` from `{source}`")
+        run_ffmpeg([*arguments, str(unfinished)], f"make `{path}` from `{sources[0]}`")
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -178,16 +205,44 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _filtered(source: Path, filters: Sequence[str], rate: Fraction) -> list[str]:
+def _is_cut_from(reference: Reference, info: VideoInfo, factor: int) -> bool:
+    """Whether a clip times `factor` is the reference before it was cut to multiples of 8."""
+    pairs = ((reference.width, info.width), (reference.height, info.height))
+    return all(cut <= side * factor < cut + SIZE_MULTIPLE + factor - 1 for cut, side in pairs)
+
+
+def _files(info: VideoInfo) -> Sequence[Path]:
+    return info.images or [info.path]
+
+
+def _open(info: VideoInfo, work: Path) -> list[str]:
+    """Arguments that let ffmpeg read a video, or pictures under numbers it can count."""
+    if not info.images:
+        return read_from(info.path)
+    names = "\n".join(str(image.absolute()) for image in info.images)
+    folder = work / "pictures" / hashlib.sha256(names.encode()).hexdigest()[:16]
+    suffix = info.images[0].suffix.lower()
+    for index, image in enumerate(info.images):
+        link = folder / f"{index:08}{suffix}"
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(image.absolute())
+    pattern = str(folder).replace("%", "%%") + f"/%08d{suffix}"
+    rate = ["-framerate", str(info.frame_rate), "-start_number", "0"]
+    return ["-protocol_whitelist", PROTOCOLS, "-f", "image2", *rate, "-i", f"file:{pattern}"]
+
+
+def _matrix(info: VideoInfo) -> str:
+    """For the scale filter: pictures become bt709; a video keeps the matrix it has."""
+    return ":out_color_matrix=bt709" if info.images else ""
+
+
+def _filtered(source: Sequence[str], filters: Sequence[str], rate: Fraction) -> list[str]:
     """Arguments that read one video through filters and leave its times alone."""
     stream = ["-map", "0:v:0", "-an", "-sn", "-dn", "-vf", ",".join(filters)]
-    return [*read_from(source), *stream, "-r", str(rate), "-fps_mode", "cfr"]
+    return [*source, *stream, "-r", str(rate), "-fps_mode", "cfr"]
 
 
 def _constant_rate(rate: Fraction) -> str:
     """Filter that numbers the frames evenly, so that no frame is dropped or doubled later."""
     return f"settb={rate.denominator}/{rate.numerator},setpts=N"
-
-
-def _suffix_list() -> str:
-    return ", ".join(sorted(VIDEO_SUFFIXES))

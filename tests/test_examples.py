@@ -11,7 +11,7 @@ from diffst_cli.probe import probe
 from diffst_cli.systems import System
 from diffst_cli.tracks import TRACKS, make_input, make_reference
 from tests.cli.test_measuring import write_luma
-from tests.cli.test_tracks import NUM_FRAMES, moving_frames
+from tests.cli.test_tracks import NUM_FRAMES, clip_of, moving_frames
 
 ROOT = Path(__file__).parents[1]
 # What the example uses of ncnn, around a network that repeats each pixel four times both ways.
@@ -78,7 +78,7 @@ def ncnn_system(tmp_path: Path, model: str) -> System:
 
 def test_the_ncnn_example_enlarges_by_the_network_and_doubles_the_rate(tmp_path: Path):
     source = write_luma(tmp_path / "clip.mkv", moving_frames())
-    reference = make_reference(source, tmp_path / "work", NUM_FRAMES)
+    reference = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
     small = make_input(reference, TRACKS["clean"], tmp_path / "work")
     output = tmp_path / "out.mp4"
     ncnn_system(tmp_path, "net").run(small, output, reference)

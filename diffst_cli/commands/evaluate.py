@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffst_cli.errors import UsageError
+from diffst_cli.layouts import OWN_TRACKS
 from diffst_cli.systems import BASELINE, parse_systems
-from diffst_cli.tracks import TRACKS, Track
+from diffst_cli.tracks import TRACKS
 
 if TYPE_CHECKING:
     from diffst_cli.scores import ClipScore
@@ -23,7 +24,11 @@ DEFAULT_CRF = 16.0
 
 def evaluate(
     reference_dir: Annotated[
-        Path, typer.Argument(metavar="REF_DIR", help="Folder of true videos, not trained on.")
+        Path,
+        typer.Argument(
+            metavar="REF_DIR",
+            help="Folder of true videos, not trained on, or a test set as published (docs/evaluate.md).",
+        ),
     ],
     work: Annotated[
         Path,
@@ -48,7 +53,12 @@ def evaluate(
         ),
     ] = None,
     tracks: Annotated[
-        str, typer.Option(metavar="NAMES", help=f"How inputs are bad: {', '.join(TRACKS)}.")
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help=f"How inputs are bad: {', '.join(TRACKS)}; or a test set's own inputs: "
+            f"{', '.join(OWN_TRACKS)}.",
+        ),
     ] = "clean,web,old",
     metrics: Annotated[
         str,
@@ -123,18 +133,19 @@ def _report(scores: Sequence[ClipScore], json_file: Path | None, csv_file: Path 
         csv_file.write_text(to_csv(scores), encoding="utf-8")
 
 
-def _tracks(text: str) -> tuple[Track, ...]:
+def _tracks(text: str) -> tuple[str, ...]:
     """The tracks named in a comma-separated list.
 
     Raises:
         UsageError: None is named, or one is unknown.
     """
+    known = (*TRACKS, *OWN_TRACKS)
     if not _names(text):
-        raise UsageError("no track to evaluate on", hint=f"one of: {', '.join(TRACKS)}")
+        raise UsageError("no track to evaluate on", hint=f"one of: {', '.join(known)}")
     for name in _names(text):
-        if name not in TRACKS:
-            raise UsageError(f"unknown track `{name}`", hint=f"one of: {', '.join(TRACKS)}")
-    return tuple(TRACKS[name] for name in _names(text))
+        if name not in known:
+            raise UsageError(f"unknown track `{name}`", hint=f"one of: {', '.join(known)}")
+    return tuple(_names(text))
 
 
 def _names(text: str) -> list[str]:

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,8 @@ from diffst_cli.measures import OWN
 from diffst_cli.measuring import run_ffmpeg
 from diffst_cli.scores import ClipScore
 from diffst_cli.systems import System, ffmpeg_system
-from diffst_cli.tracks import TRACKS
 from tests.cli.test_measuring import write_luma
-from tests.cli.test_tracks import NUM_FRAMES, moving_frames
+from tests.cli.test_tracks import NUM_FRAMES, moving_frames, write_pictures
 
 Runner = Callable[..., list[ClipScore]]
 
@@ -47,7 +47,7 @@ def run(tmp_path: Path) -> Runner:
             reference_dir=references,
             work=tmp_path / "work",
             systems=systems,
-            tracks=(TRACKS["clean"],),
+            tracks=("clean",),
             metrics=tuple(OWN.values()),
             num_frames=NUM_FRAMES,
             crf=0,
@@ -172,6 +172,28 @@ def test_a_folder_of_other_videos_is_refused(run: Runner, tmp_path: Path):
         )
 
 
+def test_a_published_set_is_measured_with_its_own_inputs(tmp_path: Path):
+    frames = moving_frames()
+    write_pictures(tmp_path / "UDM10" / "GT" / "000", frames)
+    write_pictures(tmp_path / "UDM10" / "LQ" / "000", frames[:, 1::4, 1::4])
+    settings = Evaluation(
+        reference_dir=tmp_path / "UDM10",
+        work=tmp_path / "work",
+        systems=(REPEAT,),
+        tracks=("lq", "clean"),
+        metrics=(OWN["psnr"],),
+        num_frames=5,
+        crf=0,
+    )
+    own, made = evaluate(settings, lambda _: None)
+    assert (own.track, own.clip, own.num_frames) == ("lq", "000", 5)
+    assert (made.track, made.clip, made.num_frames) == ("clean", "000", 5)
+    assert own.series != made.series
+    with pytest.raises(UserError, match="the set has no `bd` input for `000`") as caught:
+        list(evaluate(replace(settings, tracks=("bd",)), lambda _: None))
+    assert caught.value.hint == "it has: lq"
+
+
 def command_line(tmp_path: Path, *options: str) -> list[str]:
     return ["evaluate", str(tmp_path / "references"), "--work", str(tmp_path / "work"), *options]
 
@@ -202,7 +224,11 @@ def test_the_command_prints_tables_and_writes_files(
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--tracks", "web,vhs"], 2, "error: unknown track `vhs`\nhint: one of: clean, web, old"),
+        (
+            ["--tracks", "web,vhs"],
+            2,
+            "error: unknown track `vhs`\nhint: one of: clean, web, old, lq, bi, bd",
+        ),
         (["--tracks", ","], 2, "error: no track to evaluate on"),
         (["--systems", ","], 2, "error: no system to evaluate"),
         (["--metrics", "psnr,mse"], 2, "error: unknown metric `mse`\nhint: one of: psnr, ssim, "),

@@ -10,14 +10,14 @@ from diffst_cli.measuring import read_luma
 from diffst_cli.systems import System, ffmpeg_system, parse_systems, upscale_system
 from diffst_cli.tracks import TRACKS, Reference, make_input, make_reference
 from tests.cli.test_measuring import write_luma
-from tests.cli.test_tracks import NUM_FRAMES, moving_frames
+from tests.cli.test_tracks import NUM_FRAMES, clip_of, moving_frames
 
 
 @pytest.fixture
 def degraded(tmp_path: Path) -> tuple[Path, Reference]:
     """A clean degraded clip of a moving texture, and its reference."""
     source = write_luma(tmp_path / "clip.mkv", moving_frames())
-    reference = make_reference(source, tmp_path / "work", NUM_FRAMES)
+    reference = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
     return make_input(reference, TRACKS["clean"], tmp_path / "work"), reference
 
 

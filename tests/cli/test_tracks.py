@@ -2,17 +2,23 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
 from diffst.metrics import psnr
 from diffst_cli.errors import UserError
+from diffst_cli.layouts import Clip
 from diffst_cli.measuring import read_luma
 from diffst_cli.probe import probe
-from diffst_cli.tracks import TRACKS, Track, find_clips, make_input, make_reference
+from diffst_cli.tracks import TRACKS, Track, make_input, make_reference, take_input
 from tests.cli.test_measuring import write_luma
 
 NUM_FRAMES = 7
+
+
+def clip_of(source: Path) -> Clip:
+    return Clip(name=source.stem, source=source)
 
 
 def flat_frames(num_frames: int = NUM_FRAMES) -> torch.Tensor:
@@ -32,7 +38,7 @@ def moving_frames() -> torch.Tensor:
 def test_a_reference_is_the_source_cut_and_cropped_to_the_last_bit(tmp_path: Path):
     frames = moving_frames()
     source = write_luma(tmp_path / "clip.mkv", frames)
-    reference = make_reference(source, tmp_path / "work", 5)
+    reference = make_reference(clip_of(source), tmp_path / "work", 5)
     assert (reference.name, reference.width, reference.height) == ("clip", 144, 88)
     assert reference.frame_rate == Fraction(25)
     assert torch.equal(read_luma(reference.path), frames[:5, :88, :144])
@@ -41,7 +47,7 @@ def test_a_reference_is_the_source_cut_and_cropped_to_the_last_bit(tmp_path: Pat
 @pytest.mark.parametrize("track", TRACKS.values(), ids=TRACKS)
 def test_an_input_has_every_second_frame_at_a_quarter_of_the_size(tmp_path: Path, track: Track):
     source = write_luma(tmp_path / "clip.mkv", flat_frames())
-    reference = make_reference(source, tmp_path / "work", NUM_FRAMES)
+    reference = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
     path = make_input(reference, track, tmp_path / "work")
     luma = read_luma(path)
     assert luma.shape == (4, 22, 36)
@@ -52,7 +58,7 @@ def test_an_input_has_every_second_frame_at_a_quarter_of_the_size(tmp_path: Path
 
 def test_colour_is_stated(tmp_path: Path):
     source = write_luma(tmp_path / "clip.mkv", flat_frames())
-    reference = make_reference(source, tmp_path / "work", NUM_FRAMES)
+    reference = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
     colour = probe(make_input(reference, TRACKS["web"], tmp_path / "work")).colour
     stated = (colour.matrix, colour.range, colour.primaries, colour.transfer)
     assert stated == ("bt709", "tv", "bt709", "bt709")
@@ -60,7 +66,7 @@ def test_colour_is_stated(tmp_path: Path):
 
 def test_tracks_get_worse_from_clean_to_old(tmp_path: Path):
     source = write_luma(tmp_path / "clip.mkv", moving_frames())
-    reference = make_reference(source, tmp_path / "work", NUM_FRAMES)
+    reference = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
     clean, web, old = (
         read_luma(make_input(reference, TRACKS[name], tmp_path / "work"))
         for name in ("clean", "web", "old")
@@ -81,7 +87,9 @@ def test_a_degraded_input_is_the_same_bytes_every_time(tmp_path: Path):
     source = write_luma(tmp_path / "clip.mkv", moving_frames())
     paths = [
         make_input(
-            make_reference(source, tmp_path / work, NUM_FRAMES), TRACKS["old"], tmp_path / work
+            make_reference(clip_of(source), tmp_path / work, NUM_FRAMES),
+            TRACKS["old"],
+            tmp_path / work,
         )
         for work in ("first", "second")
     ]
@@ -90,19 +98,19 @@ def test_a_degraded_input_is_the_same_bytes_every_time(tmp_path: Path):
 
 def test_what_was_made_is_kept_until_its_source_changes(tmp_path: Path):
     source = write_luma(tmp_path / "clip.mkv", flat_frames())
-    path = make_reference(source, tmp_path / "work", NUM_FRAMES).path
+    path = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES).path
     for file in (path, source):
         os.utime(file, ns=(0, 0))
-    make_reference(source, tmp_path / "work", NUM_FRAMES)
+    make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
     assert path.stat().st_mtime_ns == 0
     write_luma(source, flat_frames(5))
-    make_reference(source, tmp_path / "work", NUM_FRAMES)
+    make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
     assert len(read_luma(path)) == 5
 
 
 def test_nothing_unfinished_is_left_behind(tmp_path: Path):
     source = write_luma(tmp_path / "clip.mkv", flat_frames())
-    reference = make_reference(source, tmp_path / "work", NUM_FRAMES)
+    reference = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
     reference.path.write_text("broken")
     with pytest.raises(UserError, match=r"ffmpeg cannot make `.*clip\.mp4` from `.*clip\.nut`: "):
         make_input(reference, TRACKS["web"], tmp_path / "work")
@@ -112,24 +120,77 @@ def test_nothing_unfinished_is_left_behind(tmp_path: Path):
 def test_a_clip_too_small_to_measure_is_refused(tmp_path: Path):
     source = write_luma(tmp_path / "tiny.mkv", flat_frames()[:, :60])
     with pytest.raises(UserError, match=r"tiny\.mkv` is too small to measure: 150x60"):
-        make_reference(source, tmp_path / "work", NUM_FRAMES)
+        make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
 
 
-def test_only_videos_are_found_by_name(tmp_path: Path):
-    for name in ("b.mp4", "a.MKV", "notes.txt"):
-        (tmp_path / name).touch()
-    assert [path.name for path in find_clips(tmp_path)] == ["a.MKV", "b.mp4"]
+def write_pictures(folder: Path, frames: torch.Tensor, name: str = "{:08}.png") -> Path:
+    """Grey pictures of 8-bit luma, so that only rounding comes between, (T, H, W) uint8."""
+    folder.mkdir(parents=True)
+    for index, frame in enumerate(frames):
+        picture = frame.numpy()[:, :, None].repeat(3, axis=2)
+        assert cv2.imwrite(str(folder / name.format(index)), picture)
+    return folder
 
 
-def test_a_folder_without_clips_is_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="no video in"):
-        find_clips(tmp_path)
-    with pytest.raises(UserError, match="is not a folder"):
-        find_clips(tmp_path / "missing")
+def limited(frames: torch.Tensor) -> torch.Tensor:
+    """Full-range grey as limited-range luma."""
+    return 16 + frames.float() * 219 / 255
 
 
-def test_two_clips_of_one_name_are_refused(tmp_path: Path):
-    (tmp_path / "a.mp4").touch()
-    (tmp_path / "a.mkv").touch()
-    with pytest.raises(UserError, match="more than one video called `a`"):
-        find_clips(tmp_path)
+@pytest.mark.parametrize("name", ["{:08}.png", "im{}.png", "Image {:03}.png"])
+def test_pictures_make_a_reference(tmp_path: Path, name: str):
+    frames = moving_frames()
+    source = write_pictures(tmp_path / "a 100% set" / "clip.1", frames, name)
+    reference = make_reference(Clip(name="clip.1", source=source), tmp_path / "wo%rk", 5)
+    assert (reference.name, reference.width, reference.height) == ("clip.1", 144, 88)
+    error = read_luma(reference.path).float() - limited(frames[:5, :88, :144])
+    assert error.abs().max() <= 1
+
+
+def test_a_reference_is_made_again_when_a_picture_changes(tmp_path: Path):
+    frames = moving_frames()
+    clip = Clip(name="clip", source=write_pictures(tmp_path / "clip", frames))
+    first = read_luma(make_reference(clip, tmp_path / "work", 5).path)
+    changed = write_pictures(tmp_path / "other", 255 - frames) / "00000001.png"
+    changed.replace(tmp_path / "clip" / "00000001.png")
+    second = read_luma(make_reference(clip, tmp_path / "work", 5).path)
+    assert [torch.equal(a, b) for a, b in zip(first, second, strict=True)] == [
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_a_sets_own_input_is_every_second_frame_as_it_is(tmp_path: Path):
+    frames = moving_frames()
+    clip = Clip(name="clip", source=write_pictures(tmp_path / "GT" / "clip", frames))
+    reference = make_reference(clip, tmp_path / "work", NUM_FRAMES)
+    small = frames[:, 2::4, 2::4]  # 22x37 of 90x150, as the authors would have made it
+    own = write_pictures(tmp_path / "LQ" / "clip", small)
+    path = take_input(own, reference, "lq", tmp_path / "work", NUM_FRAMES)
+    luma = read_luma(path)
+    assert luma.shape == (4, 22, 36)
+    assert (luma.float() - limited(small[::2, :22, :36])).abs().max() <= 1
+    assert probe(path).frame_rate == reference.frame_rate / 2
+    assert path == tmp_path / "work" / "lq" / "clip.mp4"
+
+
+def test_an_own_input_as_large_as_its_reference_is_made_small(tmp_path: Path):
+    frames = flat_frames()
+    clip = Clip(name="clip", source=write_pictures(tmp_path / "GT" / "clip", frames))
+    reference = make_reference(clip, tmp_path / "work", 5)
+    own = write_pictures(tmp_path / "LQ" / "clip", frames // 2)
+    luma = read_luma(take_input(own, reference, "lq", tmp_path / "work", 5))
+    assert luma.shape == (3, 22, 36)
+    means = luma.float().mean((1, 2)).tolist()
+    assert means == pytest.approx([16 + level / 2 * 219 / 255 for level in (40, 80, 120)], abs=1)
+
+
+def test_an_own_input_of_any_other_size_is_refused(tmp_path: Path):
+    clip = Clip(name="clip", source=write_pictures(tmp_path / "GT" / "clip", flat_frames()))
+    reference = make_reference(clip, tmp_path / "work", 5)
+    own = write_pictures(tmp_path / "LQ" / "clip", flat_frames()[:, ::2, ::2])
+    with pytest.raises(UserError, match=r"LQ/clip` is 75x45, neither a quarter of its reference"):
+        take_input(own, reference, "lq", tmp_path / "work", 5)
