@@ -12,14 +12,14 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor
 
 from diffst.cfca import CFCA, Instants, check_instants
-from diffst.flow import neighbour_flows
+from diffst.neighbourhood import ClipMotion
 from diffst.pipeline import DiffSTPipeline, OnStage, stage_clock
 from diffst.pixels import to_integer
 from diffst.transformer import one_step
 from diffst.vrg import VideoGuidance
 from diffst.wan.codec import WanCodec
 from diffst.wan.stream import Cuts, ShotStream, Stage, TiledShot
-from diffst.wan.windows import Windows
+from diffst.wan.windows import OVERLAP_LATENTS, Windows
 
 FRAMES_FROM_CFCA = 8  # aggregated together; low resolution, so the number hardly matters
 
@@ -65,7 +65,9 @@ class DiffSTWanPipeline(DiffSTPipeline):
                 f"a transformer of {given.in_channels} channels does not fit latents of {codec.config.z_dim}"
             )
         self.cuts = Cuts(
-            windows=Windows(latents=window_latents, overlap_latents=min(2, window_latents - 1))
+            windows=Windows(
+                latents=window_latents, overlap_latents=min(OVERLAP_LATENTS, window_latents - 1)
+            )
         )
 
     @torch.inference_mode()
@@ -79,7 +81,8 @@ class DiffSTWanPipeline(DiffSTPipeline):
         on_stage: OnStage | None = None,
     ) -> Tensor:
         """Make the frames of the asked instants at the asked size; see `DiffSTPipeline`."""
-        made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
+        place = torch.device("cpu") if self.cuts.output_on_host else frames.device
+        made = torch.empty(len(instants), 3, *size, dtype=output_type, device=place)
         start = 0
         for pictures in self.pieces(frames, instants, size, on_stage=on_stage):
             pictures = pictures.clamp(0.0, 1.0)
@@ -100,18 +103,17 @@ class DiffSTWanPipeline(DiffSTPipeline):
         """The frames of a clip as they are finished: (T', 3, height, width) float32, not clamped."""
         check_instants(instants, len(frames))
         stage = stage_clock(on_stage, frames.device)
-        # 1. Motion between neighbouring keyframes.
-        with stage("cfca"):
-            flows = neighbour_flows(frames)
-        # 2. What kind of video is this.
+        # 1. What kind of video is this.
         with stage("vrg"):
             guidance = self.guidance(frames)
-        stream = self.stream(size, guidance, stage)
+        stream, motion = self.stream(size, guidance, stage), ClipMotion(frames)
+        whole = (slice(0, frames.shape[-2]), slice(0, frames.shape[-1]))
         for start in range(0, len(instants), FRAMES_FROM_CFCA):
-            # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
+            # 2. Bring keyframes along the motion to each instant and fuse them, at low resolution.
             with stage("cfca"):
-                clip = self.cfca(frames, flows, instants[start : start + FRAMES_FROM_CFCA])
-            # 4. Enlarge, encode, the one step, decode: as far as these frames allow.
+                around = motion.around(instants[start : start + FRAMES_FROM_CFCA])
+                clip = around.aggregate(self.cfca, whole)
+            # 3. Enlarge, encode, the one step, decode: as far as these frames allow.
             yield from stream.feed(clip.frames)
         yield from stream.finish()
 

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from diffst.limits import Limits
 from diffst.pipeline import OnStage
-from diffst.pixels import to_float
 from diffst.upscaler import ModelRules
 from diffst.wan.pipeline import DiffSTWanPipeline
+from diffst.wan.sizes import TIME_STRIDE
+from diffst.wan.stream import Cuts
+from diffst.wan.tiles import VaeTiles
+from diffst.wan.windows import OVERLAP_LATENTS, Windows
 
 NAME = "wan-1.3b"
+TILE_OVERLAP = 64  # output pixels; as diffusers' own tiles share
 NO_WEIGHTS = (
     "it has no trained DiffST weights, and nobody has published any of this size; "
     "use `nano`, which is built in, or STAR, or give the folder of a pipeline that you trained"
@@ -34,6 +39,28 @@ class WanUpscaler:
         self.rules = ModelRules(clip_keyframes=33, overlap_keyframes=4, context_keyframes=2)
         self.device = device
         self.pipeline = pipeline.to(device)
+        self.offloads = False
+
+    def keep_within(self, limits: Limits) -> None:
+        """See `LimitedModel`; a tile is what the VAE sees of a picture."""
+        window = self.pipeline.config.window_latents
+        if limits.window_frames is not None:
+            window = 1 + -(-(limits.window_frames - 1) // TIME_STRIDE)
+        self.pipeline.cuts = Cuts(
+            windows=Windows(latents=window, overlap_latents=min(OVERLAP_LATENTS, window - 1)),
+            latents_per_call=limits.latents_per_call,
+            vae_tiles=None
+            if limits.tile is None
+            else VaeTiles(side=limits.tile, overlap=TILE_OVERLAP),
+            output_on_host=limits.offload,
+        )
+        wanted = limits.offload and self.device.type != "cpu"
+        if wanted and not self.offloads:
+            self.pipeline.enable_model_cpu_offload(device=self.device)
+        elif self.offloads and not wanted:
+            self.pipeline.remove_all_hooks()
+            self.pipeline.to(self.device)
+        self.offloads = wanted
 
     def __call__(
         self,
@@ -44,8 +71,7 @@ class WanUpscaler:
         first_keyframe: int = 0,  # noqa: ARG002  (nothing here is random)
     ) -> Tensor:
         """See `UpscaleModel`."""
-        given = to_float(frames.to(self.device))
         made: Tensor = self.pipeline(
-            given, instants, out_size, output_type=frames.dtype, on_stage=on_stage
+            frames.to(self.device), instants, out_size, output_type=frames.dtype, on_stage=on_stage
         )
         return made.cpu()

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from diffst.wan.sizes import PATCH
 
+OVERLAP_LATENTS = 2  # 8 frames
+
 Step = Callable[[Tensor], Tensor]
 
 
@@ -28,8 +30,8 @@ class Windows:
 
     latents: int = 9
     """In time; 9 hold 33 frames."""
-    overlap_latents: int = 2
-    """Shared by neighbours in time: 8 frames."""
+    overlap_latents: int = OVERLAP_LATENTS
+    """Shared by neighbours in time."""
     tokens: tuple[int, int] = (68, 120)
     """High and wide; as many as 1920 x 1088 pixels have."""
     overlap_tokens: int = 12

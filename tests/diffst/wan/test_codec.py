@@ -75,6 +75,24 @@ def test_encoding_is_not_random(codec):
     assert torch.equal(first, second)
 
 
+@torch.inference_mode()
+def test_an_offloaded_codec_is_brought_in_for_both_ways(monkeypatch):
+    codec = build_random("tiny", dtype=torch.float32).codec
+    brought = []
+
+    class Hook:
+        def pre_forward(self, module):
+            brought.append(module)
+
+    monkeypatch.setattr(codec, "_hf_hook", Hook(), raising=False)
+    encoded = codec.encode(clip(1), clip(1), (16, 16))
+    assert brought
+    assert set(brought) == {codec}
+    brought.clear()
+    codec.decode(encoded.latents, encoded)
+    assert brought
+
+
 def test_a_vae_from_elsewhere_keeps_its_weights_and_its_constants(codec):
     constants = {"latents_mean": [0.5] * 4, "latents_std": [2.0] * 4}
     vae = AutoencoderKLWan(base_dim=4, z_dim=4, **constants)

@@ -3,9 +3,13 @@
 import pytest
 import torch
 
+from diffst.limits import LimitedModel, Limits
 from diffst.upscaler import load_model
 from diffst.wan import DiffSTWanPipeline, build_random
+from diffst.wan.stream import Cuts
+from diffst.wan.tiles import VaeTiles
 from diffst.wan.upscaler import WanUpscaler
+from diffst.wan.windows import Windows
 from tests.diffst.test_cfca import smooth_clip
 
 
@@ -18,6 +22,56 @@ def test_a_folder_without_training_is_refused(tmp_path):
     build_random("tiny").save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="no trained DiffST weights"):
         load_model(str(tmp_path), device="cpu")
+
+
+@pytest.fixture
+def model(tmp_path) -> WanUpscaler:
+    parts = build_random("tiny", dtype=torch.float32).components
+    pipeline = DiffSTWanPipeline(**parts, trained=True)
+    return WanUpscaler("a folder", pipeline, torch.device("cpu"))
+
+
+def test_limits_become_cuts(model):
+    model.keep_within(Limits(tile=512, latents_per_call=4, window_frames=17, offload=True))
+    assert model.pipeline.cuts == Cuts(
+        windows=Windows(latents=5, overlap_latents=2),
+        latents_per_call=4,
+        vae_tiles=VaeTiles(side=512, overlap=64),
+        output_on_host=True,
+    )
+    assert not model.offloads  # there is nowhere to move parts from
+    model.keep_within(Limits(window_frames=33))
+    assert model.pipeline.cuts == Cuts()
+    model.keep_within(Limits(window_frames=1))
+    assert model.pipeline.cuts.windows == Windows(latents=1, overlap_latents=0)
+    model.keep_within(Limits())
+    assert model.pipeline.cuts.windows.latents == model.pipeline.config.window_latents
+
+
+def test_the_tool_may_limit_it(model):
+    assert isinstance(model, LimitedModel)
+
+
+def test_limits_change_pictures_by_tiles_only_where_they_are_smaller(model):
+    clip = (smooth_clip(3) * 255).round().to(torch.uint8)
+    asked = (clip, [(0, 0.0), (0, 0.5), (2, 0.0)], (96, 96))
+    whole = model(*asked)
+    for limits in (Limits(tile=256), Limits(latents_per_call=2), Limits(offload=True)):
+        model.keep_within(limits)
+        made = model(*asked)
+        assert (made.int() - whole.int()).abs().max() <= 1  # sums in another order
+
+
+def test_parts_move_to_a_gpu_in_turn_while_asked_to(model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(model, "device", torch.device("cuda", 1))
+    for name in ("enable_model_cpu_offload", "remove_all_hooks", "to"):
+        monkeypatch.setattr(
+            model.pipeline, name, lambda *_device, name=name, **_options: asked.append(name)
+        )
+    for offload in (False, True, True, False):
+        model.keep_within(Limits(offload=offload))
+    assert asked == ["enable_model_cpu_offload", "remove_all_hooks", "to"]
 
 
 @pytest.mark.parametrize(
