@@ -6,10 +6,13 @@ import json
 import pytest
 import torch
 
+from diffst.checkpoint import load_component
+from diffst.star.cogvideox import StarCogVideoXTransformer
 from diffst.star.cogvideox_keys import (
     NOT_NEEDED,
     PREFIX,
     SatState,
+    convert_published,
     converted,
     empty_transformer,
     merged,
@@ -101,3 +104,16 @@ def test_a_file_of_another_form_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "states.pt")
     with pytest.raises(ValueError, match="has no `module`"):
         read_sat_checkpoint(tmp_path / "states.pt")
+
+
+def test_a_published_file_becomes_a_folder_of_half_the_precision(tmp_path):
+    torch.save({"module": sat_tensors()}, tmp_path / "mp_rank_00_model_states.pt")
+    convert_published(tmp_path / "mp_rank_00_model_states.pt", tmp_path / "transformer")
+    made = load_component(StarCogVideoXTransformer, tmp_path / "transformer", torch.bfloat16)
+    expected = transformer_from_sat(sat_tensors(), torch.bfloat16).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in made.state_dict().items())
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        convert_published(tmp_path / "none.pt", tmp_path / "transformer")

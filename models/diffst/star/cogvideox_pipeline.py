@@ -1,0 +1,270 @@
+"""StarCogVideoXPipeline: one clip in, the same frames larger and sharper out, by the CogVideoX-based STAR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import Tensor
+
+from diffst.pipeline import OnStage, stage_clock
+from diffst.pixels import to_integer
+from diffst.star.cogvideox import StarCogVideoXTransformer
+from diffst.star.cogvideox_sampler import (
+    DEFAULT_GUIDANCE,
+    DEFAULT_STEPS,
+    NUM_TIMESTEPS,
+    make_schedule,
+    sample,
+)
+from diffst.star.colour import fix_colours
+from diffst.star.noise import Position, clip_noise
+from diffst.star.windows import Pieces, faded_pieces, in_pieces, tile_windows
+
+MAX_FRAMES = 25  # that the weights were taught
+FRAMES_PER_LATENT = 4  # after the first, which has a latent of its own
+GROUP_LATENTS = (
+    2  # that the VAE's decoder takes at once, after the first: it wants 1, 3, 5 or 7 in all
+)
+VAE_TILE_SHARED = 0.25  # of a side of a tile
+DEFAULT_SEED = 666
+MAX_GUIDANCE = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXSettings:
+    """How it samples; the defaults are those of the published results.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    num_steps: int = DEFAULT_STEPS
+    """Of the sampler."""
+    guidance: float = DEFAULT_GUIDANCE
+    """How strongly the prompt counts; without a prompt, nothing."""
+    seed: int = DEFAULT_SEED
+    """Of all noise; a frame's noise depends on it and on the frame's place in the video only."""
+    colour_fix: str = "adain"
+    """See `fix_colours`."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_steps <= NUM_TIMESTEPS:
+            raise ValueError(f"{self.num_steps} steps; this STAR takes 1 to {NUM_TIMESTEPS}")
+        if not 0 <= self.guidance <= MAX_GUIDANCE:
+            raise ValueError(f"guidance {self.guidance:g}; this STAR takes 0 to {MAX_GUIDANCE}")
+
+
+class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Video super-resolution in many diffusion steps (STAR, arXiv 2501.02976), on CogVideoX-5B.
+
+    Args:
+        transformer: The network; its configured sample size is the one it was taught, in latents.
+        vae: CogVideoX'.
+    """
+
+    model_cpu_offload_seq = "transformer->vae"
+
+    def __init__(self, transformer: StarCogVideoXTransformer, vae: AutoencoderKLCogVideoX) -> None:
+        super().__init__()
+        self.register_modules(transformer=transformer, vae=vae)
+        self.latent_side = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.offload = False
+        """Whether the parts lie in main memory, and each is on the frames' device only while it works."""
+        self.set_vae_tile(None)
+
+    def set_vae_tile(self, side: int | None) -> None:
+        """Take pictures through the VAE in tiles of at most so many pixels a side; None: of the taught size.
+
+        A quarter of each tile is shared with the next. diffusers puts tiles together without a shift only where that
+        is a whole number of latents, so sides are multiples of four.
+        """
+        config = self.transformer.config
+        height, width = (
+            -(-taught // 4) * 4 for taught in (config.sample_height, config.sample_width)
+        )
+        if side is not None:
+            most = max(side // self.latent_side // 4, 1) * 4
+            height, width = min(height, most), min(width, most)
+        self.vae.enable_tiling(
+            tile_sample_min_height=height * self.latent_side,
+            tile_sample_min_width=width * self.latent_side,
+            tile_overlap_factor_height=VAE_TILE_SHARED,
+            tile_overlap_factor_width=VAE_TILE_SHARED,
+        )
+
+    @contextmanager
+    def at_work(self, part: torch.nn.Module, device: torch.device) -> Iterator[None]:
+        """Have a part on the device while the body runs."""
+        if self.offload:
+            part.to(device)
+        yield
+        if self.offload:
+            part.to("cpu")
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        frames: Tensor,
+        size: tuple[int, int],
+        text: Tensor | None,
+        settings: CogVideoXSettings,
+        *,
+        positions: Sequence[Position],
+        output_type: torch.dtype = torch.float32,
+        on_stage: OnStage | None = None,
+    ) -> Tensor:
+        """Make a clip large and sharp.
+
+        Args:
+            frames: (T, 3, H, W) float32 in [0, 1], T at most `MAX_FRAMES`, on the device to work on.
+            size: Output height and width.
+            text: (1, L, text width) states of the prompt; None for no prompt, which takes half the time.
+            settings: How to sample.
+            positions: Each frame's place in the whole video, which decides its noise.
+            output_type: torch.float32, range [0, 1], or torch.uint8 or torch.uint16, full range and rounded.
+            on_stage: Told the name of each finished stage and the seconds it took.
+
+        Returns:
+            (T, 3, *size) of `output_type`, on the CPU.
+
+        Raises:
+            ValueError: The clip is too long, or the positions are not as many as the frames.
+        """
+        count = len(frames)
+        if not 1 <= count <= MAX_FRAMES:
+            raise ValueError(f"a clip of {count} frames; 1 to {MAX_FRAMES} are possible")
+        if len(positions) != count:
+            raise ValueError(f"{len(positions)} positions for {count} frames")
+        stage = stage_clock(on_stage, frames.device)
+        places = latent_places(positions)
+        # 1. Enlarge plainly, fill up to what the network takes, and into latents.
+        with stage("encode"), self.at_work(self.vae, frames.device):
+            shrinks = size[0] * size[1] < frames.shape[-2] * frames.shape[-1]
+            large = F.interpolate(frames, size=size, mode="bicubic", antialias=shrinks)
+            poor = self.encode(self.fill(large.clamp(0, 1) * 2 - 1), places, settings)
+        # 2. From noise to clean latents, the poor ones beside it.
+        with stage("dit"), self.at_work(self.transformer, frames.device):
+            clean = self.denoise(poor, text, places, settings)
+        # 3. Back to pictures, without what was filled up; colours as they were.
+        with stage("decode"), self.at_work(self.vae, frames.device):
+            pictures = self.decode(clean)[:count, :, : size[0], : size[1]]
+            shown = fix_colours((pictures / 2 + 0.5).clamp(0, 1), frames, settings.colour_fix)
+            made = shown if output_type.is_floating_point else to_integer(shown, output_type)
+            return made.cpu()
+
+    def fill(self, frames: Tensor) -> Tensor:
+        """Repeat the edges, up to the taught size at least, and the last frame, up to whole latents."""
+        config = self.transformer.config
+        token_side = self.latent_side * config.patch_size
+        height, width = frames.shape[-2:]
+        taught = (config.sample_height, config.sample_width)
+        full_height, full_width = (
+            max(-(-side // token_side) * token_side, least * self.latent_side)
+            for side, least in zip((height, width), taught, strict=True)
+        )
+        edges = (0, full_width - width, 0, full_height - height)
+        padded = F.pad(frames, edges, mode="replicate")
+        missing = FRAMES_PER_LATENT * (num_latents(len(frames)) - 1) + 1 - len(frames)
+        return torch.cat((padded, padded[-1:].expand(missing, -1, -1, -1)))
+
+    def encode(
+        self, frames: Tensor, places: Sequence[Position], settings: CogVideoXSettings
+    ) -> Tensor:
+        """Latents of a clip, (T, 3, H, W) in [-1, 1] -> (1, C, T', h, w) float32, drawn from the VAE's distribution."""
+        said = self.vae.encode(frames.to(self.vae.dtype).transpose(0, 1).unsqueeze(0)).latent_dist
+        mean, spread = said.mean.float(), said.std.float()
+        drawn = clip_noise(settings.seed, places, "encode", frame_shape(mean)).to(mean)
+        scaled: Tensor = (mean + spread * drawn) * self.vae.config.scaling_factor
+        return scaled
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures of latents, (1, C, T', h, w) -> (T, 3, H, W) float32, about [-1, 1]."""
+        scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        pictures: Tensor = self.vae.decode(scaled).sample[0].transpose(0, 1).float()
+        return pictures
+
+    def denoise(
+        self,
+        poor: Tensor,
+        text: Tensor | None,
+        places: Sequence[Position],
+        settings: CogVideoXSettings,
+    ) -> Tensor:
+        """Clean latents of a poor clip's, both (1, C, T', h, w) float32; large pictures in tiles of the taught size."""
+        sides = self.pieces(poor)
+        config, kind = self.transformer.config, self.transformer.dtype
+        # No text is zeros, as the network was taught, not the states of an empty prompt.
+        nothing = poor.new_zeros(1, config.max_text_seq_length, config.text_embed_dim)
+
+        def velocity(noisy: Tensor, words: Tensor, timestep: int) -> Tensor:
+            def piece(place: tuple[slice, slice, slice]) -> Tensor:
+                frames, rows, columns = place
+                seen, beside = (
+                    whole[:, :, frames, rows, columns].transpose(1, 2).to(kind)
+                    for whole in (noisy, poor)
+                )
+                said = self.transformer.predict(seen, beside, words.to(poor.device, kind), timestep)
+                estimate: Tensor = said.float().transpose(1, 2)
+                return estimate
+
+            return in_pieces(piece, noisy, sides)
+
+        def network(noisy: Tensor, timestep: int) -> tuple[Tensor, Tensor | None]:
+            plain = velocity(noisy, nothing, timestep)
+            return (plain, None) if text is None else (velocity(noisy, text, timestep), plain)
+
+        def noise(purpose: str) -> Tensor:
+            return clip_noise(settings.seed, places, purpose, frame_shape(poor)).to(poor)
+
+        return sample(
+            network,
+            noise("start"),
+            make_schedule(settings.num_steps),
+            lambda step: noise(f"step {step}"),
+            guidance=settings.guidance,
+        )
+
+    def pieces(self, latents: Tensor) -> tuple[Pieces, Pieces, Pieces]:
+        """What the network sees at once of (1, C, T', h, w): all of the clip, the taught size of the picture."""
+        config = self.transformer.config
+        frames, height, width = latents.shape[2:]
+        rows, columns = config.sample_height, config.sample_width
+        return (
+            faded_pieces([(0, frames)]),
+            faded_pieces(tile_windows(height, rows, rows % 8)),
+            faded_pieces(tile_windows(width, columns, columns % 8)),
+        )
+
+
+def frame_shape(latents: Tensor) -> tuple[int, int, int]:
+    """Channels, rows and columns of (1, C, T', h, w)."""
+    _, channels, _, height, width = latents.shape
+    return channels, height, width
+
+
+def num_latents(num_frames: int) -> int:
+    """Latents in time of a clip, filled up to a length that the VAE gives back."""
+    groups = -(-(num_frames - 1) // (GROUP_LATENTS * FRAMES_PER_LATENT))
+    return GROUP_LATENTS * groups + 1
+
+
+def latent_places(positions: Sequence[Position]) -> list[Position]:
+    """For each latent in time the place of the first frame that it stands for, whose noise it gets.
+
+    Frames that are filled up lie after the last, a keyframe apart.
+    """
+    last = len(positions) - 1
+    firsts = [
+        0,
+        *range(1, FRAMES_PER_LATENT * (num_latents(len(positions)) - 1), FRAMES_PER_LATENT),
+    ]
+    return [
+        (positions[min(first, last)][0] + max(first - last, 0), positions[min(first, last)][1])
+        for first in firsts
+    ]

@@ -1,0 +1,169 @@
+"""A clip through the CogVideoX-based STAR at toy size."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from diffst.star.cogvideox_pipeline import (
+    CogVideoXSettings,
+    StarCogVideoXPipeline,
+    latent_places,
+    num_latents,
+)
+from diffst.star.noise import clip_noise
+from tests.diffst.star.tiny_cogvideox import tiny_pipeline
+
+FEW = CogVideoXSettings(num_steps=2)
+
+
+def make(pipeline, frames, size=(96, 96), *, text=None, settings=FEW, **options):
+    """A clip with two steps, its frames at the video's first keyframes."""
+    positions = [(n, 0.0) for n in range(len(frames))]
+    return pipeline(frames, size, text, settings, positions=positions, **options)
+
+
+def clip(num_frames: int, height: int = 24, width: int = 32) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.rand(num_frames, 3, height, width)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> StarCogVideoXPipeline:
+    return tiny_pipeline()
+
+
+@pytest.mark.parametrize(("frames", "latents"), [(1, 1), (2, 3), (9, 3), (10, 5), (25, 7)])
+def test_clips_are_filled_up_to_what_the_vae_gives_back(pipeline, frames, latents):
+    assert num_latents(frames) == latents
+    assert len(pipeline.fill(torch.zeros(frames, 3, 8, 8))) == 4 * latents - 3
+
+
+def test_a_latent_has_the_place_of_the_first_frame_it_stands_for():
+    positions = [(n, alpha) for n in range(3, 9) for alpha in (0.0, 0.5)]
+    assert latent_places(positions[:9]) == [(3, 0.0), (3, 0.5), (5, 0.5)]
+    assert latent_places(positions[:2]) == [(3, 0.0), (3, 0.5), (7, 0.5)]
+    assert latent_places(positions[:1]) == [(3, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("frames", "size", "kind"), [(1, (60, 77), torch.uint8), (3, (96, 100), torch.uint16)]
+)
+def test_a_clip_comes_out_with_its_frames_at_the_size_asked_for(pipeline, frames, size, kind):
+    stages: list[str] = []
+    made = make(
+        pipeline,
+        clip(frames),
+        size,
+        output_type=kind,
+        on_stage=lambda name, _: stages.append(name),
+    )
+    assert made.shape == (frames, 3, *size)
+    assert made.dtype == kind
+    assert stages == ["encode", "dit", "decode"]
+
+
+def test_colours_are_those_of_the_input(pipeline):
+    frames = clip(2) / 4
+    made = make(pipeline, frames)
+    plain = make(pipeline, frames, settings=dataclasses.replace(FEW, colour_fix="none"))
+    wanted = frames.mean((-2, -1))
+    assert (
+        (made.mean((-2, -1)) - wanted).abs().max()
+        < 0.02
+        < (plain.mean((-2, -1)) - wanted).abs().max()
+    )
+
+
+def test_the_same_seed_gives_the_same_clip_and_another_another(pipeline):
+    frames = clip(2)
+    first, again, other = (
+        make(pipeline, frames, settings=dataclasses.replace(FEW, seed=seed)) for seed in (3, 3, 4)
+    )
+    assert torch.equal(first, again)
+    assert (first - other).abs().max() > 1e-3
+
+
+def test_a_prompt_counts(pipeline):
+    frames = clip(1)
+    words = torch.randn(1, 3, 12)
+    assert not torch.equal(make(pipeline, frames, text=words), make(pipeline, frames))
+
+
+def test_frames_filled_up_do_not_show(pipeline):
+    frames = clip(3)
+    filled = torch.cat((frames, *[frames[-1:]] * 6))
+    torch.testing.assert_close(make(pipeline, frames), make(pipeline, filled)[:3])
+
+
+def test_a_large_picture_is_denoised_in_tiles_that_fade(pipeline, monkeypatch):
+    poor = torch.randn(1, 4, 1, 24, 48)
+    windows = [side.windows for side in pipeline.pieces(poor)]
+    assert windows == [[(0, 1)], [(0, 24)], [(0, 24), (12, 36), (24, 48)]]
+    seen: list[tuple[int, ...]] = []
+    predict = pipeline.transformer.predict
+
+    def watched(latents, *rest):
+        seen.append(tuple(latents.shape))
+        return predict(latents, *rest)
+
+    monkeypatch.setattr(pipeline.transformer, "predict", watched)
+    clean = pipeline.denoise(poor, None, [(0, 0.0)], FEW)
+    assert clean.shape == poor.shape
+    assert seen == [(1, 1, 4, 24, 24)] * 3 * 2
+
+
+def test_latents_are_drawn_scaled_and_scaled_back(pipeline):
+    torch.manual_seed(2)
+    frames = torch.rand(9, 3, 96, 96) * 2 - 1
+    places = [(0, 0.0), (1, 0.0), (5, 0.0)]
+    latents = pipeline.encode(frames, places, FEW)
+    said = pipeline.vae.encode(frames.permute(1, 0, 2, 3)[None]).latent_dist
+    drawn = clip_noise(FEW.seed, places, "encode", (4, 24, 24))
+    torch.testing.assert_close(latents, (said.mean + said.std * drawn) * 0.7)
+    expected = pipeline.vae.decode(latents / 0.7).sample[0].transpose(0, 1)
+    torch.testing.assert_close(pipeline.decode(latents), expected)
+    assert expected.shape == frames.shape
+
+
+class PlainDecoder(torch.nn.Module):
+    """Repeats each latent of three channels over its pixels; one frame in, one out."""
+
+    def forward(self, latents, conv_cache=None):
+        large = latents[:, :3].repeat_interleave(4, -1).repeat_interleave(4, -2)
+        return large, conv_cache
+
+
+@pytest.mark.parametrize("side", [None, 64, 48, 40])
+def test_tiles_of_the_vae_are_put_together_without_a_shift(side, monkeypatch):
+    pipeline = tiny_pipeline()
+    monkeypatch.setattr(pipeline.vae, "decoder", PlainDecoder())
+    pipeline.set_vae_tile(side)
+    latents = torch.randn(1, 4, 1, 30, 42)
+    expected = latents[0, :3].transpose(0, 1).repeat_interleave(4, -1).repeat_interleave(4, -2)
+    torch.testing.assert_close(pipeline.decode(0.7 * latents), expected)
+
+
+@pytest.mark.parametrize("frames", [0, 26])
+def test_a_clip_of_a_length_that_is_not_possible_is_refused(pipeline, frames):
+    with pytest.raises(ValueError, match=f"a clip of {frames} frames; 1 to 25"):
+        make(pipeline, clip(frames))
+
+
+def test_positions_that_are_too_few_are_refused(pipeline):
+    with pytest.raises(ValueError, match="1 positions for 2 frames"):
+        pipeline(clip(2), (96, 96), None, FEW, positions=[(0, 0.0)])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_steps": 0}, "0 steps; this STAR takes 1 to 1000"),
+        ({"num_steps": 1001}, "1001 steps"),
+        ({"guidance": -1.0}, "guidance -1; this STAR takes 0 to 100"),
+        ({"guidance": float("nan")}, "guidance nan"),
+    ],
+)
+def test_settings_out_of_range_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        CogVideoXSettings(**values)
