@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffst.folders import model_folder
+from diffst.star.names import INDEX_FILE
 from diffst_cli.download import Item, is_complete, read_record, sha256, write_record
+from diffst_cli.errors import UserError
 from diffst_cli.model_files import DOWNLOADS, Download
 from diffst_cli.words import gigabytes
 
@@ -42,6 +44,28 @@ def summary(download: Download) -> Summary:
         path=folder,
         size_bytes=download.about_bytes,
     )
+
+
+def require_ready(name: str) -> None:
+    """Passes a model that can be used, or that cannot be fetched.
+
+    Raises:
+        UserError: It can be fetched, and is not here; with its licence.
+    """
+    download = DOWNLOADS.get(name)
+    if download is None or is_ready(download):
+        return
+    told = summary(download)
+    raise UserError(
+        f"the model `{name}` is not on this machine",
+        hint=f"`diffst models pull {name}` fetches it, about {gigabytes(told.size_bytes)}; licence: {told.licence}",
+    )
+
+
+def is_ready(download: Download) -> bool:
+    """Whether a model is here: its files as fetched, or a pipeline made of them or put there by hand."""
+    folder = model_folder(download.name)
+    return (folder / INDEX_FILE).is_file() or is_complete(download, folder)
 
 
 def here() -> list[Download]:

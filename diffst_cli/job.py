@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from diffst.star.names import STAR_MODELS, star_pipeline
 from diffst_cli.errors import UsageError
 from diffst_cli.probe import VideoInfo
 
@@ -17,6 +18,10 @@ MAX_SIDE = 16384  # pixels; the limit of the common video codecs
 MAX_FPS = 1000
 MAX_FPS_X = 64
 MAX_CRF = 63  # the widest range among the encoders (AV1, VP9)
+SAMPLING = ("steps", "guidance", "prompt", "seed")
+MAX_STEPS = 1000
+MAX_GUIDANCE = 100
+MAX_SEED = 2**63 - 1
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 NTSC_RATES = (24, 30, 48, 60, 120, 240)  # whose 1000/1001 is what `23.976` or `59.94` means
@@ -53,6 +58,14 @@ class UpscaleJob:
     """`auto`, `fp32`, `bf16` or `fp16`."""
     vram_limit: Fraction | None = None
     """Most memory for the model, in GB of 10^9 bytes: of the GPU, or of main memory where it runs there."""
+    steps: int | None = None
+    """Of a model that samples; None is the model's own number."""
+    guidance: float | None = None
+    """How strongly a model that samples follows its prompt; None is the model's own."""
+    prompt: str | None = None
+    """What the video shows, for a model that samples; None is the model's own."""
+    seed: int | None = None
+    """Of a model that samples; None is the model's own."""
     codec: str | None = None
     """A name from `codecs.CODECS`; None chooses by container and bit depth."""
     crf: float | None = None
@@ -79,6 +92,7 @@ class UpscaleJob:
             raise UsageError(f"`--crf` is `{self.crf:g}`; it takes 0 to {MAX_CRF}")
         if not self.model:
             raise UsageError("`--model` is empty", hint="`diffst models list` names the models")
+        _check_sampling(self)
 
     def output_size(self, info: VideoInfo) -> tuple[int, int]:
         """(width, height) asked for, in pixels; halves round up, nothing falls below 1.
@@ -136,6 +150,23 @@ def _check_time(job: UpscaleJob) -> None:
         raise UsageError(f"`--start` is `{_shown(job.start)}`; it takes 0 or more seconds")
     if job.duration is not None and job.duration <= 0:
         raise UsageError(f"`--duration` is `{_shown(job.duration)}`; it takes more than 0 seconds")
+
+
+def _check_sampling(job: UpscaleJob) -> None:
+    given = [name for name in SAMPLING if getattr(job, name) is not None]
+    if given and star_pipeline(job.model) is None:
+        raise UsageError(
+            f"`--{given[0]}` is for models that sample, and `{job.model}` is not one of them",
+            hint=f"leave it out, or choose {_listed(tuple(STAR_MODELS))}",
+        )
+    for name, lowest, highest in (
+        ("steps", 1, MAX_STEPS),
+        ("guidance", 0, MAX_GUIDANCE),
+        ("seed", 0, MAX_SEED),
+    ):
+        value = getattr(job, name)
+        if value is not None and not lowest <= value <= highest:  # NaN fails this too
+            raise UsageError(f"`--{name}` is `{value}`; it takes {lowest} to {highest}")
 
 
 def parse_number(text: str, option: str) -> Fraction:

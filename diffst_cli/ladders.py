@@ -17,6 +17,7 @@ WAN_LATENTS_PER_CALL = (8, 4, 2)  # worth it on tiles only, whose kernels are to
 STAR_WINDOWS = (32, 16, 8)
 STAR_GROUP_FRAMES = 3  # latents of one frame each, that its VAE decodes at once
 STAR_TILES = (512, 256)
+COGVIDEOX_TILES = (512, 256)
 NANO_GROUP_PIXELS = 4 * 320 * 180  # as in `diffst.pipeline`
 MOST_PARTS = 8
 
@@ -154,3 +155,27 @@ def star_rung(
         taken = laws.star_weights_bytes() + max(network, vae)
     limits = Limits(tile=tile, latents_per_call=decoded, window_frames=window, offload=offload)
     return Rung(limits=limits, device_bytes=round(taken * factor))
+
+
+def cogvideox_ladder(work: Workload) -> Iterator[Rung]:
+    """STAR on CogVideoX-5B: smaller VAE tiles, then its parts on the device in turn."""
+    for offload in (False, True):
+        for tile in (None, *COGVIDEOX_TILES):
+            yield cogvideox_rung(work, tile, offload=offload)
+
+
+def cogvideox_rung(work: Workload, tile: int | None, *, offload: bool) -> Rung:
+    """The rung of one choice; the network itself sees no more than the size it was taught at any output size."""
+    factor = laws.TYPE_FACTORS[work.precision]
+    pixels = laws.COGVIDEOX_TAUGHT_PIXELS if tile is None else tile * tile
+    network = laws.cogvideox_transformer_bytes(work.clip_frames)
+    vae = laws.COGVIDEOX_VAE_PIXEL_BYTES * pixels
+    clip = laws.WAN_CLIP_BYTES * work.output_pixels * work.clip_frames
+    if offload:
+        taken = max(laws.COGVIDEOX_TRANSFORMER_BYTES + network, laws.COGVIDEOX_VAE_BYTES + vae)
+    else:
+        weights = laws.COGVIDEOX_TRANSFORMER_BYTES + laws.COGVIDEOX_VAE_BYTES
+        taken = weights + max(network, vae)
+    return Rung(
+        limits=Limits(tile=tile, offload=offload), device_bytes=round((taken + clip) * factor)
+    )

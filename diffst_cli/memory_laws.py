@@ -37,6 +37,15 @@ STAR_LATENT_BYTES = 18.5e3
 of both networks, 12 KB at work in a feed-forward layer at full resolution."""
 STAR_VAE_PIXEL_BYTES = 4.2e3  # for each pixel of each frame that is decoded at once
 
+# STAR on CogVideoX-5B, in bfloat16: weights counted on the modules, the rest computed from channel widths.
+COGVIDEOX_TRANSFORMER_BYTES = 11.14e9  # 5.570 billion parameters, LoRA merged
+COGVIDEOX_VAE_BYTES = 0.43e9
+COGVIDEOX_TAUGHT_PIXELS = 480 * 720
+COGVIDEOX_TOKENS_PER_LATENT = 30 * 45  # of the taught size
+COGVIDEOX_TEXT_TOKENS = 226
+COGVIDEOX_TOKEN_BYTES = 110e3  # two feed-forward layers' widths and ten of the stream's
+COGVIDEOX_VAE_PIXEL_BYTES = 32e3  # seven maps of 256 channels, nine frames decoded at once
+
 TYPE_FACTORS = {"bf16": 1.0, "fp16": 1.0, "fp32": 2.0}
 
 
@@ -134,3 +143,10 @@ def star_padded(width: int, height: int) -> tuple[int, int]:
     wide = max(width, 1280) if width <= 1280 else 64 * (width // 64) + 64
     high = max(height, 720) if height <= 720 else 64 * ((height + 48) // 64) + 16
     return wide, high
+
+
+def cogvideox_transformer_bytes(num_frames: int) -> float:
+    """Peak of the transformer of the CogVideoX-based STAR, without its weights, at the taught size in bfloat16."""
+    latents = 1 + 2 * math.ceil((num_frames - 1) / 8)
+    tokens = COGVIDEOX_TEXT_TOKENS + latents * COGVIDEOX_TOKENS_PER_LATENT
+    return COGVIDEOX_TOKEN_BYTES * tokens

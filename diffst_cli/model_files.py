@@ -125,15 +125,33 @@ OPEN_CLIP = Repository(
 )
 
 
-def _star(kind: str) -> Repository:
-    """STAR's own weights for lightly (`light`) or heavily (`heavy`) degraded video; no hash is published."""
+COGVIDEOX_PARTS = (
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors.index.json",
+    "text_encoder/model-00001-of-00002.safetensors",
+    "text_encoder/model-00002-of-00002.safetensors",
+    "tokenizer/added_tokens.json",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/spiece.model",
+    "tokenizer/tokenizer_config.json",
+)
+COGVIDEOX = Repository(
+    name="THUDM/CogVideoX-5b",
+    revision="8d6ea3f817438460b25595a120f109b88d5fdfad",
+    licence="CogVideoX's own",
+    files=tuple(RemoteFile(path=path, place=path) for path in COGVIDEOX_PARTS),
+)
+
+
+def _star(path: str, licence: str = "MIT") -> Repository:
+    """One file of STAR's own weights; no hash is published."""
     return Repository(
         name="SherryX/STAR",
         revision="fa650549e6927fca127151221abd2dda884f02c2",
-        licence="MIT",
-        files=(
-            RemoteFile(path=f"I2VGen-XL-based/{kind}_deg.pt", place=f"published/{kind}_deg.pt"),
-        ),
+        licence=licence,
+        files=(RemoteFile(path=path, place=f"published/{path.rpartition('/')[2]}"),),
     )
 
 
@@ -149,14 +167,23 @@ DOWNLOADS = {
         Download(
             name="star-light",
             description="STAR for lightly degraded video, as downloaded from web sites",
-            repositories=(_star("light"), SVD_VAE, OPEN_CLIP),
+            repositories=(_star("I2VGen-XL-based/light_deg.pt"), SVD_VAE, OPEN_CLIP),
             about_bytes=12_310_000_000,
         ),
         Download(
             name="star-heavy",
             description="STAR for heavily degraded video",
-            repositories=(_star("heavy"), SVD_VAE, OPEN_CLIP),
+            repositories=(_star("I2VGen-XL-based/heavy_deg.pt"), SVD_VAE, OPEN_CLIP),
             about_bytes=12_310_000_000,
+        ),
+        Download(
+            name="star-cogvideox",
+            description="STAR on CogVideoX-5B, for heavily degraded video; made for 720x480",
+            repositories=(
+                _star("CogVideoX-5B-based/1/mp_rank_00_model_states.pt", licence="CogVideoX's own"),
+                COGVIDEOX,
+            ),
+            about_bytes=53_200_000_000,
         ),
     )
 }

@@ -15,7 +15,14 @@ from diffst_cli.clips import ClipRules
 from diffst_cli.errors import UserError
 from diffst_cli.free_memory import GIGABYTE, free_bytes
 from diffst_cli.job import UpscaleJob
-from diffst_cli.ladders import Rung, Workload, nano_ladder, star_ladder, wan_ladder
+from diffst_cli.ladders import (
+    Rung,
+    Workload,
+    cogvideox_ladder,
+    nano_ladder,
+    star_ladder,
+    wan_ladder,
+)
 
 if TYPE_CHECKING:
     from diffst.upscaler import ModelRules
@@ -40,6 +47,7 @@ LADDERS: dict[str, Callable[[Workload], Iterator[Rung]]] = {
     "wan-1.3b": wan_ladder,
     "star-light": star_ladder,
     "star-heavy": star_ladder,
+    "star-cogvideox": cogvideox_ladder,
 }
 """By model; others, as a folder of one's own training, are taken for nano's kind."""
 
@@ -217,11 +225,12 @@ def choose_clip_rules(rules: ModelRules, *, frame_pixels: int, output_bytes: int
         frame_pixels: Of one keyframe.
         output_bytes: Of one output frame.
     """
+    most = max(2, MAX_CLIP_BYTES // output_bytes)
     return ClipRules(
         clip_keyframes=min(rules.clip_keyframes, max(2, MAX_CLIP_PIXELS // frame_pixels)),
         overlap_keyframes=rules.overlap_keyframes,
         context_keyframes=rules.context_keyframes,
-        max_moments=max(2, MAX_CLIP_BYTES // output_bytes),
+        max_moments=min(rules.max_frames or most, most),
     )
 
 

@@ -21,7 +21,7 @@ from diffst_cli.channel import Channel, Worker
 from diffst_cli.clips import Clip, make_clips
 from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
-from diffst_cli.job import UpscaleJob
+from diffst_cli.job import SAMPLING, UpscaleJob
 from diffst_cli.memory import peak_bytes
 from diffst_cli.planner import RunPlan, cannot_load, end_of_last_frame, plan_run
 from diffst_cli.progress import Reporter
@@ -33,6 +33,7 @@ from diffst_cli.timing import Timeline
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from diffst.star.load import Sampling
     from diffst.upscaler import UpscaleModel
     from diffst_cli.pixels import Image
     from diffst_cli.probe import VideoInfo
@@ -105,15 +106,28 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
     """The model that a job names.
 
     Raises:
-        UserError: It does not exist, is damaged, or its device is not there.
+        UserError: It does not exist, was not downloaded, is damaged, or its device is not there.
     """
     from diffst.upscaler import load_model
+    from diffst_cli.downloaded import require_ready
 
+    require_ready(job.model)
     try:
-        return load_model(job.model, device=job.device, precision=job.precision)
+        return load_model(
+            job.model, device=job.device, precision=job.precision, sampling=sampling_of(job)
+        )
     except (ValueError, KeyError, FileNotFoundError) as error:
         reason = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise cannot_load(job.model, reason) from error
+
+
+def sampling_of(job: UpscaleJob) -> Sampling | None:
+    """What a job tells a model that samples; None where it tells nothing."""
+    from diffst.star.load import Sampling
+
+    if all(getattr(job, name) is None for name in SAMPLING):
+        return None
+    return Sampling(num_steps=job.steps, guidance=job.guidance, prompt=job.prompt, seed=job.seed)
 
 
 class _Journey:

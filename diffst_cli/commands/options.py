@@ -28,6 +28,7 @@ JobMaker = Callable[[Path, Path], UpscaleJob]
 
 SIZE_PANEL = "Size and rate"
 MODEL_PANEL = "Model"
+SAMPLING_PANEL = "Models that sample (STAR)"
 PART_PANEL = "Part of the input"
 OUTPUT_PANEL = "Output"
 JOB_MAKER = "make_job"  # the parameter that a command with these options takes instead of them
@@ -97,6 +98,25 @@ def _job_options(
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Steps of the sampler.", rich_help_panel=SAMPLING_PANEL),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="How strongly the prompt counts.", rich_help_panel=SAMPLING_PANEL),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What the video shows.", rich_help_panel=SAMPLING_PANEL),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Of all noise: the same seed gives the same result.",
+            rich_help_panel=SAMPLING_PANEL,
+        ),
+    ] = None,
     codec: Annotated[
         str | None,
         typer.Option(
@@ -135,6 +155,10 @@ def _job_options(
             device=device,
             precision=precision,
             vram_limit=_given(vram_limit, parse_number, "--vram-limit"),
+            steps=steps,
+            guidance=guidance,
+            prompt=prompt,
+            seed=seed,
             codec=codec,
             crf=crf,
             preset=preset,

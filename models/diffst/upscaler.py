@@ -10,14 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from diffst.checkpoint import (
-    NANO_FOLDER,
-    load_pipeline,
-    num_parameters,
-    pipeline_class,
-    weights_hash,
-)
+from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
 from diffst.pipeline import DiffSTPipeline, OnStage
+from diffst.star.load import Sampling, load_any_star
+from diffst.star.names import star_pipeline
 from diffst.wan.pipeline import DiffSTWanPipeline
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,6 +29,8 @@ class ModelRules:
     """Keyframes that neighbouring clips share; their output is crossfaded."""
     context_keyframes: int
     """Further keyframes each side that the model sees, without output of their own."""
+    max_frames: int | None = None
+    """Most frames to make in one clip, keyframes and new ones; None for any number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,16 +149,29 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     return PRECISIONS[precision]
 
 
-def load_model(name: str, *, device: str = "auto", precision: str = "auto") -> UpscaleModel:
-    """Load a model by its name in the table, or a DiffST pipeline folder by its path.
+def load_model(
+    name: str, *, device: str = "auto", precision: str = "auto", sampling: Sampling | None = None
+) -> UpscaleModel:
+    """Load a model by its name, or a pipeline folder by its path.
+
+    Args:
+        name: `nano`, a name in `STAR_MODELS` that was downloaded, or a folder.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        precision: "auto", "fp32", "bf16" or "fp16".
+        sampling: For a model that samples; None is as published.
 
     Raises:
-        ValueError: No such model, device or precision, or its files do not fit together.
+        ValueError: No such model, device or precision, its files do not fit together, or it cannot be told how to
+            sample.
         FileNotFoundError: Its files are missing.
     """
     from diffst.wan.upscaler import NAME as WAN
     from diffst.wan.upscaler import NO_WEIGHTS, WanUpscaler
 
+    if star_pipeline(name) is not None:
+        return load_any_star(name, device=device, precision=precision, sampling=sampling)
+    if sampling is not None:
+        raise ValueError(f"`{name}` takes one step and draws no noise, so there is nothing to tell")
     chosen = choose_device(device)
     kind = choose_precision(precision, chosen)
     folder = NANO_FOLDER if name == "nano" else Path(name)
@@ -170,10 +181,6 @@ def load_model(name: str, *, device: str = "auto", precision: str = "auto") -> U
         raise ValueError(
             f"there is no model `{name}`; `nano` is built in, other models are given as a folder"
         )
-    if pipeline_class(folder) == "StarPipeline":
-        from diffst.star.upscaler import load_star
-
-        return load_star(folder, device=device, precision=precision)
     pipeline = load_pipeline(folder, dtype=kind)
     if isinstance(pipeline, DiffSTWanPipeline):
         return WanUpscaler(name, pipeline, chosen)

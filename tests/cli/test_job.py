@@ -207,3 +207,23 @@ def test_times_are_seconds_or_clock_times(text: str, value: Fraction):
 def test_what_is_not_a_time_is_refused(text: str):
     with pytest.raises(UsageError, match="`--start`"):
         parse_seconds(text, "--start")
+
+
+@pytest.mark.parametrize("model", ["nano", "wan-1.3b", "elsewhere"])
+def test_options_of_a_sampler_are_refused_for_models_that_do_not_sample(model: str):
+    for option in ({"steps": 4}, {"guidance": 2.0}, {"prompt": ""}, {"seed": 0}):
+        name = next(iter(option))
+        with pytest.raises(
+            UsageError, match=f"`--{name}` is for models that sample, and `{model}`"
+        ):
+            job(model=model, **option)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"steps": 0}, {"steps": 1001}, {"guidance": -1.0}, {"guidance": math.nan}, {"seed": -1}],
+)
+def test_options_of_a_sampler_out_of_range_are_refused(option: dict[str, Any]):
+    with pytest.raises(UsageError, match=f"`--{next(iter(option))}` is .*; it takes"):
+        job(model="star-light", **option)
+    assert job(model="star-light", steps=1000, guidance=0.0, seed=2**63 - 1).seed == 2**63 - 1

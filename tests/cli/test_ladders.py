@@ -3,7 +3,14 @@ from typing import Any
 
 import pytest
 
-from diffst_cli.ladders import Rung, Workload, nano_ladder, star_ladder, wan_ladder
+from diffst_cli.ladders import (
+    Rung,
+    Workload,
+    cogvideox_ladder,
+    nano_ladder,
+    star_ladder,
+    wan_ladder,
+)
 
 GOALS = {  # output size and memory in GB -> whether parts must move in turn
     (1280, 720, 12): False,
@@ -77,3 +84,25 @@ def test_float32_takes_more(ladder: Callable[[Workload], Iterator[Rung]]):
 def test_nano_clips_are_halved_until_one_frame_is_left():
     assert [rung.parts for rung in nano_ladder(workload(clip_frames=5))] == [1, 2, 4, 8]
     assert [rung.parts for rung in nano_ladder(workload(clip_frames=1))] == [1]
+
+
+def test_star_on_cogvideox_moves_its_parts_in_turn_on_small_cards_only():
+    choices = {
+        gigabytes: first_within(cogvideox_ladder(workload(clip_frames=25)), gigabytes).limits
+        for gigabytes in (16, 24, 40)
+    }
+    assert {size: (limits.tile, limits.offload) for size, limits in choices.items()} == {
+        40: (None, False),
+        24: (512, False),
+        16: (None, True),
+    }
+
+
+def test_star_on_cogvideox_counts_weights_and_the_larger_of_its_two_halves():
+    (first, *_) = cogvideox_ladder(workload(clip_frames=25))
+    weights, decoded = 11.14e9 + 0.43e9, 32e3 * 480 * 720
+    clip = 12 * 1280 * 720 * 25
+    assert first.device_bytes == round(weights + decoded + clip)
+    (*_, last) = cogvideox_ladder(workload(clip_frames=25))
+    tokens = 226 + 7 * 1350
+    assert last.device_bytes == round(11.14e9 + 110e3 * tokens + clip)

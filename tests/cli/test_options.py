@@ -7,7 +7,7 @@ import pytest
 
 from diffst_cli import run
 from diffst_cli.app import main
-from diffst_cli.job import UpscaleJob
+from diffst_cli.job import SAMPLING, UpscaleJob
 
 # Each option as a user gives it, and the field and value it means.
 OPTIONS: list[tuple[list[str], str, Any]] = [
@@ -21,6 +21,10 @@ OPTIONS: list[tuple[list[str], str, Any]] = [
     (["--device", "cuda:1"], "device", "cuda:1"),
     (["--precision", "bf16"], "precision", "bf16"),
     (["--vram-limit", "7.5"], "vram_limit", Fraction(15, 2)),
+    (["--steps", "9"], "steps", 9),
+    (["--guidance", "2.5"], "guidance", 2.5),
+    (["--prompt", "a cat"], "prompt", "a cat"),
+    (["--seed", "7"], "seed", 7),
     (["--codec", "hevc"], "codec", "hevc"),
     (["--crf", "18.5"], "crf", 18.5),
     (["--preset", "slow"], "preset", "slow"),
@@ -45,8 +49,11 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[UpscaleJob]:
 def test_an_option_sets_its_field_and_no_other(
     words: list[str], field: str, value: Any, jobs: list[UpscaleJob]
 ):
-    assert main(["upscale", "a.mp4", "b.mp4", *words]) == 130
-    assert jobs == [UpscaleJob(input=Path("a.mp4"), output=Path("b.mp4"), **{field: value})]
+    needed = {"model": "star-light"} if field in SAMPLING else {}
+    chosen = [part for name, given in needed.items() for part in (f"--{name}", given)]
+    assert main(["upscale", "a.mp4", "b.mp4", *words, *chosen]) == 130
+    expected: dict[str, Any] = {field: value, **needed}
+    assert jobs == [UpscaleJob(input=Path("a.mp4"), output=Path("b.mp4"), **expected)]
 
 
 def test_every_field_has_its_option():

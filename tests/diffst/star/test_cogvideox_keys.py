@@ -117,3 +117,13 @@ def test_a_published_file_becomes_a_folder_of_half_the_precision(tmp_path):
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(FileNotFoundError):
         convert_published(tmp_path / "none.pt", tmp_path / "transformer")
+
+
+def test_the_full_network_takes_the_size_it_was_taught():
+    transformer = empty_transformer(SatState(full_size()))
+    with torch.device("meta"), torch.no_grad():
+        latents = torch.empty(1, 7, 16, 60, 90)
+        text = torch.empty(1, 226, 4096)
+        assert transformer.predict(latents, latents, text, 999).shape == latents.shape
+    config = transformer.config
+    assert (config.sample_height, config.sample_width, config.max_text_seq_length) == (60, 90, 226)

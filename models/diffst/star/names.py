@@ -1,0 +1,33 @@
+"""The models that sample: their names, and whether a folder holds one. Light: it reads a few bytes of JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from diffst.folders import model_folder
+
+UNET_PIPELINE, COGVIDEOX_PIPELINE = "StarPipeline", "StarCogVideoXPipeline"
+STAR_MODELS = {
+    "star-light": UNET_PIPELINE,
+    "star-heavy": UNET_PIPELINE,
+    "star-cogvideox": COGVIDEOX_PIPELINE,
+}
+INDEX_FILE = "model_index.json"
+
+
+def star_folder(model: str) -> Path:
+    """Where a model given by its name or its folder lies, whether it is there or not."""
+    return model_folder(model) if model in STAR_MODELS else Path(model)
+
+
+def star_pipeline(model: str) -> str | None:
+    """The pipeline class of a STAR model given by its name or its folder; None for other models."""
+    if model in STAR_MODELS:
+        return STAR_MODELS[model]
+    try:
+        index = json.loads((Path(model) / INDEX_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    held = index.get("_class_name") if isinstance(index, dict) else None
+    return held if held in STAR_MODELS.values() else None
