@@ -75,7 +75,9 @@ def read_luma(path: Path, max_frames: int | None = None) -> "Tensor":
 
 
 def read_rgb(path: Path, shape: Sequence[int]) -> "Tensor":
-    """The first frames in RGB, converted as exactly as ffmpeg can, by the video's own matrix.
+    """The first frames in RGB, taken as limited-range BT.709, converted as exactly as ffmpeg can.
+
+    That is what degraded inputs state; references are in NUT, which cannot state it.
 
     Args:
         path: A video.
@@ -90,7 +92,8 @@ def read_rgb(path: Path, shape: Sequence[int]) -> "Tensor":
     import torch
 
     num_frames, height, width = shape
-    convert = "scale=out_range=pc:flags=accurate_rnd+full_chroma_int+full_chroma_inp,format=rgb24"
+    colour = "in_color_matrix=bt709:in_range=tv:out_range=pc"
+    convert = f"scale={colour}:flags=accurate_rnd+full_chroma_int+full_chroma_inp,format=rgb24"
     stream = ["-map", "0:v:0", "-vf", convert, "-fps_mode", "passthrough"]
     arguments = [*stream, "-frames:v", str(num_frames), "-f", "rawvideo", "-"]
     raw = run_ffmpeg([*read_from(path), *arguments], f"read the frames of `{path}`")

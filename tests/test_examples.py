@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from diffst.metrics import psnr
-from diffst_cli.measuring import read_luma
+from diffst_cli.measuring import read_luma, read_rgb, run_ffmpeg
 from diffst_cli.probe import probe
 from diffst_cli.systems import System
 from diffst_cli.tracks import TRACKS, make_input, make_reference
@@ -90,6 +90,20 @@ def test_the_ncnn_example_enlarges_by_the_network_and_doubles_the_rate(tmp_path:
     assert psnr(frames[::2], expected[: len(frames[::2])]).min() > 48
     between = torch.stack([psnr(frames[[1]], frames[[i]]) for i in (0, 2)])
     assert between.max() < 48  # a new frame is neither of its neighbours
+
+
+def test_the_ncnn_example_keeps_colours(tmp_path: Path):
+    source = tmp_path / "red.mkv"
+    red = "color=0xC81E3C:s=144x88:r=25,scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
+    encode = ["-frames:v", str(NUM_FRAMES), "-c:v", "ffv1", str(source)]
+    run_ffmpeg(["-f", "lavfi", "-i", red, *encode], "make")
+    reference = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
+    small = make_input(reference, TRACKS["clean"], tmp_path / "work")
+    output = tmp_path / "out.mp4"
+    ncnn_system(tmp_path, "net").run(small, output, reference)
+    frames = read_rgb(output, (NUM_FRAMES - 2, 88, 144)).int()
+    # 8 bits of limited-range YUV, twice
+    assert (frames - torch.tensor([200, 30, 60])).abs().max() <= 4
 
 
 def test_the_ncnn_example_says_which_network_is_missing(tmp_path: Path):

@@ -81,11 +81,11 @@ def test_only_the_first_frames_are_read_when_asked(pair: tuple[Path, Path]):
     assert read_luma(pair[1], max_frames=2).shape == (2, SIZE[1], SIZE[0])
 
 
-def test_frames_in_rgb_are_those_of_the_videos_own_matrix(tmp_path: Path):
-    colours = {"red": (255, 0, 0), "lime": (0, 255, 0), "white": (255, 255, 255)}
-    for name, colour in colours.items():
-        path = tmp_path / f"{name}.mkv"
-        convert = "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
+@pytest.mark.parametrize("suffix", ["mkv", "nut"])  # NUT keeps no colour tags
+def test_frames_in_rgb_are_those_of_bt709(tmp_path: Path, suffix: str):
+    for name, colour in {"0xC81E3C": (200, 30, 60), "0x1EC83C": (30, 200, 60)}.items():
+        path = tmp_path / f"{name}.{suffix}"
+        convert = "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd,format=yuv420p"
         made = ["-f", "lavfi", "-i", f"color={name}:s=32x16:d=0.12", "-vf", convert]
         run_ffmpeg([*made, "-c:v", "ffv1", "-colorspace", "bt709", str(path)], "make")
         frames = read_rgb(path, (2, 16, 32))
