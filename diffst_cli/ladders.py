@@ -18,7 +18,9 @@ STAR_WINDOWS = (32, 16, 8)
 STAR_GROUP_FRAMES = 3  # latents of one frame each, that its VAE decodes at once
 STAR_TILES = (512, 256)
 COGVIDEOX_TILES = (512, 256)
-NANO_GROUP_PIXELS = 4 * 320 * 180  # as in `diffst.pipeline`
+NANO_GROUP_PIXELS = 2 * 320 * 180  # as in `diffst.pipeline`
+NANO_WHOLE_PIXELS = 640 * 480  # as in `diffst.tiling`: nano cuts larger pictures into tiles
+NANO_TILE_PIXELS = 512 * 512
 MOST_PARTS = 8
 
 
@@ -77,21 +79,21 @@ class Rung:
 
 
 def nano_ladder(work: Workload) -> Iterator[Rung]:
-    """nano, and models like it that are given as a folder: shorter and shorter calls."""
+    """nano, and models like it that are given as a folder: shorter and shorter calls.
+
+    Its tiles are always the same, so that its results do not depend on memory.
+    """
     group = max(1, NANO_GROUP_PIXELS // work.frame_pixels)
+    whole = work.frame_pixels <= NANO_WHOLE_PIXELS
+    tile = work.frame_pixels if whole else NANO_TILE_PIXELS
     parts = 1
     while parts <= MOST_PARTS:
         frames = -(-work.clip_frames // parts)
         keyframes = -(-work.clip_keyframes // parts) + 1 if parts > 1 else work.clip_keyframes
+        given = work.frame_pixels * 3 * work.bytes_per_sample * keyframes
         made = work.output_pixels * 3 * work.bytes_per_sample * frames
-        taken = (
-            laws.nano_clip_bytes(work.frame_pixels, keyframes)
-            + laws.nano_group_bytes(
-                work.frame_pixels, work.output_pixels, min(group, frames), work.precision
-            )
-            + made
-        )
-        yield Rung(limits=Limits(), parts=parts, device_bytes=round(taken))
+        working = laws.nano_bytes(work.frame_pixels, tile, min(group, frames), work.precision)
+        yield Rung(limits=Limits(), parts=parts, device_bytes=round(working + given + made))
         if frames == 1:
             return
         parts *= 2
@@ -118,14 +120,13 @@ def wan_rung(work: Workload, tile: int | None, latents: int, window: int, *, off
     tokens_at_once = min(width * height // laws.WAN_PIXELS_PER_TOKEN, WAN_MOST_TOKENS)
     vae = max(laws.wan_decode_bytes(pixels, latents), laws.wan_encode_bytes(pixels))
     transformer = laws.wan_transformer_bytes(tokens_at_once * laws.wan_latents(window))
+    clip = laws.wan_clip_bytes(width * height, work.clip_frames)
     if offload:
-        few = laws.wan_clip_bytes(width * height, laws.WAN_FRAMES_PER_LATENT * latents)
-        taken = max(laws.WAN_VAE_BYTES + vae + few, laws.WAN_TRANSFORMER_BYTES + transformer)
+        stage = max(laws.WAN_VAE_BYTES + vae, laws.WAN_TRANSFORMER_BYTES + transformer)
     else:
-        clip = laws.wan_clip_bytes(width * height, window)
-        taken = laws.wan_weights_bytes() + max(vae, transformer) + clip
+        stage = laws.wan_weights_bytes() + max(vae, transformer)
     limits = Limits(tile=tile, latents_per_call=latents, window_frames=window, offload=offload)
-    return Rung(limits=limits, device_bytes=round(taken * factor))
+    return Rung(limits=limits, device_bytes=round((stage + clip) * factor))
 
 
 def star_ladder(work: Workload) -> Iterator[Rung]:

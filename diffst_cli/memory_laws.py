@@ -10,11 +10,13 @@ import math
 
 GIGABYTE = 10**9
 
-# nano, measured on a CPU: growth of the process over the loaded model.
-NANO_KEYFRAME_BYTES = 75  # for each pixel of each keyframe of a clip: the frame and its motion
-NANO_FRAME_BYTES = {"bf16": 1650, "fp16": 1650, "fp32": 2450}
-"""For each low-resolution pixel of the frames that go through the codec together."""
-NANO_PICTURE_BYTES = 12  # for each output pixel of these frames, before rounding
+# nano, measured on a CPU: growth of the process over the loaded model, 320x180 and 640x360 at 4x.
+NANO_FRAME_BYTES = {"bf16": 480, "fp16": 480, "fp32": 650}
+"""For each low-resolution pixel of one frame, or of a tile of it."""
+NANO_GROUP_BYTES = {"bf16": 1750, "fp16": 1750, "fp32": 2400}
+"""For each low-resolution pixel of all frames that go through the codec together."""
+NANO_MOTION_BYTES = 75  # for each pixel of the keyframes around these frames
+NANO_MOTION_KEYFRAMES = 6
 
 # wan-1.3b, counted on the diffusers modules in bfloat16; other types in proportion.
 WAN_TRANSFORMER_BYTES = 2.84e9
@@ -49,24 +51,18 @@ COGVIDEOX_VAE_PIXEL_BYTES = 32e3  # seven maps of 256 channels, nine frames deco
 TYPE_FACTORS = {"bf16": 1.0, "fp16": 1.0, "fp32": 2.0}
 
 
-def nano_clip_bytes(frame_pixels: int, num_keyframes: int) -> float:
-    """What a whole clip takes, however few of its frames are made at once."""
-    return NANO_KEYFRAME_BYTES * frame_pixels * num_keyframes
-
-
-def nano_group_bytes(
-    frame_pixels: int, output_pixels: int, num_frames: int, precision: str
-) -> float:
-    """What making `num_frames` at once takes.
+def nano_bytes(frame_pixels: int, tile_pixels: int, num_frames: int, precision: str) -> float:
+    """What making a clip takes beside its frames, however long it is.
 
     Args:
-        frame_pixels: Of a low-resolution frame, or of a tile of it.
-        output_pixels: Of what is made of it.
+        frame_pixels: Of a low-resolution frame.
+        tile_pixels: Of the part of it that is done at once; all of it where it is small.
         num_frames: That go through the codec together.
         precision: `bf16`, `fp16` or `fp32`.
     """
-    each = NANO_FRAME_BYTES[precision] * frame_pixels + NANO_PICTURE_BYTES * output_pixels
-    return each * num_frames
+    frame = NANO_FRAME_BYTES[precision] * tile_pixels
+    group = NANO_GROUP_BYTES[precision] * tile_pixels * num_frames
+    return frame + group + NANO_MOTION_BYTES * NANO_MOTION_KEYFRAMES * frame_pixels
 
 
 def wan_decode_bytes(pixels: int, latents_per_call: int = 1) -> float:

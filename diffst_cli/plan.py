@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from diffst.upscaler import ModelRules
 
 WAN = "wan-1.3b"
-LARGE_CLIP_KEYFRAMES = 33
 BESIDE_BYTES = 50e6  # that must be free beside what is computed, or a warning is due
 
 
@@ -55,7 +54,7 @@ def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
     info = probe(job.input)
     output = plan_output(job, info, is_named=is_named)
     if job.model in LADDERS:  # large: planned without loading it
-        run = plan_run(job, info, large_rules())
+        run = plan_run(job, info, large_rules(job.model))
         obstacles = [missing(job.model)]
         time = computed_time(run) if job.model == WAN else unknown_time()
     else:
@@ -75,11 +74,16 @@ def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
     )
 
 
-def large_rules() -> ModelRules:
-    """How clips of the large models are cut, as far as a plan needs it without loading one."""
-    from diffst.upscaler import ModelRules
+def large_rules(model: str) -> ModelRules:
+    """How clips of a large model are cut, without loading it."""
+    if model == WAN:
+        from diffst.wan.upscaler import RULES
 
-    return ModelRules(clip_keyframes=LARGE_CLIP_KEYFRAMES, overlap_keyframes=2, context_keyframes=2)
+        return RULES
+    from diffst.star.settings import StarSettings
+    from diffst.star.upscaler import rules_of
+
+    return rules_of(StarSettings())
 
 
 def missing(model: str) -> str | None:

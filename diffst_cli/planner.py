@@ -34,7 +34,7 @@ MAX_CLIP_BYTES = 512 * 2**20  # of output frames in one clip
 # Of a clip's keyframes, which take about 40 bytes a pixel with their motion.
 MAX_CLIP_PIXELS = 16 * 1920 * 1080
 
-LARGE_PRECISION = "bf16"  # of the large models, on any device
+STAR_GPU_PRECISION = "fp16"  # of the published results
 USED_SHARE = 0.9  # of the free memory; the rest is for what else runs, and for the laws' error
 DEVICE_RESERVE_BYTES = 1.0e9  # CUDA's context, the libraries' work space, the allocator's slack
 PROCESS_BYTES = 0.45e9  # Python, torch and our own code, measured
@@ -170,8 +170,9 @@ def choose_place(job: UpscaleJob) -> tuple[str, str]:
         device = choose_device(job.device)
     except ValueError as error:
         raise cannot_load(job.model, error) from error
-    if job.model in LADDERS and job.precision == "auto":
-        return str(device), LARGE_PRECISION
+    is_star = LADDERS.get(job.model) is star_ladder
+    if is_star and job.precision == "auto" and device.type == "cuda":
+        return str(device), STAR_GPU_PRECISION
     kind = choose_precision(job.precision, device)
     return str(device), next(name for name, known in PRECISIONS.items() if known == kind)
 

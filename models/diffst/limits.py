@@ -17,7 +17,7 @@ class Limits:
     window_frames: int | None = None
     """Output frames that see each other in the transformer or UNet; None for the model's own number."""
     offload: bool = False
-    """Whether only the part that works is on the device, the others and the clip in main memory."""
+    """Whether a large part is on the device only while it works, and in main memory else."""
 
 
 @runtime_checkable

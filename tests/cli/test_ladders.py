@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from diffst import pipeline, tiling
+from diffst_cli import ladders
 from diffst_cli.ladders import (
     Rung,
     Workload,
@@ -40,11 +42,22 @@ def first_within(rungs: Iterator[Rung], gigabytes: float) -> Rung:
 @pytest.mark.parametrize("goal", GOALS)
 def test_wan_fits_the_cards_it_is_meant_for(goal: tuple[int, int, int]):
     width, height, gigabytes = goal
-    work = workload(output_size=(width, height), frame_size=(width // 4, height // 4))
+    frames = min(
+        66, 512 * 2**20 // (width * height * 3)
+    )  # as the planner cuts clips at twice the rate
+    work = workload(
+        output_size=(width, height), frame_size=(width // 4, height // 4), clip_frames=frames
+    )
     rung = first_within(wan_ladder(work), gigabytes)
     assert rung.limits.offload is GOALS[goal]
     assert rung.limits.tile is not None
-    assert rung.limits.window_frames == 33
+    assert rung.limits.window_frames == min(33, frames)
+
+
+def test_nano_is_tiled_as_its_model_tiles_itself():
+    assert ladders.NANO_WHOLE_PIXELS == tiling.WHOLE_PIXELS
+    assert ladders.NANO_TILE_PIXELS == tiling.LONGEST_SIDE**2
+    assert ladders.NANO_GROUP_PIXELS == pipeline.GROUP_PIXELS
 
 
 def test_wan_does_whole_frames_where_there_is_room():
@@ -78,7 +91,7 @@ def test_last_rung_takes_least_and_every_rung_is_told_apart(
 @pytest.mark.parametrize("ladder", [nano_ladder, wan_ladder, star_ladder])
 def test_float32_takes_more(ladder: Callable[[Workload], Iterator[Rung]]):
     short, long = (next(ladder(workload(precision=name))) for name in ("bf16", "fp32"))
-    assert long.device_bytes > 1.3 * short.device_bytes
+    assert long.device_bytes > 1.2 * short.device_bytes
 
 
 def test_nano_clips_are_halved_until_one_frame_is_left():

@@ -118,8 +118,8 @@ def test_plan_follows_from_free_memory_and_limit(monkeypatch: pytest.MonkeyPatch
     roomy = planned(monkeypatch, free=8 * 10**9)
     assert (roomy.chosen, roomy.fits, roomy.limit_bytes) == (0, True, None)
     assert roomy.budget_bytes == pytest.approx(0.9 * 8e9 - roomy.host_bytes, abs=1)
-    limited = planned(monkeypatch, free=8 * 10**9, vram_limit=Fraction(5, 4))
-    assert limited.limit_bytes == 1_250_000_000
+    limited = planned(monkeypatch, free=8 * 10**9, vram_limit=Fraction(21, 20))
+    assert limited.limit_bytes == 1_050_000_000
     assert 0 < limited.chosen < len(limited.rungs)
     assert limited.rung.parts > 1
     assert limited.clip_rules == roomy.clip_rules, "results must not depend on free memory"

@@ -49,11 +49,7 @@ class StarModel:
         device: torch.device,
     ) -> None:
         self.name = name
-        self.rules = ModelRules(
-            clip_keyframes=settings.window_frames,
-            overlap_keyframes=min(OVERLAP_KEYFRAMES, settings.window_frames // 2),
-            context_keyframes=CONTEXT_KEYFRAMES,
-        )
+        self.rules = rules_of(settings)
         pipeline.unet.to(device)
         pipeline.vae.to(device)
         self.pipeline = pipeline
@@ -109,6 +105,15 @@ class StarModel:
             on_stage=on_stage,
         )
         return made
+
+
+def rules_of(settings: StarSettings) -> ModelRules:
+    """How clips are cut: as long as what the network sees together."""
+    return ModelRules(
+        clip_keyframes=settings.window_frames,
+        overlap_keyframes=min(OVERLAP_KEYFRAMES, settings.window_frames // 2),
+        context_keyframes=CONTEXT_KEYFRAMES,
+    )
 
 
 def load_star(
