@@ -85,14 +85,14 @@ def nano_ladder(work: Workload) -> Iterator[Rung]:
     """
     group = max(1, NANO_GROUP_PIXELS // work.frame_pixels)
     whole = work.frame_pixels <= NANO_WHOLE_PIXELS
-    tile = work.frame_pixels if whole else NANO_TILE_PIXELS
+    together = work.frame_pixels * group if whole else NANO_TILE_PIXELS
     parts = 1
     while parts <= MOST_PARTS:
         frames = -(-work.clip_frames // parts)
         keyframes = -(-work.clip_keyframes // parts) + 1 if parts > 1 else work.clip_keyframes
         given = work.frame_pixels * 3 * work.bytes_per_sample * keyframes
         made = work.output_pixels * 3 * work.bytes_per_sample * frames
-        working = laws.nano_bytes(work.frame_pixels, tile, min(group, frames), work.precision)
+        working = laws.nano_bytes(work.frame_pixels, keyframes, together, work.precision)
         yield Rung(limits=Limits(), parts=parts, device_bytes=round(working + given + made))
         if frames == 1:
             return

@@ -10,13 +10,10 @@ import math
 
 GIGABYTE = 10**9
 
-# nano, measured on a CPU: growth of the process over the loaded model, 320x180 and 640x360 at 4x.
-NANO_FRAME_BYTES = {"bf16": 480, "fp16": 480, "fp32": 650}
-"""For each low-resolution pixel of one frame, or of a tile of it."""
-NANO_GROUP_BYTES = {"bf16": 1750, "fp16": 1750, "fp32": 2400}
-"""For each low-resolution pixel of all frames that go through the codec together."""
-NANO_MOTION_BYTES = 75  # for each pixel of the keyframes around these frames
-NANO_MOTION_KEYFRAMES = 6
+# nano, measured on a CPU: growth of the process over the loaded model, 320x180 to 1280x720.
+NANO_FRAME_BYTES = {"bf16": 1900, "fp16": 1900, "fp32": 2750}
+"""For each low-resolution pixel of the frames, or tiles, that go through the codec together."""
+NANO_KEYFRAME_BYTES = 65  # for each pixel of each keyframe of the clip: motion, guidance
 
 # wan-1.3b, counted on the diffusers modules in bfloat16; other types in proportion.
 WAN_TRANSFORMER_BYTES = 2.84e9
@@ -51,18 +48,19 @@ COGVIDEOX_VAE_PIXEL_BYTES = 32e3  # seven maps of 256 channels, nine frames deco
 TYPE_FACTORS = {"bf16": 1.0, "fp16": 1.0, "fp32": 2.0}
 
 
-def nano_bytes(frame_pixels: int, tile_pixels: int, num_frames: int, precision: str) -> float:
-    """What making a clip takes beside its frames, however long it is.
+def nano_bytes(
+    frame_pixels: int, num_keyframes: int, together_pixels: int, precision: str
+) -> float:
+    """What making a clip takes beside its frames, however many are made of it.
 
     Args:
         frame_pixels: Of a low-resolution frame.
-        tile_pixels: Of the part of it that is done at once; all of it where it is small.
-        num_frames: That go through the codec together.
+        num_keyframes: In the clip.
+        together_pixels: Low-resolution pixels that go through the codec together: of some frames, or of a tile.
         precision: `bf16`, `fp16` or `fp32`.
     """
-    frame = NANO_FRAME_BYTES[precision] * tile_pixels
-    group = NANO_GROUP_BYTES[precision] * tile_pixels * num_frames
-    return frame + group + NANO_MOTION_BYTES * NANO_MOTION_KEYFRAMES * frame_pixels
+    together = NANO_FRAME_BYTES[precision] * together_pixels
+    return together + NANO_KEYFRAME_BYTES * frame_pixels * num_keyframes
 
 
 def wan_decode_bytes(pixels: int, latents_per_call: int = 1) -> float:

@@ -22,6 +22,7 @@ NO_WEIGHTS = (
     "it has no trained DiffST weights, and nobody has published any of this size; "
     "use `nano`, which is built in, or STAR, or give the folder of a pipeline that you trained"
 )
+RULES = ModelRules(clip_keyframes=33, overlap_keyframes=4, context_keyframes=2)
 
 
 class WanUpscaler:
@@ -36,7 +37,7 @@ class WanUpscaler:
         if not pipeline.config.trained:
             raise ValueError(NO_WEIGHTS)
         self.name = name
-        self.rules = ModelRules(clip_keyframes=33, overlap_keyframes=4, context_keyframes=2)
+        self.rules = RULES
         self.device = device
         self.pipeline = pipeline.to(device)
         self.offloads = False
