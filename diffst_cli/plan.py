@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from diffst.star.names import COGVIDEOX_PIPELINE, star_pipeline
 from diffst_cli.forecast import (
     SizeForecast,
     TimeForecast,
@@ -80,6 +81,10 @@ def large_rules(model: str) -> ModelRules:
         from diffst.wan.upscaler import RULES
 
         return RULES
+    if star_pipeline(model) == COGVIDEOX_PIPELINE:
+        from diffst.star import cogvideox_upscaler
+
+        return cogvideox_upscaler.RULES
     from diffst.star.settings import StarSettings
     from diffst.star.upscaler import rules_of
 

@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 import torch
 
+from diffst import wan
+from diffst.star import cogvideox_upscaler
+from diffst.star.settings import StarSettings
+from diffst.star.upscaler import rules_of
+from diffst.wan.upscaler import WanUpscaler
 from diffst_cli import plan as planning
 from diffst_cli import planner
 from diffst_cli.app import main
 from diffst_cli.forecast import COMPUTED, MEASURED, UNKNOWN
 from diffst_cli.job import UpscaleJob
-from diffst_cli.plan import make_plan
+from diffst_cli.plan import large_rules, make_plan
 from diffst_cli.planner import RunPlan
 from diffst_cli.run import run_job
 from tests.fakes import BilinearModel
@@ -135,3 +140,12 @@ def test_model_that_lacks_its_device_is_refused_as_when_loading(
     assert main(["plan", str(video), "--model", "wan-1.3b", "--device", "cuda"]) == 1
     error = capsys.readouterr().err
     assert "cannot load the model `wan-1.3b`: device `cuda` is not available" in error
+
+
+def test_rules_of_large_models_are_those_they_run_by():
+    tiny = wan.build_random("tiny", dtype=torch.float32)
+    trained = wan.DiffSTWanPipeline(**tiny.components, trained=True)
+    assert WanUpscaler("any", trained, torch.device("cpu")).rules == large_rules("wan-1.3b")
+    assert large_rules("star-light") == rules_of(StarSettings())
+    assert large_rules("star-light") == large_rules("star-heavy")
+    assert large_rules("star-cogvideox") == cogvideox_upscaler.RULES

@@ -24,6 +24,12 @@ from diffst.upscaler import ModelRules, choose_device, choose_precision
 PIPELINE = StarCogVideoXPipeline.__name__
 OVERLAP_KEYFRAMES = 4  # of neighbouring clips; what both make of them is crossfaded
 CONTEXT_KEYFRAMES = 2  # that CFCA looks at on each side
+RULES = ModelRules(
+    clip_keyframes=MAX_FRAMES,
+    overlap_keyframes=OVERLAP_KEYFRAMES,
+    context_keyframes=CONTEXT_KEYFRAMES,
+    max_frames=MAX_FRAMES,
+)
 
 
 class StarCogVideoXModel:
@@ -49,12 +55,7 @@ class StarCogVideoXModel:
             device: To run on.
         """
         self.name = name
-        self.rules = ModelRules(
-            clip_keyframes=MAX_FRAMES,
-            overlap_keyframes=OVERLAP_KEYFRAMES,
-            context_keyframes=CONTEXT_KEYFRAMES,
-            max_frames=MAX_FRAMES,
-        )
+        self.rules = RULES
         self.pipeline = pipeline.to(device)
         self.cfca = cfca.to(device)
         self.text = text
