@@ -24,6 +24,7 @@ from diffst_cli.commands.doctor import doctor
 from diffst_cli.commands.evaluate import evaluate
 from diffst_cli.commands.models import app as models
 from diffst_cli.commands.plan import plan
+from diffst_cli.commands.preview import preview
 from diffst_cli.commands.train import train
 from diffst_cli.commands.upscale import upscale
 from diffst_cli.errors import UsageError, UserError, explain
@@ -42,7 +43,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (upscale, plan, batch, benchmark, evaluate, compare, train, doctor):
+for command in (upscale, preview, plan, batch, benchmark, evaluate, compare, train, doctor):
     app.command()(command)
 app.add_typer(models, name="models")
 

@@ -29,6 +29,8 @@ class Excerpt:
     """An MP4 file, without sound."""
     stills: tuple[bytes, ...]
     """A JPEG of each moment."""
+    times: tuple[Fraction, ...]
+    """When each of its frames begins in the player's own time, seconds."""
     is_copy: bool
     """Whether `video` is the file itself, not encoded again."""
 
@@ -83,6 +85,7 @@ def make_excerpt(
     is_copy = _plays_as_it_is(source, spans, size) and path.stat().st_size <= budget.video_bytes
     file = path if is_copy else work / "excerpt.mp4"
     stills = _Stills(source, moments, budget.still_bytes)
+    times: list[Fraction] = []
     pipe = None
     if not is_copy:
         pipe = open_playable(
@@ -100,16 +103,19 @@ def make_excerpt(
             for frame in timed_frames(source, span.start, span.stop):
                 picture = fit(eight_bits(frame.image), size)
                 stills.see(frame.time, picture)
-                if pipe is not None:
-                    pipe.write(picture, span.offset + (0 if is_first else frame.time - span.start))
+                times.append(span.offset + (0 if is_first else frame.time - span.start))
                 is_first = False
+                if pipe is not None:
+                    pipe.write(picture, times[-1])
                 on_frame()
         if pipe is not None:
             pipe.close()
     finally:
         if pipe is not None:
             pipe.stop()
-    return Excerpt(video=file.read_bytes(), stills=stills.finish(), is_copy=is_copy)
+    return Excerpt(
+        video=file.read_bytes(), stills=stills.finish(), times=tuple(times), is_copy=is_copy
+    )
 
 
 def _plays_as_it_is(source: Source, spans: Sequence[Span], size: tuple[int, int]) -> bool:

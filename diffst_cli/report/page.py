@@ -85,7 +85,6 @@ def page_data(report: Report) -> dict[str, object]:
     """What the page's script works with; times in seconds."""
     found, spans = report.found, report.spans
     last = spans[-1]
-    rates = [source.info.frame_rate for source in report.sources]
     both_compared = report.has_reference and len(report.sources) > 2
     worst = min(
         report.moments,
@@ -102,7 +101,7 @@ def page_data(report: Report) -> dict[str, object]:
         "first": float(found.times[0]),
         "end": float(found.end),
         "duration": _seconds(last.offset + last.stop - last.start),
-        "step": float(1 / max(rates)),
+        "frames": [_seconds(time) for time in max((e.times for e in report.excerpts), key=len)],
         "spans": [
             {"start": _seconds(s.start), "stop": _seconds(s.stop), "offset": _seconds(s.offset)}
             for s in spans

@@ -15,7 +15,7 @@ from diffst_cli.reader import Frame, read_frames
 
 MAX_ASPECT_DRIFT = Fraction(3, 100)  # of width over height; more is another picture
 LEAD_SECONDS = Fraction(5)  # before a time from which to read, where frames may be held long
-EARLY = Fraction(1, 4)  # of its frame step by which a frame counts as shown; containers round times
+EARLY_SECONDS = Fraction(2, 1000)  # by which a frame counts as shown; containers round times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Source:
     @property
     def tolerance(self) -> Fraction:
         """Seconds before its own time at which a frame counts as shown."""
-        return EARLY / self.info.frame_rate
+        return min(EARLY_SECONDS, 1 / (4 * self.info.frame_rate))
 
 
 @dataclass(frozen=True, kw_only=True)

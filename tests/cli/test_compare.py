@@ -86,7 +86,7 @@ def test_page_holds_everything_and_asks_for_nothing(
     data = page.data
     assert (data["width"], data["height"]) == (128, 72)
     assert [video["chip"] for video in data["videos"]] == ["small.mp4, lanczos", "large.mp4"]
-    assert data["step"] == 0.05
+    assert data["frames"] == pytest.approx([index / 20 for index in range(24)])
     assert data["duration"] == pytest.approx(1.2)
     assert data["times"] == pytest.approx([index / 10 for index in range(12)])
     assert len(data["series"]) == 1

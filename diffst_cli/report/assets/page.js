@@ -20,7 +20,7 @@ function clock(seconds) {
 
 const stage = new Stage(byId("stage"), data, showZoom);
 const player = new Player(stage.layers.map(({ video }) => video), {
-  duration: data.duration, step: data.step, onTime: showTime, onState: showState,
+  duration: data.duration, frames: data.frames, onTime: showTime, onState: showState,
 });
 
 function showZoom() {
@@ -160,10 +160,15 @@ function loadVideos() {
   });
 }
 
+function jump(seconds) {
+  player.pause();
+  player.seek(player.time + seconds);
+}
+
 const KEYS = {
   " ": () => (player.playing ? player.pause() : player.play()),
-  ArrowLeft: (event) => player.move(event.shiftKey ? -Math.round(1 / data.step) : -1),
-  ArrowRight: (event) => player.move(event.shiftKey ? Math.round(1 / data.step) : 1),
+  ArrowLeft: (event) => (event.shiftKey ? jump(-1) : player.move(-1)),
+  ArrowRight: (event) => (event.shiftKey ? jump(1) : player.move(1)),
   n: () => stepMoment(1), p: () => stepMoment(-1),
   1: () => setView("slider"), 2: () => setView("side"), 3: () => setView("difference"),
   "[": () => stage.setSplit(stage.split - 2), "]": () => stage.setSplit(stage.split + 2),
@@ -200,7 +205,7 @@ function listen() {
   byId("play").addEventListener("click", KEYS[" "]);
   byId("back").addEventListener("click", () => player.move(-1));
   byId("forward").addEventListener("click", () => player.move(1));
-  Object.assign(byId("scrub"), { max: data.duration, step: data.step });
+  Object.assign(byId("scrub"), { max: data.duration, step: "any" });
   byId("scrub").addEventListener("input", () => { player.pause(); player.seek(Number(byId("scrub").value)); });
 }
 

@@ -1,14 +1,17 @@
 /* Several videos that play as one. Times are seconds in the player's own time, from 0. */
 class Player {
-  constructor(videos, { duration, step, onTime, onState }) {
-    Object.assign(this, { videos, duration, step, onTime, onState });
+  /* `frames`: when each frame of the video that has most begins. */
+  constructor(videos, { duration, frames, onTime, onState }) {
+    Object.assign(this, { videos, duration, frames, onTime, onState });
+    const gaps = frames.slice(1).map((time, index) => time - frames[index]);
+    this.margin = Math.min(...gaps, duration) / 4; // seconds; less than this is the same frame
     this.time = 0;
     this.rate = 1;
     this.playing = false;
   }
 
   play() {
-    if (this.time >= this.duration - this.step) this.seek(0);
+    if (this.frameAt(this.time) === this.frames.length - 1) this.seek(0);
     this.playing = true;
     for (const video of this.videos) {
       video.playbackRate = this.rate;
@@ -32,15 +35,21 @@ class Player {
   }
 
   seek(time) {
-    this.time = Math.min(Math.max(time, 0), this.duration - this.step / 2);
+    this.time = Math.min(Math.max(time, 0), this.duration - 2 * this.margin);
     // A little after a frame's beginning, so that rounding does not show the one before.
-    for (const video of this.videos) video.currentTime = this.time + this.step / 4;
+    for (const video of this.videos) video.currentTime = this.time + this.margin;
     this.onTime();
+  }
+
+  /* Index of the frame shown at a time. */
+  frameAt(time) {
+    return Math.max(this.frames.findLastIndex((begin) => begin <= time + this.margin), 0);
   }
 
   move(frames) {
     this.pause();
-    this.seek((Math.round(this.time / this.step) + frames) * this.step);
+    const index = this.frameAt(this.time) + frames;
+    this.seek(this.frames[Math.min(Math.max(index, 0), this.frames.length - 1)]);
   }
 
   /* While playing: keep the others at the first video's time, and start again after the end. */
