@@ -60,6 +60,16 @@ class Clip:
     """How many of the first moments the clip before also has."""
     shared_after: int
     """How many of the last moments the clip after also has."""
+    first_instant: int
+    """Number of its first moment's first instant, counted over the whole video."""
+    starts_shot: bool
+    """Whether it is the first after a cut."""
+
+    @property
+    def num_owned(self) -> int:
+        """How many instants it has that the clip after does not."""
+        owned = self.moments[: len(self.moments) - self.shared_after]
+        return sum(len(moment.times) for moment in owned)
 
     @property
     def positions(self) -> list[tuple[int, float]]:
@@ -73,41 +83,58 @@ def make_clips(
     timeline: Timeline,
     rules: ClipRules,
     end_of: Callable[[Frame], Fraction],
+    *,
+    first_instant: int = 0,
+    shared: int = 0,
 ) -> Iterator[Clip]:
-    """Clips of a whole video, each as soon as its frames are there.
+    """Clips of a video, or of its part from some clip on, each as soon as its frames are there.
+
+    A part's clips are those that the whole video has from there on.
 
     Args:
-        frames: Keyframes in order with consecutive indices from 0, and whether a cut is just before.
-        timeline: A fresh one.
+        frames: Keyframes in order with consecutive indices, and whether a cut is just before; from
+            the first frame of the first clip wanted.
+        timeline: As it stands before the first of `frames`.
         rules: How long clips are.
         end_of: When a frame, if it is the last, stops being shown, seconds.
+        first_instant: `Clip.first_instant` of the first clip wanted.
+        shared: `Clip.shared_before` of the first clip wanted.
     """
-    shot = _Shot(rules)
+    shot = _Shot(rules, first_instant, shared)
     last: Frame | None = None
     for frame, starts_shot in frames:
-        settled = timeline.add(frame.time, starts_shot=starts_shot)
+        number = timeline.num_instants
+        settled = timeline.add(frame.time, starts_shot=starts_shot)[
+            max(first_instant - number, 0) :
+        ]
         if starts_shot:
-            shot.add_instants(instant for instant in settled if instant.keyframe < frame.index)
+            before = [instant for instant in settled if instant.keyframe < frame.index]
+            shot.add_instants(before)
             yield from shot.finish()
-            shot = _Shot(rules)
-            settled = [instant for instant in settled if instant.keyframe == frame.index]
+            settled = settled[len(before) :]
+            shot = _Shot(rules, timeline.num_instants - len(settled), starts_shot=True)
         shot.add_frame(frame)
         shot.add_instants(settled)
         yield from shot.ready()
         last = frame
     if last is not None:
-        shot.add_instants(timeline.finish(end_of(last)))
+        number = timeline.num_instants
+        shot.add_instants(timeline.finish(end_of(last))[max(first_instant - number, 0) :])
         yield from shot.finish()
 
 
 class _Shot:
     """The keyframes and moments of the shot being read that later clips still need."""
 
-    def __init__(self, rules: ClipRules) -> None:
+    def __init__(
+        self, rules: ClipRules, first_instant: int, shared: int = 0, *, starts_shot: bool = False
+    ) -> None:
         self._rules = rules
         self._frames: list[Frame] = []
         self._moments: list[Moment] = []
-        self._shared = 0  # how many of the first moments the clip before already has
+        self._shared = shared  # how many of the first moments the clip before already has
+        self._first_instant = first_instant  # of the first moment
+        self._starts_shot = starts_shot
 
     def add_frame(self, frame: Frame) -> None:
         """Adds the next keyframe; while nothing is to be made, only the newest are kept."""
@@ -164,7 +191,11 @@ class _Shot:
             moments=moments,
             shared_before=self._shared,
             shared_after=shared_after,
+            first_instant=self._first_instant,
+            starts_shot=self._starts_shot,
         )
+        self._first_instant += clip.num_owned
+        self._starts_shot = False
         self._moments = self._moments[stop - shared_after :]
         self._shared = shared_after
         if self._moments:

@@ -63,6 +63,7 @@ class FramePipe:
         self._white = deep_white("tv", 10) if deep and is_converted else None
         self._step = 1 / frame_rate if constant_rate else None
         self._time_base = _time_base(frame_rate, constant_rate=constant_rate)
+        self._first_tick: int | None = None
         self._last_tick = -1
         arguments = encode_arguments(path, encoding, self._time_base)
         self._process = FfmpegProcess(arguments, reads_stdin=True)
@@ -77,11 +78,11 @@ class FramePipe:
         return container, stream
 
     def write(self, image: Image, time: Fraction) -> Fraction:
-        """Encode one frame and return the time that it got, in seconds from the first frame.
+        """Encode one frame and return the time that it got, in seconds on the clock of `time`.
 
         Args:
             image: RGB, full range, (H, W, 3), uint8 or uint16, at most a pixel under the coded size.
-            time: Seconds from the first frame, later than the frame before.
+            time: Seconds from the video's first frame, of which this file may hold a later part.
 
         Raises:
             UserError: ffmpeg gave up.
@@ -93,7 +94,9 @@ class FramePipe:
         packet = av.Packet(image.tobytes())
         packet.stream = self._stream
         packet.time_base = self._time_base
-        packet.pts = packet.dts = tick
+        if self._first_tick is None:
+            self._first_tick = tick
+        packet.pts = packet.dts = tick - self._first_tick
         packet.is_keyframe = True
         try:
             self._container.mux_one(packet)

@@ -74,6 +74,10 @@ class UpscaleJob:
     """The encoder's speed preset."""
     overwrite: bool = False
     """Replace an output that exists."""
+    restart: bool = False
+    """Forget what an earlier run of the same command left unfinished."""
+    work_folder: Path | None = None
+    """Folder for what is not finished; None is the output's own."""
 
     def __post_init__(self) -> None:
         _check_space(self)

@@ -63,7 +63,9 @@ def place(
 
 
 def mux(video: Path, info: VideoInfo, plan: StreamPlan, placement: Placement, output: Path) -> None:
-    """Write `output`: the video of `video`, all that `plan` keeps of the source, and its tags.
+    """Write `output`: `video`, all that `plan` keeps of the source, and its tags.
+
+    `video` is a file, or a list of the pieces of one, which ffmpeg reads as if it were one.
 
     Raises:
         UserError: ffmpeg failed.
@@ -79,7 +81,7 @@ def mux(video: Path, info: VideoInfo, plan: StreamPlan, placement: Placement, ou
 
 
 def make_gif(video: Path, output: Path) -> None:
-    """Write a GIF of `video`, its 256 colours chosen from all of its frames.
+    """Write a GIF of `video`, a file or a list as for `mux`, its 256 colours chosen from all frames.
 
     Two passes over the file, so that memory does not grow with length.
 
@@ -115,6 +117,7 @@ def mux_arguments(
     inputs = [_input(video, **offset)["v:0"]]
     kept = [stream for stream in plan.kept if not (covers and COVER in stream.source.disposition)]
     options: dict[str, Any] = {"c": "copy", "f": plan.container.name, "disposition:0": "default"}
+    options["fflags"] = "+bitexact"  # no random numbers, so that the same work makes the same file
     if not info.images:
         cut = {"ss": _seconds(placement.skipped)} if placement.skipped is not None else {}
         source = _input(info.path, **cut)

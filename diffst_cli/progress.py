@@ -62,6 +62,8 @@ class Progress:
     stage: str = "starting"
     frames_done: int = 0
     frames_total: int | None = None
+    frames_before: int = 0
+    """Of those done, by an earlier run of the same command."""
     started: float | None = None
     """When frames began to be made, on the monotonic clock; None before."""
 
@@ -90,12 +92,11 @@ class LiveReporter(Reporter):
 
     def advance(self, frames_done: int, frames_total: int | None) -> None:
         """Show it from the next redraw; the first call starts the clock for speed and time left."""
-        self._progress = replace(
-            self._progress,
-            frames_done=frames_done,
-            frames_total=frames_total,
-            started=self._progress.started or time.monotonic(),
-        )
+        if self._progress.started is None:
+            self._progress = replace(
+                self._progress, frames_before=frames_done, started=time.monotonic()
+            )
+        self._progress = replace(self._progress, frames_done=frames_done, frames_total=frames_total)
 
     def warn(self, message: str) -> None:
         """Print it at once, above the live line."""
@@ -162,11 +163,11 @@ def _counts(progress: Progress) -> list[str]:
     if progress.started is None:
         return pieces
     seconds = max(time.monotonic() - progress.started, 1e-3)
-    frames_per_second = done / seconds
+    frames_per_second = (done - progress.frames_before) / seconds
     if total:
         pieces.append(f"{min(100 * done // total, 100)} %")
     pieces.append(f"{frames_per_second:.1f} frames/s")
-    if total and done:
+    if total and frames_per_second > 0:
         pieces.insert(2, f"{clock(max(total - done, 0) / frames_per_second)} left")
     return pieces
 

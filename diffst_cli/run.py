@@ -1,45 +1,42 @@
-"""The journey of one video: reader -> shots -> clips and timing -> model -> stitch -> writer.
+"""The journey of one video: probe it, plan its segments, make each one's piece, join, check, name it.
 
-The reader and the writer each have a thread, joined by small bounded channels to the model, which
-runs in the caller's: memory does not grow with the video, and decoding and encoding hide behind
-the model.
+`scanning` looks through the input and plans, in a thread of its own and ahead of the work;
+`making` takes frames from the reader through the model to the writer, segment by segment; `work`
+keeps what is finished, so that the same command goes on after whatever stopped it.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffst_cli.channel import Channel, Worker
-from diffst_cli.clips import Clip, make_clips
 from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import SAMPLING, UpscaleJob
+from diffst_cli.making import InexactEntry, Recipient, SegmentMaker
 from diffst_cli.memory import peak_bytes
-from diffst_cli.planner import RunPlan, cannot_load, end_of_last_frame, plan_run
+from diffst_cli.planner import RunPlan, cannot_load, plan_run
 from diffst_cli.progress import Reporter
+from diffst_cli.recipe import make_recipe
+from diffst_cli.scanning import looked_through
 from diffst_cli.stages import Stages
 from diffst_cli.stepping import SteppingModel
-from diffst_cli.stitch import OutputFrame, stitch
-from diffst_cli.timing import Timeline
+from diffst_cli.work import Work, changes
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from diffst.star.load import Sampling
     from diffst.upscaler import UpscaleModel
-    from diffst_cli.pixels import Image
     from diffst_cli.probe import VideoInfo
-    from diffst_cli.reader import Frame, FrameReader
     from diffst_cli.receipt import Receipt
-    from diffst_cli.writer import VideoWriter
+    from diffst_cli.writer import Output
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +53,10 @@ class RunSummary:
     """Of the output; the average where it varies."""
     frames_in: int
     frames_out: int
+    frames_resumed: int = 0
+    """Of those, made by earlier runs."""
     seconds: float
-    """From the start to the finished file, loading the model included."""
+    """Of this run, from the start to the finished file, loading the model included."""
     stage_seconds: Mapping[str, float]
     """By stage. Reading and writing run beside the model, so the sum exceeds `seconds`."""
     peak_memory_bytes: int
@@ -71,8 +70,8 @@ class RunSummary:
 
     @property
     def output_fps(self) -> float:
-        """Output frames made a second."""
-        return self.frames_out / self.seconds
+        """Output frames that this run made a second."""
+        return (self.frames_out - self.frames_resumed) / self.seconds
 
 
 def run_job(
@@ -88,7 +87,8 @@ def run_job(
 
     Raises:
         UserError: The input, the output or the model is not usable, or a stage failed. Nothing is
-            left under the output's name then, nor on KeyboardInterrupt.
+            left under the output's name then, nor on KeyboardInterrupt; finished pieces are kept,
+            and the next call with the same job goes on from there.
     """
     reporter = reporter or Reporter()
     reporter.begin(job.input.name)
@@ -137,13 +137,12 @@ class _Journey:
         self._job = job
         self._reporter = reporter
         self._stages = Stages()
-        self._frames_in = 0
-        self._frames_out = 0
+        self._frames_written = 0  # by this run
+        self._frames_resumed = 0  # by runs before it
 
     def run(self, model: UpscaleModel | None) -> RunSummary:
         """Everything, from looking at the input to the checked output."""
         from diffst_cli.probe import probe
-        from diffst_cli.reader import read_frames
 
         started = time.perf_counter()
         job = self._job
@@ -151,131 +150,136 @@ class _Journey:
         info = probe(job.input)
         size = job.output_size(info)
         log.debug("%s: %s", job.input, info)
+        output = open_output(job, info)
         with ExitStack() as stack:
-            with interrupts_deferred():  # until the writer is ours to clean up
-                writer = stack.enter_context(open_writer(job, info))
+            with interrupts_deferred():  # until the folder is ours to clean up
+                work = stack.enter_context(open_work(job, info, output))
+            stack.enter_context(self._kept_work_told(work))
+            self._resume(work)
             if model is None:
                 self._reporter.stage("loading the model")
                 with self._stages.timed("load"):
                     model = open_model(job)
             plan = plan_run(job, info, model.rules)
             log.debug("%s", plan)
+            self._require_same_rules(work, plan)
             self._reporter.stage("upscaling")
-            reader = read_frames(info, start=job.start, duration=job.duration)
             stepping = SteppingModel(model, plan, self._reporter.warn)
-            self._make_frames(info, stepping, plan, reader, writer)
-            for message in (reader.report.ended_early, reader.report.damage):
-                if message is not None:
-                    self._reporter.warn(message)
+            self._make_all(info, stepping, plan, work, output)
             self._reporter.stage("finishing")
             with self._stages.timed("finish"):
-                receipt = writer.finish()
-        for note in receipt.notes:
-            self._reporter.warn(note)
+                receipt = self._finish(work, output)
         return RunSummary(
             input=job.input,
             output=job.output,
             size=size,
             frame_rate=job.output_rate(info),
-            frames_in=self._frames_in,
-            frames_out=self._frames_out,
+            frames_in=work.scanned.num_keyframes if work.scanned is not None else 0,
+            frames_out=work.num_planned,
+            frames_resumed=self._frames_resumed,
             seconds=time.perf_counter() - started,
             stage_seconds=self._stages.seconds(),
             peak_memory_bytes=peak_bytes(),
             receipt=receipt,
         )
 
-    def _make_frames(
-        self,
-        info: VideoInfo,
-        model: UpscaleModel,
-        plan: RunPlan,
-        reader: FrameReader,
-        writer: VideoWriter,
-    ) -> None:
-        """Reads, makes and writes every frame, in three threads."""
-        width, height = plan.size
-        decoded: Channel[tuple[Frame, bool]] = Channel(plan.queue_in)
-        finished: Channel[OutputFrame] = Channel(plan.queue_out)
-        total = plan.num_frames
-        self._reporter.advance(0, total)
-        with (
-            Worker("writer", lambda: self._write(finished, writer, total), finished) as writing,
-            Worker("reader", lambda: self._read(reader, decoded), decoded),
-            reader,  # closed first of all, so that its thread does not wait for ffmpeg
-        ):
-            clips = make_clips(
-                decoded,
-                Timeline(fps=self._job.fps, fps_x=None if self._job.fps else self._job.rate_factor),
-                plan.clip_rules,
-                lambda last: self._end_of(last, info, reader),
+    def _resume(self, work: Work) -> None:
+        """Take up what an earlier run of the same command left, and say what became of it."""
+        self._reporter.stage("looking for earlier work")
+        if self._job.restart:
+            work.discard()
+            return
+        self._frames_resumed = work.resume()
+        if work.trouble is not None:
+            self._reporter.warn(f"{work.trouble}; starting over")
+        if self._frames_resumed:
+            done = f"{self._frames_resumed} frames are done"
+            self._reporter.note(f"going on with the work in `{work.folder}`: {done}")
+        elif work.others:
+            other = work.others[0]
+            changed = ", ".join(changes(other, work.recipe)) or "settings"
+            self._reporter.warn(
+                f"starting over, because this is not what `{other}` was begun with ({changed}); "
+                "delete that folder if you do not want to go back to it"
             )
-            for frame in stitch(self._upscale(clips, model, (height, width))):
-                finished.put(frame)
-            finished.end()
-            writing.finish()
 
-    def _end_of(self, last: Frame, info: VideoInfo, reader: FrameReader) -> Fraction:
-        """When the last frame stops being shown; a file cut short is not held to its header's end."""
-        if reader.report.ended_early is not None and reader.report.end_seconds is not None:
-            return reader.report.end_seconds
-        return end_of_last_frame(last.time, info, self._job)
+    def _require_same_rules(self, work: Work, plan: RunPlan) -> None:
+        """Starts over where clips would be cut otherwise than in the work that is there."""
+        if work.rules is not None and work.rules != plan.clip_rules:
+            self._reporter.warn(f"clips are cut otherwise than in `{work.folder}`; starting over")
+            self._frames_resumed = 0
+            work.discard()
+        work.rules = plan.clip_rules
 
-    def _read(self, reader: FrameReader, decoded: Channel[tuple[Frame, bool]]) -> None:
-        from diffst_cli.shots import split_shots
+    @contextmanager
+    def _kept_work_told(self, work: Work) -> Iterator[None]:
+        """Inside, an error that leaves finished pieces says so."""
+        try:
+            yield
+        except BaseException:
+            if work.pieces():
+                done = f"{sum(piece.num_frames for piece in work.pieces())} finished frames"
+                self._reporter.note(f"{done} are kept in `{work.folder}`; the same command goes on")
+            raise
 
-        frames = self._stages.timed_items("read", split_shots(reader))
-        for self._frames_in, (frame, starts_shot) in enumerate(frames, start=1):
-            decoded.put((frame, starts_shot))
-        decoded.end()
-
-    def _upscale(
-        self, clips: Iterable[Clip], model: UpscaleModel, out_size: tuple[int, int]
-    ) -> Iterator[tuple[Clip, Tensor]]:
-        """Each clip with what the model makes of it."""
-        import numpy as np
-        import torch
-
-        for clip in clips:
-            frames = torch.from_numpy(np.stack([frame.image for frame in clip.frames]))
-            with self._stages.timed("model"), torch.inference_mode():
-                made = model(
-                    frames.permute(0, 3, 1, 2),
-                    clip.positions,
-                    out_size,
-                    self._stages.add,
-                    clip.frames[0].index,
-                )
-            yield clip, made
-
-    def _write(
-        self, finished: Channel[OutputFrame], writer: VideoWriter, total: int | None
+    def _make_all(
+        self, info: VideoInfo, model: UpscaleModel, plan: RunPlan, work: Work, output: Output
     ) -> None:
-        for frame in finished:
-            with self._stages.timed("write"):
-                writer.write(interleaved(frame.image), frame.time)
-            self._frames_out += 1
-            self._reporter.advance(self._frames_out, total)
+        """Makes every piece that is not finished yet, while the input is still looked through."""
+        maker = SegmentMaker(
+            self._job,
+            info,
+            model,
+            plan,
+            folder=work.folder,
+            settings=output.piece_settings,
+            stages=self._stages,
+        )
+        total = plan.num_frames
+        recipient = Recipient(
+            frame_written=lambda: self._count_frame(work, total), piece_finished=work.record
+        )
+        self._reporter.advance(self._frames_resumed, total)
+        with looked_through(self._job, info, work, self._stages):
+            from_beginning = False
+            while True:
+                try:
+                    for is_done, group in itertools.groupby(work.planned(), key=work.has):
+                        if not is_done:
+                            maker.make(group, recipient, from_beginning=from_beginning)
+                    break
+                except InexactEntry:
+                    from_beginning = True
+                    self._reporter.warn(
+                        f"`{info.path}` cannot be entered exactly in its middle, "
+                        "so it is decoded from its beginning"
+                    )
+        assert work.scanned is not None
+        for message in work.scanned.warnings:
+            self._reporter.warn(message)
+
+    def _count_frame(self, work: Work, estimate: int | None) -> None:
+        self._frames_written += 1
+        total = work.num_planned if work.scanned is not None else estimate
+        self._reporter.advance(self._frames_resumed + self._frames_written, total)
+
+    def _finish(self, work: Work, output: Output) -> Receipt:
+        first = next(work.planned())
+        receipt = output.finish(work.pieces(), work.folder, first.origin)
+        if receipt.ok:
+            work.remove()
+        for note in receipt.notes:
+            self._reporter.warn(note)
+        return receipt
 
 
-def interleaved(image: Tensor) -> Image:
-    """(3, H, W) as (H, W, 3), copied without torch: its threads belong to the model."""
-    import numpy as np
-
-    planes = image.numpy()
-    pixels: Image = np.empty((*planes.shape[1:], 3), planes.dtype)
-    for channel, plane in enumerate(planes):
-        pixels[:, :, channel] = plane
-    return pixels
-
-
-def open_writer(job: UpscaleJob, info: VideoInfo) -> VideoWriter:
-    """The writer of a job's output.
+def open_output(job: UpscaleJob, info: VideoInfo) -> Output:
+    """A job's output.
 
     Raises:
-        UserError: The output cannot be written, as asked or at all.
+        UserError: It cannot be written, as asked or at all.
     """
-    from diffst_cli.writer import OutputSettings, VideoWriter
+    from diffst_cli.writer import Output, OutputSettings
 
     settings = OutputSettings(
         path=job.output,
@@ -287,7 +291,17 @@ def open_writer(job: UpscaleJob, info: VideoInfo) -> VideoWriter:
         preset=job.preset,
         overwrite=job.overwrite,
     )
-    return VideoWriter(info, settings, start=job.start, duration=job.duration)
+    return Output(info, settings, start=job.start, duration=job.duration)
+
+
+def open_work(job: UpscaleJob, info: VideoInfo, output: Output) -> Work:
+    """The unfinished work of a job, old or new.
+
+    Raises:
+        UserError: Another process is at it, or its folder cannot be used.
+    """
+    parent = job.work_folder or job.output.absolute().parent
+    return Work(parent, job.output, make_recipe(job, info), output.piece_settings)
 
 
 def require_good(summary: RunSummary) -> None:
@@ -315,6 +329,7 @@ def write_receipt(path: Path, summary: RunSummary) -> None:
         **summary.receipt.to_json(),
         "frames_in": summary.frames_in,
         "frames_out": summary.frames_out,
+        "frames_resumed": summary.frames_resumed,
         "seconds": round(summary.seconds, 3),
         "stage_seconds": {name: round(spent, 3) for name, spent in summary.stage_seconds.items()},
         "peak_memory_bytes": summary.peak_memory_bytes,

@@ -33,17 +33,19 @@ def stitch(made: Iterable[tuple[Clip, Tensor]]) -> Iterator[OutputFrame]:
     """Output frames in order.
 
     Args:
-        made: Clips in order, each with its moments' pictures, (N, 3, H, W), uint8 or uint16.
+        made: Clips in order, each with its moments' pictures, (N, 3, H, W), uint8 or uint16. Where
+            they begin in the middle of a video, what the first shares with the one before it comes
+            as the first alone makes it.
 
     Raises:
         ValueError: A model made another number of pictures than it was asked for, or two clips do
             not agree on what they share.
     """
     held: list[Tensor] = []  # the clip before's pictures of what both share
-    for clip, images in made:
+    for number, (clip, images) in enumerate(made):
         if len(images) != len(clip.moments):
             raise ValueError(f"the model made {len(images)} frames of {len(clip.moments)}")
-        if len(held) != clip.shared_before:
+        if number > 0 and len(held) != clip.shared_before:
             raise ValueError(
                 f"{len(held)} frames held back, but the next clip shares {clip.shared_before}"
             )

@@ -26,6 +26,20 @@ class Instant:
     """Seconds on the source's clock."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimelineState:
+    """Where a timeline stands between two keyframes: enough to go on from there."""
+
+    first_time: Fraction
+    """Of the first keyframe, seconds; 0 before it."""
+    last_time: Fraction
+    """Of the last keyframe added, seconds; 0 before the first."""
+    num_keyframes: int
+    """Added so far."""
+    num_instants: int
+    """Given out so far."""
+
+
 class Timeline:
     """Turns keyframe times, fed one by one, into output instants, in order and each once.
 
@@ -34,12 +48,19 @@ class Timeline:
     Nothing is predicted across a cut: instants there take the nearer keyframe.
     """
 
-    def __init__(self, *, fps_x: Fraction | None = None, fps: Fraction | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        fps_x: Fraction | None = None,
+        fps: Fraction | None = None,
+        state: TimelineState | None = None,
+    ) -> None:
         """Start a timeline.
 
         Args:
             fps_x: Output frames for each keyframe, at least 1.
             fps: Output frames a second; instead of `fps_x`.
+            state: Of a timeline of the same rate, to go on from; None starts at the first keyframe.
 
         Raises:
             ValueError: Not exactly one is given, or it is out of range.
@@ -50,10 +71,20 @@ class Timeline:
             raise ValueError(f"rate out of range: fps_x {fps_x}, fps {fps}")
         self._fps_x = fps_x
         self._fps = fps
-        self._first_time = Fraction(0)
-        self._last_time = Fraction(0)
-        self._num_keyframes = 0
-        self._num_instants = 0
+        self._first_time = state.first_time if state else Fraction(0)
+        self._last_time = state.last_time if state else Fraction(0)
+        self._num_keyframes = state.num_keyframes if state else 0
+        self._num_instants = state.num_instants if state else 0
+
+    @property
+    def state(self) -> TimelineState:
+        """Where it stands now."""
+        return TimelineState(
+            first_time=self._first_time,
+            last_time=self._last_time,
+            num_keyframes=self._num_keyframes,
+            num_instants=self._num_instants,
+        )
 
     @property
     def num_instants(self) -> int:

@@ -1,24 +1,26 @@
-"""Frames into a finished video file, or into pictures, which appears only when complete and verified."""
+"""Pieces into a finished video file, or into pictures, which appears only when complete and verified."""
 
 from __future__ import annotations
 
 import secrets
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 from diffst_cli.codecs import GIF, MAX_GIF_RATE, PNG
 from diffst_cli.encoding import choose_encoding
-from diffst_cli.errors import UsageError, UserError
-from diffst_cli.frame_pipe import FramePipe
+from diffst_cli.errors import UsageError
+from diffst_cli.join import join_pictures, list_pieces
 from diffst_cli.muxing import make_gif, mux, place
-from diffst_cli.pixels import Image
+from diffst_cli.pieces import Piece, PieceSettings
 from diffst_cli.probe import VideoInfo
 from diffst_cli.receipt import Promise, Receipt, verify, verify_pictures
 from diffst_cli.streams import plan_streams
 from diffst_cli.target import choose_target, publish_file, publish_pictures, remove
+
+LIST = "pieces.ffconcat"  # beside the pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +43,10 @@ class OutputSettings:
     overwrite: bool = False
 
 
-class VideoWriter:
-    """One output being written; owns its temporary files until `finish`, or until it is left.
+class Output:
+    """One output of a job: every choice made, and everything refused that can be, when it is made.
 
-    Everything that can be refused is refused when it is made, before any slow work. Use as a
-    context manager: leaving it without `finish` removes every trace.
+    Between that and `finish`, its pieces are written with `piece_settings`.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class VideoWriter:
         start: Fraction | None = None,
         duration: Fraction | None = None,
     ) -> None:
-        """Check the output and start the encoder.
+        """Check the output.
 
         Args:
             info: The source, whose other streams, tags and colour are kept.
@@ -68,8 +69,8 @@ class VideoWriter:
             UsageError: The output exists, is the input, or its options do not go together.
             UserError: The folder is missing or closed, or the encoder does not work here.
         """
-        self._target = choose_target(settings.path, info, overwrite=settings.overwrite)
-        suffix = self._target.suffix
+        self.target = choose_target(settings.path, info, overwrite=settings.overwrite)
+        suffix = self.target.suffix
         check_rate(suffix, settings)
         self._info = info
         self._settings = settings
@@ -83,113 +84,79 @@ class VideoWriter:
             crf=settings.crf,
             preset=settings.preset,
         )
-        self._times = array("d")
-        self._first_time: Fraction | None = None
-        token = secrets.token_hex(4)
-        work_suffix = self._encoding.codec.work_suffix
-        self._video = self._target.temporary(token, f".video{work_suffix}")
-        self._result = self._target.temporary(token, suffix)
-        self._pipe = self._start()
+        self.piece_settings = PieceSettings(
+            encoding=self._encoding,
+            frame_rate=settings.frame_rate,
+            constant_rate=settings.constant_rate,
+            deep=info.bytes_per_sample == 2,
+        )
 
-    def _start(self) -> FramePipe:
-        if self._encoding.codec is PNG:
-            self._video.mkdir()
-        try:
-            return FramePipe(
-                self._video,
-                self._encoding,
-                frame_rate=self._settings.frame_rate,
-                # A GIF counts hundredths of a second, which few constant rates have for a unit.
-                constant_rate=self._settings.constant_rate and self._encoding.codec is not GIF,
-                deep=self._info.bytes_per_sample == 2,
-            )
-        except BaseException:
-            remove(self._video)
-            raise
-
-    def write(self, image: Image, time: Fraction) -> None:
-        """Add one frame.
+    def finish(self, pieces: Sequence[Piece], folder: Path, first_time: Fraction) -> Receipt:
+        """Join the pieces, add the other streams, verify, and give the file its name.
 
         Args:
-            image: RGB, full range, (H, W, 3); uint8, or uint16 where the source has more than 8 bits.
-            time: Seconds on the source's time line, later than the frame before.
-
-        Raises:
-            UserError: The encoder gave up, as on a full disk.
-        """
-        if self._first_time is None:
-            self._first_time = time
-        self._times.append(float(self._pipe.write(image, time - self._first_time)))
-
-    def finish(self) -> Receipt:
-        """Close the encoder, add the other streams, verify, and give the file its name.
+            pieces: All of them, in order.
+            folder: That holds them; takes the list of them.
+            first_time: Source time of the first frame, seconds.
 
         Returns:
             The receipt; unless it is `ok`, there is no output.
 
         Raises:
-            UserError: No frame was written, or a step failed; there is no output.
+            UserError: A step failed; there is no output.
         """
+        # Beside the output, because a file keeps its name only within one file system.
+        result = self.target.temporary(secrets.token_hex(4), self.target.suffix)
+        paths = [folder / self.piece_settings.name(piece.index) for piece in pieces]
         try:
-            if self._first_time is None:
-                raise UserError(f"no frame to write to `{self._settings.path}`")
-            self._pipe.close()
             if self._encoding.codec is PNG:
-                return self._finish_pictures(self._first_time)
-            return self._finish_file(self._first_time)
+                return self._finish_pictures(paths, result, first_time)
+            starts = [piece.first_time for piece in pieces]
+            whole = folder / LIST
+            times = list_pieces(list(zip(paths, starts, strict=True)), whole)
+            return self._finish_file(whole, result, times, first_time)
         finally:
-            self.abort()
+            remove(result)
 
-    def _finish_file(self, first_time: Fraction) -> Receipt:
+    def _finish_file(
+        self, whole: Path, result: Path, times: array[float], first_time: Fraction
+    ) -> Receipt:
         if self._encoding.codec is GIF:
-            make_gif(self._video, self._result)
+            make_gif(whole, result)
         else:
             start, duration = self._cut
-            lasts = Fraction(self._times[-1]) + 1 / self._settings.frame_rate
+            lasts = Fraction(times[-1]) + 1 / self._settings.frame_rate
             placement = place(
                 self._info, first_time, first_time + lasts, start=start, duration=duration
             )
-            mux(self._video, self._info, self._plan, placement, self._result)
-        receipt = verify(self._result, self._promise(first_time), output=self._target.path)
+            mux(whole, self._info, self._plan, placement, result)
+        receipt = verify(result, self._promise(times, first_time), output=self.target.path)
         if receipt.ok:
-            publish_file(self._result, self._target, overwrite=self._settings.overwrite)
+            publish_file(result, self.target, overwrite=self._settings.overwrite)
         return receipt
 
-    def _finish_pictures(self, first_time: Fraction) -> Receipt:
-        receipt = verify_pictures(self._video, self._promise(first_time), output=self._target.path)
+    def _finish_pictures(
+        self, folders: Sequence[Path], result: Path, first_time: Fraction
+    ) -> Receipt:
+        rate = self._settings.frame_rate
+        times = array("d", (float(n / rate) for n in range(join_pictures(folders, result))))
+        receipt = verify_pictures(result, self._promise(times, first_time), output=self.target.path)
         if receipt.ok:
-            publish_pictures(self._video, self._target, overwrite=self._settings.overwrite)
+            publish_pictures(result, self.target, overwrite=self._settings.overwrite)
         return receipt
 
-    def _promise(self, first_time: Fraction) -> Promise:
+    def _promise(self, times: array[float], first_time: Fraction) -> Promise:
         return Promise(
             info=self._info,
             encoding=self._encoding,
             plan=self._plan,
-            times=self._times,
+            times=times,
             frame_rate=self._settings.frame_rate,
             constant_rate=self._settings.constant_rate,
             first_time=first_time,
             trimmed=self._cut[0] is not None,
             shortened=self._cut[1] is not None,
         )
-
-    def abort(self) -> None:
-        """Stop the encoder and remove every temporary file. Safe to call twice, and after `finish`."""
-        self._pipe.stop()
-        remove(self._video)
-        remove(self._result)
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.abort()
 
 
 def check_rate(suffix: str, settings: OutputSettings) -> None:

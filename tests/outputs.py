@@ -1,6 +1,8 @@
-"""Writing test clips through `VideoWriter`, and reading results back, in a line or two."""
+"""Writing test clips through `Output`, and reading results back, in a line or two."""
 
-from collections.abc import Iterable
+import itertools
+import tempfile
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,10 +10,11 @@ import av
 import numpy as np
 
 from diffst_cli.muxing import run_ffmpeg
+from diffst_cli.pieces import PieceWriter
 from diffst_cli.pixels import Image
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.receipt import Receipt
-from diffst_cli.writer import OutputSettings, VideoWriter
+from diffst_cli.writer import Output, OutputSettings
 
 TONE = "sine=frequency=440:sample_rate=48000"
 
@@ -47,12 +50,21 @@ def write(
     *,
     start: Fraction | None = None,
     duration: Fraction | None = None,
+    cuts: Sequence[int] = (),
 ) -> Receipt:
-    """Write `frames` and finish."""
-    with VideoWriter(info, settings, start=start, duration=duration) as writer:
-        for image, time in frames:
-            writer.write(image, time)
-        return writer.finish()
+    """Write `frames` in pieces that begin at the frames `cuts`, and finish."""
+    output = Output(info, settings, start=start, duration=duration)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        listed = list(frames)
+        borders = [0, *cuts, len(listed)]
+        pieces = []
+        for index, (begin, end) in enumerate(itertools.pairwise(borders)):
+            with PieceWriter(folder, index, output.piece_settings) as writer:
+                for image, time in listed[begin:end]:
+                    writer.write(image, time - listed[0][1])
+                pieces.append(writer.finish())
+        return output.finish(pieces, folder, listed[0][1])
 
 
 def grey_frames(

@@ -138,6 +138,22 @@ def _job_options(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what exists.", rich_help_panel=OUTPUT_PANEL)
     ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Start over, instead of going on where the same command was stopped.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = False,
+    work_folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep what is not finished here; beside the output if not given.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = None,
 ) -> JobMaker:
     """The options themselves: their names, help and defaults; gives what makes jobs from them."""
 
@@ -163,6 +179,8 @@ def _job_options(
             crf=crf,
             preset=preset,
             overwrite=overwrite,
+            restart=restart,
+            work_folder=work_folder,
         )
 
     return make_job

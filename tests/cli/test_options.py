@@ -29,6 +29,8 @@ OPTIONS: list[tuple[list[str], str, Any]] = [
     (["--crf", "18.5"], "crf", 18.5),
     (["--preset", "slow"], "preset", "slow"),
     (["--overwrite"], "overwrite", True),
+    (["--restart"], "restart", True),
+    (["--work-folder", "elsewhere"], "work_folder", Path("elsewhere")),
 ]
 
 

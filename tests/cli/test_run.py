@@ -15,18 +15,18 @@ from diffst.pipeline import OnStage
 from diffst_cli import run
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.job import UpscaleJob
+from diffst_cli.making import interleaved
+from diffst_cli.pieces import PieceWriter
 from diffst_cli.probe import probe
 from diffst_cli.progress import Reporter
 from diffst_cli.reader import FrameReader, read_frames
 from diffst_cli.receipt import Check
 from diffst_cli.run import (
-    interleaved,
     open_model,
     require_good,
     run_job,
     write_receipt,
 )
-from diffst_cli.writer import VideoWriter
 from tests.fakes import BilinearModel
 from tests.outputs import make, make_clip
 
@@ -65,7 +65,7 @@ def nothing_is_left(folder: Path) -> bool:
     return (
         not list(folder.iterdir())
         and not ffmpegs
-        and not {"reader", "writer", "progress"} & set(threads)
+        and not {"reader", "writer", "scanner", "progress"} & set(threads)
     )
 
 
@@ -101,9 +101,10 @@ def test_a_video_comes_out_larger_and_smoother(clip: Path, folder: Path):
     assert (summary.size, summary.frames_in, summary.frames_out) == ((128, 96), 20, 40)
     assert summary.duration_seconds == 0.8
     assert summary.receipt.ok
-    assert {"read", "model", "decode", "write", "finish"} <= set(summary.stage_seconds)
+    assert summary.frames_resumed == 0
+    assert {"scan", "read", "model", "decode", "write", "finish"} <= set(summary.stage_seconds)
     assert summary.peak_memory_bytes > 10_000_000
-    assert notes.stages == ["opening", "upscaling", "finishing"]
+    assert notes.stages == ["opening", "looking for earlier work", "upscaling", "finishing"]
     assert notes.counts == [(count, 40) for count in range(41)]
     assert notes.num_ends == 1
     assert list(folder.iterdir()) == [output]
@@ -134,11 +135,12 @@ def test_a_part_is_taken(clip: Path, folder: Path):
 
 
 class FailingModel(BilinearModel):
-    """Works once, then raises."""
+    """Works some times, then raises."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, calls: int = 1) -> None:
         super().__init__()
         self._error = error
+        self._calls = calls
         self._num_calls = 0
 
     def __call__(
@@ -150,7 +152,7 @@ class FailingModel(BilinearModel):
         first_keyframe: int = 0,
     ) -> Tensor:
         self._num_calls += 1
-        if self._num_calls > 1:
+        if self._num_calls > self._calls:
             raise self._error
         return super().__call__(frames, instants, out_size, on_stage)
 
@@ -181,7 +183,7 @@ def fails_after(calls: int, method: Callable[..., Any]) -> Callable[..., Any]:
 def test_an_error_while_writing_stops_reading_and_leaves_nothing(
     clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(VideoWriter, "write", fails_after(3, VideoWriter.write))
+    monkeypatch.setattr(PieceWriter, "write", fails_after(3, PieceWriter.write))
     with pytest.raises(UserError, match="the disk is full"):
         run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
     assert nothing_is_left(folder)
@@ -190,7 +192,7 @@ def test_an_error_while_writing_stops_reading_and_leaves_nothing(
 def test_an_error_on_the_last_frame_is_not_lost(
     clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(VideoWriter, "write", fails_after(19, VideoWriter.write))
+    monkeypatch.setattr(PieceWriter, "write", fails_after(19, PieceWriter.write))
     with pytest.raises(UserError, match="the disk is full"):
         run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
     assert nothing_is_left(folder)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -15,7 +16,14 @@ def clip(first: int, count: int, *, before: int = 0, after: int = 0) -> Clip:
         Moment(keyframe=i, alpha=Fraction(0), times=(Fraction(i, 10),))
         for i in range(first, first + count)
     )
-    return Clip(frames=(), moments=moments, shared_before=before, shared_after=after)
+    return Clip(
+        frames=(),
+        moments=moments,
+        shared_before=before,
+        shared_after=after,
+        first_instant=first,
+        starts_shot=False,
+    )
 
 
 def pictures(*values: int, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
@@ -49,7 +57,7 @@ def test_shared_moments_fade_from_one_clip_to_the_next():
 
 def test_a_held_moment_is_given_once_for_each_of_its_times():
     held = Moment(keyframe=0, alpha=Fraction(0), times=(Fraction(0), Fraction(1), Fraction(2)))
-    whole = Clip(frames=(), moments=(held,), shared_before=0, shared_after=0)
+    whole = replace(clip(0, 1), moments=(held,))
     frames = list(stitch([(whole, pictures(7))]))
     assert [frame.time for frame in frames] == [0, 1, 2]
     assert all(int(frame.image[0, 0, 0]) == 7 for frame in frames)
@@ -84,6 +92,14 @@ def test_clips_that_disagree_on_what_they_share_are_found_out():
                 ]
             )
         )
+
+
+def test_what_the_first_clip_shares_with_one_that_is_not_made_comes_unblended():
+    made = [
+        (clip(5, 3, before=1, after=1), pictures(9, 8, 10)),
+        (clip(7, 2, before=1), pictures(20, 7)),
+    ]
+    assert [int(frame.image[0, 0, 0]) for frame in stitch(made)] == [9, 8, 15, 7]
 
 
 def test_a_clip_that_never_came_is_found_out():

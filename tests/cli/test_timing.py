@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ def times_of(start: Fraction, gaps: list[int]) -> list[Fraction]:
 
 
 def run(
-    times: list[Fraction], end: Fraction, *, cuts: frozenset[int] = frozenset(), **rate: Fraction
+    times: list[Fraction], end: Fraction, *, cuts: frozenset[int] = frozenset(), **rate: Any
 ) -> list[Instant]:
     timeline = Timeline(**rate)
     instants = []

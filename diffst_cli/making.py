@@ -1,0 +1,268 @@
+"""Making consecutive segments of a plan: reader -> clips -> model -> stitch -> writer, in three threads.
+
+The reader and the writer each have a thread, joined by small bounded channels to the model, which
+runs in the caller's: memory does not grow with the video, and decoding and encoding hide behind
+the model. Between segments nothing stops: only the writer goes from one piece to the next.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffst_cli.channel import Channel, Worker
+from diffst_cli.clips import Clip, make_clips
+from diffst_cli.errors import UserError
+from diffst_cli.job import UpscaleJob
+from diffst_cli.pieces import Piece, PieceSettings, PieceWriter
+from diffst_cli.segments import KeyframeDigests, Segment
+from diffst_cli.stages import Stages
+from diffst_cli.stitch import OutputFrame, stitch
+from diffst_cli.timing import Timeline
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffst.upscaler import UpscaleModel
+    from diffst_cli.pixels import Image
+    from diffst_cli.planner import RunPlan
+    from diffst_cli.probe import VideoInfo
+    from diffst_cli.reader import Frame, FrameReader
+
+MANY = 2**31  # segments that may be announced before they are made
+
+
+class InexactEntry(Exception):  # noqa: N818 - told to the caller, which reads from the beginning
+    """Decoding from the middle of the input does not give the frames that decoding all of it gives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipient:
+    """Who is told how making goes; called from the writer's thread."""
+
+    frame_written: Callable[[], None]
+    piece_finished: Callable[[Piece], None]
+
+
+class SegmentMaker:
+    """Makes pieces of segments, with one model, into one folder."""
+
+    def __init__(
+        self,
+        job: UpscaleJob,
+        info: VideoInfo,
+        model: UpscaleModel,
+        plan: RunPlan,
+        *,
+        folder: Path,
+        settings: PieceSettings,
+        stages: Stages,
+    ) -> None:
+        """Take everything that is the same for all segments; `stages` counts the time."""
+        self._job = job
+        self._info = info
+        self._model = model
+        self._plan = plan
+        self._folder = folder
+        self._settings = settings
+        self._stages = stages
+        self._writer: PieceWriter | None = None
+
+    def make(
+        self, segments: Iterator[Segment], recipient: Recipient, *, from_beginning: bool
+    ) -> None:
+        """Make the pieces of consecutive segments.
+
+        Args:
+            segments: One after another, each as soon as it is known; at least one.
+            recipient: Told of each frame and piece.
+            from_beginning: Whether to decode all of the input before the first segment, rather
+                than to enter it there.
+
+        Raises:
+            InexactEntry: The input cannot be entered there; pieces finished before are good.
+            UserError: A step failed.
+        """
+        first = next(segments)
+        width, height = self._plan.size
+        decoded: Channel[tuple[Frame, bool]] = Channel(self._plan.queue_in)
+        coming: Channel[Segment] = Channel(MANY)
+        finished: Channel[tuple[Segment, OutputFrame]] = Channel(self._plan.queue_out)
+        entry = _Entry(self._job, self._info, first, from_beginning=from_beginning)
+        all_segments = itertools.chain([first], segments)
+        with (
+            Worker("writer", lambda: self._write(finished, recipient), finished) as writing,
+            Worker("reader", lambda: self._read(entry, all_segments, coming, decoded), decoded),
+            entry.reader,  # closed early, so that its thread does not wait for ffmpeg
+            self._encoder_ended_on_error(),
+        ):
+            clips = make_clips(
+                decoded,
+                new_timeline(self._job, first),
+                self._plan.clip_rules,
+                lambda _: entry.end,
+                first_instant=first.first_instant,
+                shared=first.shared,
+            )
+            frames = stitch(self._upscale(clips, (height, width)))
+            for _ in itertools.islice(frames, first.start - first.first_instant):
+                pass  # of the clip that is only there to fade from
+            for segment in coming:
+                for frame in itertools.islice(frames, segment.stop - segment.start):
+                    finished.put((segment, frame))
+            finished.end()
+            writing.finish()
+
+    def _read(
+        self,
+        entry: _Entry,
+        segments: Iterable[Segment],
+        coming: Channel[Segment],
+        decoded: Channel[tuple[Frame, bool]],
+    ) -> None:
+        frames = self._stages.timed_items("read", entry.frames())
+        try:
+            for segment in segments:
+                coming.put(segment)
+                for frame in entry.checked(frames, segment):
+                    decoded.put((frame, frame.index in segment.cuts))
+        except BaseException as error:
+            coming.stop(error)
+            raise
+        coming.end()
+        decoded.end()
+
+    def _upscale(
+        self, clips: Iterable[Clip], out_size: tuple[int, int]
+    ) -> Iterator[tuple[Clip, Tensor]]:
+        """Each clip with what the model makes of it."""
+        import numpy as np
+        import torch
+
+        for clip in clips:
+            frames = torch.from_numpy(np.stack([frame.image for frame in clip.frames]))
+            with self._stages.timed("model"), torch.inference_mode():
+                made = self._model(
+                    frames.permute(0, 3, 1, 2),
+                    clip.positions,
+                    out_size,
+                    self._stages.add,
+                    clip.frames[0].index,
+                )
+            yield clip, made
+
+    def _write(self, finished: Channel[tuple[Segment, OutputFrame]], recipient: Recipient) -> None:
+        items = iter(finished)
+        for segment, first_frame in items:
+            frame = first_frame
+            with PieceWriter(self._folder, segment.index, self._settings) as self._writer:
+                for number in range(segment.start, segment.stop):
+                    if number > segment.start:
+                        _, frame = next(items)
+                    with self._stages.timed("write"):
+                        pixels = interleaved(frame.image)
+                        self._writer.write(pixels, frame.time - segment.origin)
+                    recipient.frame_written()
+                with self._stages.timed("write"):
+                    piece = self._writer.finish()
+                recipient.piece_finished(piece)
+
+    @contextmanager
+    def _encoder_ended_on_error(self) -> Iterator[None]:
+        """Inside, an error ends the running encoder, so that the writer does not wait for it."""
+        try:
+            yield
+        except BaseException:
+            if self._writer is not None:
+                self._writer.stop()
+            raise
+
+
+class _Entry:
+    """A reader of the input from the first keyframe of a segment on, which proves that it is exact."""
+
+    def __init__(
+        self, job: UpscaleJob, info: VideoInfo, first: Segment, *, from_beginning: bool
+    ) -> None:
+        from diffst_cli.reader import read_frames
+
+        self._info = info
+        self._first = first
+        self._is_middle = first.first_keyframe > 0 and not from_beginning
+        self._next = first.first_keyframe
+        self._digests = KeyframeDigests()
+        self.end: Fraction = Fraction(0)
+        """When the video ends, where the segments read so far say so."""
+        self.reader: FrameReader
+        if self._is_middle:
+            self.reader = read_frames(info, start=first.first_time - info.origin_seconds)
+        else:
+            self.reader = read_frames(info, start=job.start, duration=job.duration)
+
+    def frames(self) -> Iterator[Frame]:
+        """Keyframes from the first one needed on, numbered as in the whole video."""
+        if not self._is_middle:
+            yield from itertools.islice(self.reader, self._first.first_keyframe, None)
+            return
+        for frame in self.reader:
+            yield replace(frame, index=frame.index + self._first.first_keyframe)
+
+    def checked(self, frames: Iterator[Frame], segment: Segment) -> Iterator[Frame]:
+        """Those of the segment's keyframes that no segment before it had; a wrong one is not given.
+
+        Raises:
+            InexactEntry: They are others than those that decoding from the beginning gave.
+            UserError: That happened although the beginning is where this reader came from.
+        """
+        self._digests.forget_before(segment.first_keyframe)
+        if segment.end is not None:
+            self.end = segment.end
+        while self._next < segment.stop_keyframe:
+            frame = next(frames, None)
+            if frame is None or (
+                frame.index == self._first.first_keyframe and not self._fits(frame)
+            ):
+                raise self._wrong()
+            self._digests.add(frame)
+            self._next += 1
+            if self._next == segment.stop_keyframe:
+                digest = self._digests.digest(segment.first_keyframe, segment.stop_keyframe)
+                if digest != segment.digest:
+                    raise self._wrong()
+            yield frame
+
+    def _fits(self, frame: Frame) -> bool:
+        return frame.time == self._first.first_time
+
+    def _wrong(self) -> Exception:
+        if self._is_middle:
+            return InexactEntry()
+        return UserError(
+            f"`{self._info.path}` gave other frames than when it was read before",
+            hint="if it was changed, add `--restart`",
+        )
+
+
+def new_timeline(job: UpscaleJob, segment: Segment | None) -> Timeline:
+    """A job's timeline, from a segment on; None for the beginning."""
+    return Timeline(
+        fps=job.fps,
+        fps_x=None if job.fps else job.rate_factor,
+        state=segment.timeline if segment is not None else None,
+    )
+
+
+def interleaved(image: Tensor) -> Image:
+    """(3, H, W) as (H, W, 3), copied without torch: its threads belong to the model."""
+    import numpy as np
+
+    planes = image.numpy()
+    pixels: Image = np.empty((*planes.shape[1:], 3), planes.dtype)
+    for channel, plane in enumerate(planes):
+        pixels[:, :, channel] = plane
+    return pixels

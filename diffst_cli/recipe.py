@@ -1,0 +1,80 @@
+"""All that an output depends on, as a few short texts: two runs with the same recipe make the same pieces."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from diffst_cli.ffmpeg import ffmpeg_path, read_version
+from diffst_cli.job import UpscaleJob
+from diffst_cli.probe import VideoInfo
+
+# Of a job: which file it reads is told by its content, which device it uses more loosely, and the
+# others are not seen in the output.
+NOT_IN_RECIPE = frozenset(
+    ("input", "output", "device", "vram_limit", "overwrite", "restart", "work_folder")
+)
+SAMPLES = 64  # blocks of a file that are looked at
+SAMPLE_BYTES = 2**16
+MODEL_SUFFIXES = (".json", ".safetensors")
+
+
+def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
+    """The recipe of a job, by what the user calls each part."""
+    recipe = {
+        field.name: str(getattr(job, field.name))
+        for field in dataclasses.fields(job)
+        if field.name not in NOT_IN_RECIPE
+    }
+    return recipe | {
+        "output": job.output.name,
+        "device": job.device.partition(":")[0],  # which of several like cards makes no difference
+        "input": fingerprint(info.images or (info.path,)),
+        "weights": fingerprint(_model_files(job.model)),
+        "diffst": version("diffst"),
+        "ffmpeg": f"{ffmpeg_path()} {read_version(ffmpeg_path())}",
+    }
+
+
+def recipe_hash(recipe: Mapping[str, str]) -> str:
+    """Eight characters that tell recipes apart."""
+    lines = "\0".join(f"{name}\0{value}" for name, value in sorted(recipe.items()))
+    return hashlib.blake2b(lines.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+
+
+def fingerprint(paths: tuple[Path, ...]) -> str:
+    """Tells whether files were changed, without reading all of a long one.
+
+    Of several files, names, sizes and times of change; of a single one, a sample of its content
+    too: beginning, end, and evenly between. An edit that keeps the size, the time of change and
+    every sampled byte goes unseen here, but not while frames are read: their checksums are known.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        about = path.stat()
+        name = path.name if len(paths) > 1 else ""
+        digest.update(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode("utf-8", "replace"))
+    if len(paths) == 1:
+        _add_samples(digest, paths[0])
+    return digest.hexdigest()
+
+
+def _add_samples(digest: hashlib.blake2b, path: Path) -> None:
+    size = path.stat().st_size
+    last = max(size - SAMPLE_BYTES, 0)
+    with path.open("rb") as file:
+        for place in sorted({last * number // (SAMPLES - 1) for number in range(SAMPLES)}):
+            file.seek(place)
+            digest.update(file.read(SAMPLE_BYTES))
+
+
+def _model_files(name: str) -> tuple[Path, ...]:
+    """Configuration and weights of a model; none where it does not exist, which loading it will say."""
+    from diffst.upscaler import list_models
+
+    folders = {card.name: card.path for card in list_models()}
+    folder = folders.get(name, Path(name))
+    return tuple(sorted(path for path in folder.rglob("*") if path.suffix in MODEL_SUFFIXES))

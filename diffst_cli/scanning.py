@@ -1,0 +1,64 @@
+"""Looking through the whole input once, ahead of the work: its cuts, its segments, its end, its faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from diffst_cli.channel import Channel, Worker
+from diffst_cli.job import UpscaleJob
+from diffst_cli.making import new_timeline
+from diffst_cli.manifest import Scanned
+from diffst_cli.planner import end_of_last_frame
+from diffst_cli.segments import plan_segments
+from diffst_cli.stages import Stages
+from diffst_cli.work import Work
+
+if TYPE_CHECKING:
+    from diffst_cli.probe import VideoInfo
+    from diffst_cli.reader import Frame, FrameReader
+
+
+@contextmanager
+def looked_through(job: UpscaleJob, info: VideoInfo, work: Work, stages: Stages) -> Iterator[None]:
+    """Inside, a thread adds all segments of the job to its `work`; it has ended on leaving.
+
+    Nothing is done where an earlier run looked through everything.
+    """
+    from diffst_cli.reader import read_frames
+
+    if work.scanned is not None:
+        yield
+        return
+    reader = read_frames(info, start=job.start, duration=job.duration)
+    done: Channel[None] = Channel(1)
+    scanner = Worker("scanner", lambda: _scan(reader, job, info, work, stages), done)
+    with scanner, reader:  # the reader is closed first, so that its thread does not wait for ffmpeg
+        yield
+
+
+def _scan(
+    reader: FrameReader, job: UpscaleJob, info: VideoInfo, work: Work, stages: Stages
+) -> None:
+    from diffst_cli.shots import split_shots
+
+    assert work.rules is not None
+
+    def end_of(last: Frame) -> Fraction:
+        """When the last frame ends; a file cut short is not held to its header's end."""
+        if reader.report.ended_early is not None and reader.report.end_seconds is not None:
+            return reader.report.end_seconds
+        return end_of_last_frame(last.time, info, job)
+
+    try:
+        frames = stages.timed_items("scan", split_shots(reader))
+        for segment in plan_segments(frames, new_timeline(job, None), work.rules, end_of):
+            work.add(segment)
+        found = (reader.report.ended_early, reader.report.damage)
+        warnings = tuple(message for message in found if message is not None)
+        work.end_scan(Scanned(num_keyframes=reader.report.num_frames, warnings=warnings))
+    except BaseException as error:
+        work.fail_scan(error)
+        raise

@@ -1,0 +1,76 @@
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from diffst_cli.job import UpscaleJob
+from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.recipe import SAMPLE_BYTES, SAMPLES, fingerprint, make_recipe, recipe_hash
+from tests.media import make_png_folder, make_video
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
+    return probe(make_video(tmp_path_factory.mktemp("recipe") / "clip.mp4", num_frames=2))
+
+
+def test_what_changes_the_output_changes_the_recipe(clip: VideoInfo):
+    job = UpscaleJob(input=clip.path, output=Path("out.mp4"))
+    recipe = make_recipe(job, clip)
+    changed = {
+        "scale": replace(job, scale=Fraction(3)),
+        "fps": replace(job, fps=Fraction(30)),
+        "start": replace(job, start=Fraction(1)),
+        "crf": replace(job, crf=20.0),
+        "precision": replace(job, precision="fp32"),
+        "device": replace(job, device="cuda:1"),
+        "output": replace(job, output=Path("out.mkv")),
+    }
+    for name, other in changed.items():
+        after = make_recipe(other, clip)
+        assert [key for key in recipe if recipe[key] != after[key]] == [name]
+        assert recipe_hash(after) != recipe_hash(recipe)
+
+
+def test_what_does_not_change_the_output_does_not_change_the_recipe(clip: VideoInfo):
+    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), device="cuda:0")
+    other = UpscaleJob(
+        input=clip.path,
+        output=Path("elsewhere/out.mp4"),
+        device="cuda:3",
+        overwrite=True,
+        restart=True,
+        work_folder=Path("tmp"),
+    )
+    assert make_recipe(job, clip) == make_recipe(other, clip)
+
+
+def test_another_model_is_another_recipe(clip: VideoInfo, tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), model=str(tmp_path))
+    before = make_recipe(job, clip)
+    (tmp_path / "config.json").write_text("{ }", encoding="utf-8")
+    after = make_recipe(job, clip)
+    assert [key for key in before if before[key] != after[key]] == ["weights"]
+
+
+def test_an_edit_of_the_same_size_is_seen_by_time_or_by_content(tmp_path: Path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(3 * SAMPLES * SAMPLE_BYTES))
+    before, stamp = fingerprint((path,)), path.stat().st_mtime_ns
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"x")
+    os.utime(path, ns=(stamp, stamp))
+    edited = fingerprint((path,))
+    os.utime(path, ns=(stamp, stamp + 1))
+    assert len({before, edited, fingerprint((path,))}) == 3
+
+
+def test_a_picture_that_changes_changes_a_folder(tmp_path: Path):
+    info = probe(make_png_folder(tmp_path / "pictures", num_images=3))
+    before = fingerprint(info.images)
+    os.utime(info.images[1], ns=(0, 0))
+    assert fingerprint(info.images) != before

@@ -1,0 +1,79 @@
+"""kill -9 at any moment, and the same command again: the file of an undisturbed run, bit for bit."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.command import TIMEOUT_SECONDS, environment, names
+from tests.media import FAST_X264, pattern, run_ffmpeg, tone
+
+# The real command, with segments of about 5 keyframes and a clip length to match.
+PROGRAM = (
+    "import sys\n"
+    "from diffst_cli import planner, segments\n"
+    "segments.MIN_KEYFRAMES, segments.MAX_KEYFRAMES = 3, 5\n"
+    "planner.MAX_CLIP_PIXELS = 4 * 48 * 32\n"
+    "from diffst_cli.app import main\n"
+    "sys.exit(main())\n"
+)
+LINE = ("upscale", "in.mp4", "out.mp4", "--scale", "2", "--fps-x", "2", "--overwrite")
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *LINE],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(folder: Path) -> str:
+    with start(folder) as process:
+        _, told = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 0, told.decode()
+    return told.decode()
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.timeout(3600)
+def test_a_run_that_is_killed_again_and_again_ends_the_same(kills: int, tmp_path: Path):
+    run_ffmpeg(
+        *pattern((48, 32), 40, "25"), *tone(440, 1.6), *FAST_X264, "-c:a", "aac", tmp_path / "in.mp4"
+    )  # fmt: skip
+    began = time.monotonic()
+    finish(tmp_path)
+    lasted = time.monotonic() - began
+    expected = (tmp_path / "out.mp4").read_bytes()
+    (tmp_path / "out.mp4").unlink()
+
+    chance = random.Random(kills)
+    num_killed = 0
+    for _ in range(kills):
+        with start(tmp_path) as process:
+            try:
+                process.wait(timeout=chance.uniform(0.3, 1.0) * lasted)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                num_killed += 1
+        if (tmp_path / "out.mp4").exists():  # it was quicker this time
+            assert (tmp_path / "out.mp4").read_bytes() == expected
+            (tmp_path / "out.mp4").unlink()
+        _damage_something(tmp_path, chance)
+    assert num_killed >= kills // 2
+    finish(tmp_path)
+    assert (tmp_path / "out.mp4").read_bytes() == expected
+    assert names(tmp_path) == {"in.mp4", "out.mp4"}
+
+
+def _damage_something(folder: Path, chance: random.Random) -> None:
+    """Cuts the newest piece short, as a power cut might, every other time."""
+    pieces = sorted(folder.glob(".out.diffst-*/0*.mp4"), key=lambda path: path.stat().st_mtime)
+    if pieces and chance.random() < 0.5:
+        os.truncate(pieces[-1], pieces[-1].stat().st_size // 2)
