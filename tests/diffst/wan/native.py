@@ -85,3 +85,96 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(value, second[key]) for key, value in first.items()
     )
+
+
+def native_velocity(
+    weights: dict[str, Tensor], latents: Tensor, timestep: float, context: Tensor, heads: int
+) -> Tensor:
+    """Wan's transformer written out on its native weights.
+
+    Args:
+        weights: Under native keys.
+        latents: (C, T, H, W).
+        timestep: In 0..1000.
+        context: (N, text_dim).
+        heads: Of attention.
+    """
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: Tensor) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        return centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+
+    def gelu(x: Tensor) -> Tensor:
+        return 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+
+    def silu(x: Tensor) -> Tensor:
+        return x / (1 + torch.exp(-x))
+
+    def attention(name: str, x: Tensor, seen: Tensor, turn: Tensor | None) -> Tensor:
+        def part(letter: str, given: Tensor) -> Tensor:
+            made = linear(f"{name}.{letter}", given)
+            if letter != "v":
+                rms = (made.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+                made = made / rms * weights[f"{name}.norm_{letter}.weight"]
+            split = made.unflatten(-1, (heads, -1)).transpose(0, 1)
+            if turn is None or letter == "v":
+                return split
+            pairs = torch.view_as_complex(split.unflatten(-1, (-1, 2)).contiguous())
+            return torch.view_as_real(pairs * turn).flatten(-2)
+
+        q, k, v = part("q", x), part("k", seen), part("v", seen)
+        shares = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        return linear(f"{name}.o", (shares @ v).transpose(0, 1).flatten(1))
+
+    # The timestep and the context.
+    half = weights["time_embedding.0.weight"].shape[1] // 2
+    angles = timestep * 10000 ** (-torch.arange(half, dtype=latents.dtype) / half)
+    waves = torch.cat((angles.cos(), angles.sin()))
+    time = linear("time_embedding.2", silu(linear("time_embedding.0", waves)))
+    modulation = linear("time_projection.1", silu(time)).unflatten(0, (6, -1))
+    text = linear("text_embedding.2", gelu(linear("text_embedding.0", context)))
+    # Patches and their places.
+    patches = torch.nn.functional.conv3d(
+        latents[None],
+        weights["patch_embedding.weight"],
+        weights["patch_embedding.bias"],
+        stride=(1, 2, 2),
+    )[0]
+    x = patches.flatten(1).T
+    depth, high, wide = patches.shape[1:]
+    width = x.shape[1] // heads
+    sizes = (width - 4 * (width // 6), 2 * (width // 6), 2 * (width // 6))
+    turns = [
+        torch.outer(
+            torch.arange(length).double(), 10000.0 ** (-torch.arange(0, size, 2).double() / size)
+        )
+        for length, size in zip((depth, high, wide), sizes, strict=True)
+    ]
+    whole = torch.cat(
+        (
+            turns[0][:, None, None].expand(depth, high, wide, -1),
+            turns[1][None, :, None].expand(depth, high, wide, -1),
+            turns[2][None, None].expand(depth, high, wide, -1),
+        ),
+        dim=-1,
+    ).flatten(0, 2)
+    turn = torch.polar(torch.ones_like(whole), whole)
+    # Blocks.
+    count = 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks."))
+    for number in range(count):
+        block = f"blocks.{number}"
+        e = (weights[f"{block}.modulation"][0] + modulation).unbind(0)
+        seen = norm(x) * (1 + e[1]) + e[0]
+        x = x + attention(f"{block}.self_attn", seen, seen, turn) * e[2]
+        affine = norm(x) * weights[f"{block}.norm3.weight"] + weights[f"{block}.norm3.bias"]
+        x = x + attention(f"{block}.cross_attn", affine, text, None)
+        inner = gelu(linear(f"{block}.ffn.0", norm(x) * (1 + e[4]) + e[3]))
+        x = x + linear(f"{block}.ffn.2", inner) * e[5]
+    # The head.
+    e = (weights["head.modulation"][0] + time).unbind(0)
+    made = linear("head.head", norm(x) * (1 + e[1]) + e[0])
+    grid = made.unflatten(1, (1, 2, 2, -1)).unflatten(0, (depth, high, wide))
+    return torch.einsum("fhwpqrc->cfphqwr", grid).reshape(-1, depth, 2 * high, 2 * wide)

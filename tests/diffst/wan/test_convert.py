@@ -11,7 +11,7 @@ from diffst.wan.build import empty_parts
 from diffst.wan.convert import pipeline_from_wan, transformer_layout, vae_layout
 from diffst.wan.sizes import SIZES
 from tests.diffst.test_cfca import smooth_clip
-from tests.diffst.wan.native import native_transformer, native_vae, same
+from tests.diffst.wan.native import native_transformer, native_vae, native_velocity, same
 
 TINY = SIZES["tiny"]
 
@@ -84,6 +84,30 @@ def test_the_public_folder_with_shards_is_read(tmp_path):
     (tmp_path / "transformer" / shard).unlink()
     with pytest.raises(FileNotFoundError, match=shard):
         pipeline_from_wan(tmp_path / "transformer", tmp_path / "vae", size=TINY)
+
+
+@pytest.mark.parametrize("timestep", [0.0, 399.0, 999.0])
+def test_converted_weights_do_what_the_native_model_does(timestep):
+    transformer = build_random("tiny", dtype=torch.float64).transformer
+    native = native_transformer(transformer.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    for value in native.values():
+        value.copy_(0.2 * torch.randn(value.shape, generator=generator, dtype=value.dtype))
+    transformer.load_state_dict(transformer_layout(dict(native)), strict=True)
+    latents = torch.randn(16, 3, 8, 10, generator=generator, dtype=torch.float64)
+    context = torch.randn(7, 16, generator=generator, dtype=torch.float64)
+    with torch.inference_mode():
+        made = transformer(
+            hidden_states=latents[None],
+            timestep=torch.tensor([timestep]),
+            encoder_hidden_states=context[None],
+        ).sample[0]
+    expected = native_velocity(
+        {key: value.double() for key, value in native.items()}, latents, timestep, context, heads=2
+    )
+    assert expected.std() > 0.1
+    # diffusers norms, turns and embeds the timestep in float32.
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-4 * float(expected.std()))
 
 
 def test_it_starts_as_wan_without_guidance(tmp_path, parts):
