@@ -50,6 +50,8 @@ class ModelPlan:
     num_frames: int
     """Of the output."""
     repeats: int
+    levers: str
+    """What makes it faster: see `Levers.parse`."""
 
     def __post_init__(self) -> None:
         if self.job.model not in RANDOM_SIZES:
@@ -93,6 +95,8 @@ class ModelResult:
     keyframes: int
     frames: int
     repeats: int
+    levers: list[str]
+    """What was done to make it faster; without any, these are diffusers' own modules."""
     parameters: dict[str, int]
     """Of each component."""
     seconds: Spread
@@ -126,10 +130,17 @@ def measure_model(plan: ModelPlan, say: Callable[[str], None]) -> ModelResult:
 
     from diffst.upscaler import PRECISIONS
     from diffst.wan import build_random, parameter_counts
+    from diffst.wan.levers import Levers, pull
 
+    try:
+        levers = Levers.parse(plan.levers)
+    except ValueError as error:
+        raise UsageError(f"`--levers`: {error}") from error
     device, precision = choose_place(plan.job)
     say("building the model")
     pipeline = build_random(RANDOM_SIZES[plan.job.model], dtype=PRECISIONS[precision])
+    parameters = parameter_counts(pipeline)
+    pull(pipeline, levers)
     pipeline.to(device)
     frames = random_frames(plan).to(device)
 
@@ -154,7 +165,8 @@ def measure_model(plan: ModelPlan, say: Callable[[str], None]) -> ModelResult:
         plan,
         runs,
         place=(device, precision),
-        parameters=parameter_counts(pipeline),
+        levers=levers.pulled,
+        parameters=parameters,
         operations=operations,
         formula=wan_operations(padded_pixels(plan.size), plan.num_frames, rows),
     )
@@ -165,6 +177,7 @@ def summarise_model(
     runs: Sequence[tuple[float, dict[str, float]]],
     *,
     place: tuple[str, str],
+    levers: list[str],
     parameters: dict[str, int],
     operations: dict[str, float],
     formula: dict[str, float],
@@ -175,6 +188,7 @@ def summarise_model(
         plan: What was run.
         runs: Seconds of each, whole and by stage.
         place: Device and precision.
+        levers: Those pulled.
         parameters: Of each component.
         operations: By stage, counted.
         formula: The same by the planner's laws.
@@ -189,6 +203,7 @@ def summarise_model(
         keyframes=plan.num_keyframes,
         frames=plan.num_frames,
         repeats=plan.repeats,
+        levers=levers,
         parameters=parameters,
         seconds=seconds,
         stage_seconds={
@@ -262,6 +277,7 @@ def report_model(result: ModelResult) -> str:
         f"{result.frames} frames of {width}x{height} from {result.keyframes} of "
         f"{result.input_size[0]}x{result.input_size[1]}, {result.precision} on {result.device}, "
         f"random weights, measured {result.repeats} times after one run to warm up",
+        f"levers: {', '.join(result.levers) or 'none, the modules of diffusers'}",
         "",
         f"{'':12} {'seconds':>9} {'TFLOP':>9} {'TFLOP/s':>9}",
     ]

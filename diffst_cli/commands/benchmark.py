@@ -52,6 +52,14 @@ def benchmark(
             help="The model alone, its weights random: for wan-1.3b, which has no trained ones.",
         ),
     ] = False,
+    levers: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="With --random-weights: exact, stock (the modules of diffusers), or single levers "
+            "with commas between them.",
+        ),
+    ] = "exact",
     device: Annotated[
         str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")
     ] = UpscaleJob.device,
@@ -94,7 +102,7 @@ def benchmark(
             )
         job = make_job(Path("none.mp4"), Path("none.mp4"))
         measured = _measure_random(
-            job, frames, shown, scale=factor, fps_x=rate_factor, repeats=repeats
+            job, frames, shown, scale=factor, fps_x=rate_factor, repeats=repeats, levers=levers
         )
     else:
         measured = _measure_video(source, input_size, frames, repeats, make_job, shown)
@@ -133,6 +141,7 @@ def _measure_random(
     scale: Fraction,
     fps_x: Fraction,
     repeats: int,
+    levers: str,
 ) -> tuple[ModelResult, str]:
     """The model alone: the figures, and as text."""
     from diffst_cli import model_benchmark
@@ -144,6 +153,7 @@ def _measure_random(
         fps_x=fps_x,
         num_frames=model_benchmark.DEFAULT_FRAMES if frames is None else frames,
         repeats=repeats,
+        levers=levers,
     )
     shown.begin(job.model)
     try:

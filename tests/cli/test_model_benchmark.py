@@ -42,6 +42,7 @@ def plan(**options: Any) -> ModelPlan:
         "fps_x": Fraction(2),
         "num_frames": 5,
         "repeats": 2,
+        "levers": "stock",
     }
     return ModelPlan(**{**usual, **options})
 
@@ -67,6 +68,16 @@ def test_tiny_model_is_measured_and_counted():
     lines = report_model(result).splitlines()
     assert lines[0].startswith("5 frames of 64x32 from 3 of 32x16, fp32 on cpu, random weights")
     assert any(line.startswith("transformer ") and "parameters" in line for line in lines)
+
+
+def test_levers_are_pulled_and_told():
+    stock, exact = (measure_model(plan(levers=name), lambda _: None) for name in ("stock", "exact"))
+    assert stock.levers == []
+    assert "phase_convolutions" in exact.levers
+    assert exact.stage_operations["decode"] < stock.stage_operations["decode"]
+    assert exact.parameters == stock.parameters
+    assert report_model(stock).splitlines()[1] == "levers: none, the modules of diffusers"
+    assert "levers: fused_norms, no_copies," in report_model(exact)
 
 
 def test_operations_are_credited_to_the_stage_that_did_them():
@@ -107,6 +118,7 @@ def test_command_writes_everything_as_json(tmp_path: Path, capsys: pytest.Captur
     assert written["precision"] in ("bf16", "fp32")
     assert written["parameters"]["transformer"] > 0
     assert written["output_size"] == [64, 32]
+    assert "folded_timestep" in written["levers"]
     assert "peak memory" in capsys.readouterr().out
 
 
@@ -115,6 +127,7 @@ def test_command_writes_everything_as_json(tmp_path: Path, capsys: pytest.Captur
     [
         (["--model", "nano"], "there is no `nano` with random weights"),
         (["--model", "wan-tiny", "--frames", "0"], "`--frames` and `--repeats` take 1 or more"),
+        (["--model", "wan-tiny", "--levers", "fast"], "there is no lever `fast`; there are fused"),
         (["--model", "wan-tiny", "in.mp4"], "measures the model alone, without a video"),
         (["--model", "wan-tiny", "--input-size", "64x32"], "measures the model alone"),
     ],

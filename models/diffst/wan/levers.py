@@ -35,7 +35,34 @@ class Levers:
     @classmethod
     def exact(cls) -> Levers:
         """All but compilation."""
-        return cls(**{field.name: field.name != "compiled" for field in fields(cls)})
+        return cls(**{name: name != "compiled" for name in cls.names()})
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Of all levers there are."""
+        return [field.name for field in fields(cls)]
+
+    @classmethod
+    def parse(cls, text: str) -> Levers:
+        """Those of "stock" (none), "exact" (all but compilation), or names with commas between them.
+
+        Raises:
+            ValueError: A name is unknown.
+        """
+        if text in ("stock", "exact"):
+            return cls() if text == "stock" else cls.exact()
+        chosen = text.split(",")
+        unknown = [name for name in chosen if name not in cls.names()]
+        if unknown:
+            raise ValueError(
+                f"there is no lever `{unknown[0]}`; there are {', '.join(cls.names())}, `stock` and `exact`"
+            )
+        return cls(**dict.fromkeys(chosen, True))
+
+    @property
+    def pulled(self) -> list[str]:
+        """Names of the chosen ones."""
+        return [name for name in self.names() if getattr(self, name)]
 
 
 def pull(pipeline: DiffSTWanPipeline, levers: Levers) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from diffst.limits import Limits
 from diffst.pipeline import OnStage
 from diffst.upscaler import ModelRules
+from diffst.wan.levers import Levers, pull
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.sizes import TIME_STRIDE
 from diffst.wan.stream import Cuts
@@ -26,7 +27,7 @@ RULES = ModelRules(clip_keyframes=33, overlap_keyframes=4, context_keyframes=2)
 
 
 class WanUpscaler:
-    """Takes over a pipeline and moves it to the device."""
+    """Takes over a pipeline, pulls the exact levers and moves it to the device."""
 
     def __init__(self, name: str, pipeline: DiffSTWanPipeline, device: torch.device) -> None:
         """See the class.
@@ -39,6 +40,7 @@ class WanUpscaler:
         self.name = name
         self.rules = RULES
         self.device = device
+        pull(pipeline, Levers.exact())
         self.pipeline = pipeline.to(device)
         self.offloads = False
 

@@ -49,11 +49,9 @@ def operations(codec: WanCodec, way: str) -> int:
     counter = FlopCounterMode(display=False)
     with counter, torch.inference_mode(), torch.device("meta"):
         if way == "decode":
-            stream, given = DecoderStream(codec.vae), torch.empty(LATENTS, dtype=torch.bfloat16)
+            DecoderStream(codec.vae).feed(torch.empty(LATENTS, dtype=torch.bfloat16))
         else:
-            stream = EncoderStream(codec.vae)
-            given = torch.empty(1, 3, 5, 720, 1280, dtype=torch.bfloat16)
-        stream.feed(given)
+            EncoderStream(codec.vae).feed(torch.empty(1, 3, 5, 720, 1280, dtype=torch.bfloat16))
     return int(counter.get_total_flops())
 
 

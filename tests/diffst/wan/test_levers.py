@@ -1,7 +1,5 @@
 """Every lever alone, and all together, give what diffusers' own modules give."""
 
-from dataclasses import fields
-
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanUpsample
@@ -175,10 +173,15 @@ def test_all_levers_together_give_the_same_pictures():
     torch.testing.assert_close(fast(*asked), stock(*asked), rtol=0, atol=2e-4)
 
 
-def test_exact_levers_are_all_but_compilation():
-    chosen = Levers.exact()
-    off = {field.name for field in fields(chosen) if not getattr(chosen, field.name)}
-    assert off == {"compiled"}
+def test_levers_are_chosen_by_name():
+    assert Levers.parse("stock") == Levers()
+    assert Levers.parse("stock").pulled == []
+    assert set(Levers.names()) - set(Levers.parse("exact").pulled) == {"compiled"}
+    chosen = Levers.parse("no_copies,compiled")
+    assert chosen == Levers(no_copies=True, compiled=True)
+    assert chosen.pulled == ["no_copies", "compiled"]
+    with pytest.raises(ValueError, match="there is no lever `fast`; there are fused_norms, no_co"):
+        Levers.parse("no_copies,fast")
 
 
 @pytest.mark.slow

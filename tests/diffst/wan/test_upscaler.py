@@ -6,6 +6,8 @@ import torch
 from diffst.limits import LimitedModel, Limits
 from diffst.upscaler import load_model
 from diffst.wan import DiffSTWanPipeline, build_random
+from diffst.wan.fast_vae import Decoder
+from diffst.wan.fold import FoldedTransformer
 from diffst.wan.stream import Cuts
 from diffst.wan.tiles import VaeTiles
 from diffst.wan.upscaler import WanUpscaler
@@ -29,6 +31,11 @@ def model(tmp_path) -> WanUpscaler:
     parts = build_random("tiny", dtype=torch.float32).components
     pipeline = DiffSTWanPipeline(**parts, trained=True)
     return WanUpscaler("a folder", pipeline, torch.device("cpu"))
+
+
+def test_a_loaded_model_has_the_exact_levers(model):
+    assert isinstance(model.pipeline.transformer, FoldedTransformer)
+    assert isinstance(model.pipeline.codec.vae.decoder, Decoder)
 
 
 def test_limits_become_cuts(model):
@@ -83,7 +90,8 @@ def test_a_trained_folder_upscales(tmp_path, precision, dtype):
     model = load_model(str(tmp_path), device="cpu", precision=precision)
     assert isinstance(model, WanUpscaler)
     assert model.pipeline.codec.dtype == dtype
-    assert model.pipeline.transformer.scale_shift_table.dtype == torch.float32
+    assert model.pipeline.transformer.proj_out.weight.dtype == dtype
+    assert model.pipeline.transformer.blocks[0].norm2.weight.dtype == torch.float32
     assert model.rules.clip_keyframes > model.rules.overlap_keyframes
     clip = (smooth_clip(3) * 255).round().to(torch.uint8)
     made = model(clip, [(0, 0.0), (0, 0.5), (2, 0.0)], (50, 70))
