@@ -146,7 +146,9 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         pairs = ((left_own, right_other), (left_other, right_own), (far_left, far_right))
         weights = self.weights(pairs, alpha)
         candidates = torch.stack([frame for pair in pairs for frame in pair], dim=1)
-        fused = pair_sum(weights * candidates)
+        # About their middle: where all agree, the sum is what they say to the last bit.
+        middle = (left_own + right_own) / 2
+        fused = middle + pair_sum(weights * (candidates - middle.unsqueeze(1)))
         # 5. Context: each side's inner frame as its two versions are weighted.
         inner_left = mix(left_own, left_other, weights[:, 0], weights[:, 2])
         inner_right = mix(right_own, right_other, weights[:, 3], weights[:, 1])
@@ -191,8 +193,9 @@ def check_instants(instants: Instants, num_frames: int) -> None:
 
 
 def look_up(frames: Tensor, flow: Tensor) -> Tensor:
-    """Warp pictures with the sharper kernel, back into their range (bicubic overshoots)."""
-    return warp(frames, flow, mode="bicubic").clamp(0.0, 1.0)
+    """Warp pictures with the sharper kernel, back into their range (bicubic overshoots); what stands stays, bit by bit."""
+    moved = warp(frames, flow, mode="bicubic").clamp(0.0, 1.0)
+    return torch.where(flow.any(1, keepdim=True), moved, frames)
 
 
 def box_mean(image: Tensor) -> Tensor:
