@@ -23,6 +23,7 @@ from diffst.layers import zeroed
 
 Instants = Sequence[tuple[int, float]]
 
+SCORE_PIXELS = 16 * 320 * 180  # of the temporary frames that are scored at once
 LEAST_WEIGHT = 1e-12  # keeps log(alpha) finite where an instant touches a keyframe
 
 
@@ -180,9 +181,14 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def scores(self, seen: Tensor) -> Tensor:
         """What the network says of each temporary frame, (I, 6, 8, H, W) -> (I, 6, 1, H, W), float32."""
         dtype = next(self.score.parameters()).dtype
-        flat = seen.flatten(0, 1).to(dtype).contiguous(memory_format=torch.channels_last)
-        said: Tensor = self.score(flat).float().unflatten(0, seen.shape[:2])
-        return said
+        # Large ones a few at a time: what is between the layers is the most that CFCA holds.
+        at_once = max(1, SCORE_PIXELS // (seen.shape[-2] * seen.shape[-1]))
+        said = [
+            self.score(part.to(dtype).contiguous(memory_format=torch.channels_last)).float()
+            for part in seen.flatten(0, 1).split(at_once)
+        ]
+        joined: Tensor = torch.cat(said).unflatten(0, seen.shape[:2])
+        return joined
 
 
 def check_instants(instants: Instants, num_frames: int) -> None:
@@ -193,7 +199,10 @@ def check_instants(instants: Instants, num_frames: int) -> None:
 
 
 def look_up(frames: Tensor, flow: Tensor) -> Tensor:
-    """Warp pictures with the sharper kernel, back into their range (bicubic overshoots); what stands stays, bit by bit."""
+    """Warp pictures with the sharper kernel, back into their range (bicubic overshoots).
+
+    What does not move stays as it is, to the last bit.
+    """
     moved = warp(frames, flow, mode="bicubic").clamp(0.0, 1.0)
     return torch.where(flow.any(1, keepdim=True), moved, frames)
 

@@ -9,6 +9,7 @@ than it gives.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,10 @@ from diffst.layers import leaky, zeroed
 from diffst.pixels import to_integer
 
 LATENT_STRIDE = 16  # low-resolution pixels along each side of one latent
+# The least-squares best share of the detail on four real clips, coded at crf 24 and not: 0.2 to 0.8 at the input's own
+# size, 0.2 to 1.1 at 1.5 times, 0.5 to 1.2 at twice.
+LEAST_SHARE = 0.5
+WHOLE_SCALE = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +164,9 @@ class NanoCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if self.is_native(encoded.features, encoded.size):
             # Pixels move to their places last, when they are small.
             return arrange(finish(encoded.base + detail, output_type), factor)
-        return finish(
-            encoded.base + resize(arrange(detail, factor).float(), encoded.size), output_type
-        )
+        resized = resize(arrange(detail, factor).float(), encoded.size)
+        share = detail_share(math.sqrt(math.prod(encoded.size) / (height * width)))
+        return finish(encoded.base + share * resized, output_type)
 
     def is_native(self, low: Tensor, size: tuple[int, int]) -> bool:
         """Whether the output is exactly `factor` times the low-resolution pictures."""
@@ -180,6 +185,16 @@ class NanoCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         step = LATENT_STRIDE // 2
         grown = F.interpolate(modulation, scale_factor=step, mode="bilinear")
         return grown[..., : coarse.shape[-2], : coarse.shape[-1]]
+
+
+def detail_share(scale: float) -> float:
+    """How much of the detail to add at a scale: all from `WHOLE_SCALE` on, less towards 1 and below.
+
+    There the detail is hardly more than a correction of what the input has already, and the network, which learns at
+    its native factor, corrects a good input too much.
+    """
+    rise = (scale - 1) / (WHOLE_SCALE - 1)
+    return LEAST_SHARE + (1 - LEAST_SHARE) * min(max(rise, 0.0), 1.0)
 
 
 def bicubic_phases(frames: Tensor, factor: int) -> Tensor:

@@ -99,3 +99,14 @@ def test_shrinking_filters_before_it_samples():
     stripes = torch.tensor([0.0, 1.0]).repeat(32).view(1, 1, 1, 64).expand(1, 1, 64, 64)
     small = resize(stripes, (16, 16))[..., 2:-2]
     torch.testing.assert_close(small, torch.full_like(small, 0.5), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("size", "share"), [((10, 14), 0.5), ((20, 28), 0.5), ((30, 42), 0.75), ((40, 56), 1.0)]
+)
+def test_less_detail_is_added_towards_the_inputs_own_size(size, share):
+    codec, frames = random_codec(), torch.rand(1, 3, 20, 28)
+    native = (80, 112)
+    detail = run(codec, frames, around(frames), native) - resize(frames, native)
+    made = run(codec, frames, around(frames), size) - resize(frames, size)
+    torch.testing.assert_close(made, share * resize(detail, size), rtol=0, atol=1e-5)
