@@ -39,6 +39,13 @@ class Workload:
     """1 or 2, of the frames going in and coming out."""
     precision: str
     """`bf16`, `fp16` or `fp32`."""
+    can_offload: bool = True
+    """Whether main memory is another than the device's, so that parts may wait there."""
+
+    @property
+    def offloads(self) -> tuple[bool, ...]:
+        """Whether parts wait in main memory: the ways there are, quicker first."""
+        return (False, True) if self.can_offload else (False,)
 
     @property
     def frame_pixels(self) -> int:
@@ -70,7 +77,7 @@ class Rung:
             "whole frames" if tile is None else f"tiles of {tile} pixels",
             f"{self.limits.window_frames} frames a window" if self.limits.window_frames else "",
             f"{self.limits.latents_per_call} latents a call"
-            if self.limits.latents_per_call > 1
+            if (self.limits.latents_per_call or 1) > 1
             else "",
             "parts moved to the device in turn" if self.limits.offload else "",
             f"clips in {self.parts} parts" if self.parts > 1 else "",
@@ -102,14 +109,15 @@ def nano_ladder(work: Workload) -> Iterator[Rung]:
 def wan_ladder(work: Workload) -> Iterator[Rung]:
     """wan-1.3b: smaller VAE tiles, then its parts on the device one at a time, then shorter windows."""
     window = min(WAN_WINDOW_FRAMES, max(work.clip_frames, 5))
-    for offload in (False, True):
+    for offload in work.offloads:
         for tile in (None, *WAN_TILES):
             calls = (1,) if tile is None or tile > 512 else (*WAN_LATENTS_PER_CALL, 1)
             for latents in calls:
                 yield wan_rung(work, tile, latents, window, offload=offload)
-    yield wan_rung(work, WAN_LAST_TILE, 1, window, offload=True)
+    least = work.offloads[-1]
+    yield wan_rung(work, WAN_LAST_TILE, 1, window, offload=least)
     if window > WAN_SHORT_WINDOW_FRAMES:
-        yield wan_rung(work, WAN_LAST_TILE, 1, WAN_SHORT_WINDOW_FRAMES, offload=True)
+        yield wan_rung(work, WAN_LAST_TILE, 1, WAN_SHORT_WINDOW_FRAMES, offload=least)
 
 
 def wan_rung(work: Workload, tile: int | None, latents: int, window: int, *, offload: bool) -> Rung:
@@ -131,12 +139,12 @@ def wan_rung(work: Workload, tile: int | None, latents: int, window: int, *, off
 
 def star_ladder(work: Workload) -> Iterator[Rung]:
     """STAR on I2VGen-XL: shorter windows, frames decoded alone, parts on the device in turn, then tiles."""
-    for offload in (False, True):
+    for offload in work.offloads:
         for decoded in (STAR_GROUP_FRAMES, 1):
             for window in STAR_WINDOWS:
                 yield star_rung(work, None, window, decoded, offload=offload)
     for tile in STAR_TILES:
-        yield star_rung(work, tile, STAR_WINDOWS[-1], 1, offload=True)
+        yield star_rung(work, tile, STAR_WINDOWS[-1], 1, offload=work.offloads[-1])
 
 
 def star_rung(
@@ -160,7 +168,7 @@ def star_rung(
 
 def cogvideox_ladder(work: Workload) -> Iterator[Rung]:
     """STAR on CogVideoX-5B: smaller VAE tiles, then its parts on the device in turn."""
-    for offload in (False, True):
+    for offload in work.offloads:
         for tile in (None, *COGVIDEOX_TILES):
             yield cogvideox_rung(work, tile, offload=offload)
 

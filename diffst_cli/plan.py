@@ -93,16 +93,15 @@ def large_rules(model: str) -> ModelRules:
 
 def missing(model: str) -> str | None:
     """Why a large model cannot run here yet; None when it can."""
-    from diffst.upscaler import list_models
     from diffst_cli.downloaded import is_ready
     from diffst_cli.model_files import DOWNLOADS
 
-    if model in DOWNLOADS:
-        here = is_ready(DOWNLOADS[model])
-        return None if here else f"the model `{model}` is not here: `diffst models pull {model}`"
-    if any(card.name == model and card.installed for card in list_models()):
-        return None
-    return f"the model `{model}` is not here: `diffst models list` says what there is"
+    if model == WAN:
+        from diffst.wan.upscaler import NO_WEIGHTS
+
+        return f"`{model}` cannot run: {NO_WEIGHTS}"
+    here = is_ready(DOWNLOADS[model])
+    return None if here else f"the model `{model}` is not here: `diffst models pull {model}`"
 
 
 def shortages(run: RunPlan, disk: SizeForecast) -> list[str]:

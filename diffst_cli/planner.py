@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffst_cli.clips import ClipRules
@@ -49,7 +51,14 @@ LADDERS: dict[str, Callable[[Workload], Iterator[Rung]]] = {
     "star-heavy": star_ladder,
     "star-cogvideox": cogvideox_ladder,
 }
-"""By model; others, as a folder of one's own training, are taken for nano's kind."""
+"""By model."""
+PIPELINES = {
+    "DiffSTWanPipeline": "wan-1.3b",
+    "StarPipeline": "star-light",
+    "StarCogVideoXPipeline": "star-cogvideox",
+}
+"""Class of a pipeline folder -> the model whose laws it follows."""
+LARGE_BYTES = 10**9  # of weights; the laws are of whole models, not of small ones of the same class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +138,14 @@ def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
         clip_frames=_clip_frames(clip_rules, factor, num_frames),
         bytes_per_sample=info.bytes_per_sample,
         precision=precision,
+        can_offload=device.startswith("cuda"),
     )
     queues = (queue_frames(in_bytes), queue_frames(out_bytes))
     host = _host_bytes(work, queues)
     free = free_bytes(device)
     limit = None if job.vram_limit is None else round(job.vram_limit * GIGABYTE)
     budget = _budget(device, free, limit, host)
-    rungs = tuple(LADDERS.get(job.model, nano_ladder)(work))
+    rungs = tuple(LADDERS.get(kind_of(job.model), nano_ladder)(work))
     fitting = (i for i, rung in enumerate(rungs) if rung.device_bytes <= budget)
     return RunPlan(
         model=job.model,
@@ -170,11 +180,24 @@ def choose_place(job: UpscaleJob) -> tuple[str, str]:
         device = choose_device(job.device)
     except ValueError as error:
         raise cannot_load(job.model, error) from error
-    is_star = LADDERS.get(job.model) is star_ladder
+    is_star = LADDERS.get(kind_of(job.model)) is star_ladder
     if is_star and job.precision == "auto" and device.type == "cuda":
         return str(device), STAR_GPU_PRECISION
     kind = choose_precision(job.precision, device)
     return str(device), next(name for name, known in PRECISIONS.items() if known == kind)
+
+
+def kind_of(model: str) -> str:
+    """The model in `LADDERS` whose laws a model follows; its own name where there is none, as for nano."""
+    index = Path(model) / "model_index.json"
+    if model in LADDERS or not index.is_file():
+        return model
+    try:
+        held = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    except (ValueError, AttributeError):
+        return model  # told when it is loaded
+    size = sum(path.stat().st_size for path in Path(model).rglob("*.safetensors"))
+    return PIPELINES.get(held, model) if size >= LARGE_BYTES else model
 
 
 def cannot_load(model: str, reason: object) -> UserError:

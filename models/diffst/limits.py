@@ -12,8 +12,8 @@ class Limits:
 
     tile: int | None = None
     """Side of the square tiles in which pictures go through the codec, in output pixels; None for whole frames."""
-    latents_per_call: int = 1
-    """Latents in time that the decoder takes at once."""
+    latents_per_call: int | None = None
+    """Latents in time that the decoder takes at once; None for the model's own number."""
     window_frames: int | None = None
     """Output frames that see each other in the transformer or UNet; None for the model's own number."""
     offload: bool = False

@@ -119,3 +119,12 @@ def test_star_on_cogvideox_counts_weights_and_the_larger_of_its_two_halves():
     (*_, last) = cogvideox_ladder(workload(clip_frames=25))
     tokens = 226 + 7 * 1350
     assert last.device_bytes == round(11.14e9 + 110e3 * tokens + clip)
+
+
+@pytest.mark.parametrize("ladder", [wan_ladder, star_ladder, cogvideox_ladder])
+def test_nothing_is_moved_where_there_is_one_memory(
+    ladder: Callable[[Workload], Iterator[Rung]],
+):
+    rungs = list(ladder(workload(can_offload=False)))
+    assert not any(rung.limits.offload for rung in rungs)
+    assert rungs[-1].device_bytes < rungs[0].device_bytes

@@ -115,7 +115,9 @@ def test_large_model_is_planned_without_being_here(video: Path):
     )
     assert planned.time.source == COMPUTED
     assert planned.run.precision == "bf16"
-    assert any("`wan-1.3b` is not here" in obstacle for obstacle in planned.obstacles)
+    assert any(
+        "`wan-1.3b` cannot run: it has no trained" in obstacle for obstacle in planned.obstacles
+    )
     star = make_plan(job(video, model="star-light"), is_named=False)
     assert (star.time.source, star.time.seconds) == (UNKNOWN, None)
 

@@ -14,6 +14,7 @@ from diffst_cli.planner import (
     choose_clip_rules,
     end_of_last_frame,
     estimate_frames,
+    kind_of,
     num_clips,
     plan_run,
     queue_frames,
@@ -149,3 +150,17 @@ def test_number_of_clips_is_what_the_cutter_makes(num_frames: int, factor: int):
         )
     )
     assert num_clips(rules, Fraction(factor), num_frames * factor) == len(made)
+
+
+def test_pipeline_folder_follows_the_laws_of_its_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "DiffSTWanPipeline"}')
+    (tmp_path / "weights.safetensors").write_bytes(b"x" * 100)
+    assert kind_of(str(tmp_path)) == str(tmp_path), "a small one, whatever its class"
+    monkeypatch.setattr(planner, "LARGE_BYTES", 100)
+    assert kind_of(str(tmp_path)) == "wan-1.3b"
+    (tmp_path / "model_index.json").write_text("[]")
+    assert kind_of(str(tmp_path)) == str(tmp_path)
+    assert kind_of("star-heavy") == "star-heavy"
+    assert kind_of("nano") == "nano"

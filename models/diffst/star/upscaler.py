@@ -66,7 +66,7 @@ class StarModel:
         self.limited = replace(
             self.settings,
             window_frames=limits.window_frames or self.settings.window_frames,
-            decode_frames=min(self.settings.decode_frames, limits.latents_per_call),
+            decode_frames=limits.latents_per_call or self.settings.decode_frames,
             tile_latents=self.settings.tile_latents if side is None else (side, side),
             vae_tile_latents=self.settings.vae_tile_latents if side is None else side,
         )

@@ -51,7 +51,7 @@ class WanUpscaler:
             window = 1 + -(-(limits.window_frames - 1) // TIME_STRIDE)
         self.pipeline.cuts = Cuts(
             windows=Windows(latents=window, overlap_latents=min(OVERLAP_LATENTS, window - 1)),
-            latents_per_call=limits.latents_per_call,
+            latents_per_call=limits.latents_per_call or 1,
             vae_tiles=None
             if limits.tile is None
             else VaeTiles(side=limits.tile, overlap=TILE_OVERLAP),
