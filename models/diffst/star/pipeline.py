@@ -180,4 +180,4 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
     def decode(self, latents: Tensor, settings: StarSettings) -> Tensor:
         """Padded pictures of a few frames' latents, (N, C, h, w) -> (N, 3, 8 h, 8 w), about [-1, 1]."""
         tile = settings.vae_tile_latents or max(latents.shape[-2:])
-        return decode(self.vae, latents, tile, self.unet.dtype)
+        return decode(self.vae, latents, tile)

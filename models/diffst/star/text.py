@@ -38,6 +38,8 @@ NEGATIVE_PROMPT = (
 def prompt_states(folder: Path, prompt: str = DEFAULT_PROMPT) -> Tensor:
     """States of a prompt and of the negative prompt, from the folder's file or its text encoder.
 
+    Those of the default prompt are kept in the file, so that the encoder runs once.
+
     Args:
         folder: Of the model.
         prompt: What the video shows; may be empty.
@@ -54,7 +56,10 @@ def prompt_states(folder: Path, prompt: str = DEFAULT_PROMPT) -> Tensor:
             if (states.metadata() or {}).get("prompt") == prompt:
                 both = (states.get_tensor("prompt"), states.get_tensor("negative"))
                 return torch.stack(both).float()
-    return encode_prompts(folder, [prompt + SUFFIX, NEGATIVE_PROMPT])
+    made = encode_prompts(folder, [prompt + SUFFIX, NEGATIVE_PROMPT])
+    if prompt == DEFAULT_PROMPT:
+        save_states(folder, prompt, made)
+    return made
 
 
 def save_states(folder: Path, prompt: str, states: Tensor) -> None:
@@ -67,7 +72,7 @@ def encode_prompts(folder: Path, texts: list[str]) -> Tensor:
     """States of texts from the folder's text encoder, (N, 77, D) float32.
 
     Raises:
-        ValueError: There is none, or transformers is not installed.
+        ValueError: There is none, it lacks tensors, or transformers is not installed.
     """
     for part in (ENCODER_FOLDER, TOKENIZER_FOLDER):
         if not (folder / part).is_dir():
@@ -76,13 +81,24 @@ def encode_prompts(folder: Path, texts: list[str]) -> Tensor:
             )
     try:
         from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers.utils import logging as transformers_logging
     except ImportError as error:
         raise ValueError(
-            "a prompt of your own needs `transformers`: `pip install transformers`"
+            "the prompt's text encoder needs `transformers`: `pip install 'diffst[star]'`"
         ) from error
+    # It would tell of the picture half of CLIP, which is in the same file and not wanted.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     tokenizer = CLIPTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
     tokens = torch.tensor([token_numbers(tokenizer, text) for text in texts])
-    encoder = CLIPTextModel.from_pretrained(folder / ENCODER_FOLDER, dtype=torch.float32)
+    encoder, found = CLIPTextModel.from_pretrained(
+        folder / ENCODER_FOLDER, dtype=torch.float32, output_loading_info=True
+    )
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise ValueError(
+            f"`{folder / ENCODER_FOLDER}` lacks {len(missing)} tensors, as `{missing[0]}`"
+        )
     return text_states(encoder, tokens, NUM_LAYERS)
 
 

@@ -19,7 +19,7 @@ from diffst.star.checkpoint import load_star_pipeline
 from diffst.star.pipeline import StarPipeline
 from diffst.star.settings import StarSettings
 from diffst.star.text import DEFAULT_PROMPT, prompt_states
-from diffst.star.vae import FACTOR
+from diffst.star.vae import FACTOR, decoding_type
 from diffst.upscaler import ModelRules, choose_device, choose_precision
 
 OVERLAP_KEYFRAMES = 4  # of neighbouring clips; what both make of them is crossfaded
@@ -31,7 +31,7 @@ class StarModel:
 
     Args:
         name: Shown to the user.
-        pipeline: Moved to the device; its network's type is what decoding computes in too.
+        pipeline: Moved to the device; the type of its network decides that of its decoder.
         cfca: Makes the frames between keyframes; moved too.
         text: (2, L, D) float: states of the prompt and of the negative prompt.
         settings: How to sample.
@@ -52,6 +52,7 @@ class StarModel:
         self.rules = rules_of(settings)
         pipeline.unet.to(device)
         pipeline.vae.to(device)
+        pipeline.vae.decoder.to(decoding_type(pipeline.unet.dtype, device))
         self.pipeline = pipeline
         self.offloads = False
         self.cfca = cfca.to(device)

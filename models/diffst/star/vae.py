@@ -6,8 +6,6 @@ decodes groups of three frames, each without the others, so memory does not grow
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import (
     AutoencoderKLTemporalDecoder,
@@ -26,7 +24,7 @@ def encode(
     """A sample of a picture's latent, scaled as the network wants it.
 
     Args:
-        vae: In float32: its encoder is the part that needs it.
+        vae: Its encoder in float32, which it needs.
         picture: (1, 3, H, W) float32 in [-1, 1], sides multiples of 8.
         noise: (1, C, H / 8, W / 8) unit noise; decides the sample.
         tile_latents: Most latent rows and columns of one tile.
@@ -47,36 +45,40 @@ def encode(
     return sampled
 
 
-def decode(
-    vae: AutoencoderKLTemporalDecoder, latents: Tensor, tile_latents: int, dtype: torch.dtype
-) -> Tensor:
+def decode(vae: AutoencoderKLTemporalDecoder, latents: Tensor, tile_latents: int) -> Tensor:
     """Pictures of a group of frames that the decoder sees together.
 
     Args:
-        vae: The same.
+        vae: Its decoder in the type to compute in.
         latents: (F, C, h, w) float32, scaled.
         tile_latents: Most latent rows and columns of one tile.
-        dtype: That its layers compute in.
 
     Returns:
         (F, 3, 8 h, 8 w) float32, about [-1, 1].
     """
-    given = latents / vae.config.scaling_factor
-    short = dtype != torch.float32
+    given = (latents / vae.config.scaling_factor).to(vae.decoder.conv_in.weight.dtype)
     frames, _, height, width = latents.shape
     like = latents.new_zeros(1, 3, frames, height * FACTOR, width * FACTOR)
 
     def piece(place: tuple[slice, slice, slice]) -> Tensor:
         _, rows, columns = place
         seen = given[:, :, latent_range(rows), latent_range(columns)]
-        with torch.autocast(latents.device.type, dtype=dtype) if short else nullcontext():
-            made = vae.decode(seen, num_frames=frames).sample
-        shown: Tensor = made.float().transpose(0, 1).unsqueeze(0)
-        return shown
+        pictures: Tensor = vae.decode(seen, num_frames=frames).sample.float()
+        return pictures.transpose(0, 1).unsqueeze(0)
 
     sides = tiles(latents, tile_latents, frames=frames, factor=FACTOR)
     made: Tensor = in_pieces(piece, like, sides)[0].transpose(0, 1)
     return made
+
+
+def decoding_type(precision: torch.dtype, device: torch.device) -> torch.dtype:
+    """The type that the decoder computes in where the network computes in `precision`.
+
+    bfloat16 keeps 8 bits, too few for smooth skies, so on a GPU float16 takes its place, and elsewhere float32.
+    """
+    if precision == torch.float32 or (precision == torch.bfloat16 and device.type != "cuda"):
+        return torch.float32
+    return torch.float16
 
 
 def tiles(

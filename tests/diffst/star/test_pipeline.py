@@ -122,7 +122,7 @@ def test_tiles_of_the_vae_are_near_the_whole(pipeline):
 
     with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline.vae.decoder, "forward", forward)
-        whole, tiled = (decode(pipeline.vae, latents, most, torch.float32) for most in (26, 24))
+        whole, tiled = (decode(pipeline.vae, latents, most) for most in (26, 24))
         whole_latent, tiled_latent = (
             encode(pipeline.vae, picture, noise, most) for most in (26, 24)
         )

@@ -7,6 +7,7 @@ from diffst.limits import LimitedModel, Limits
 from diffst.star.build import save_random
 from diffst.star.settings import StarSettings
 from diffst.star.upscaler import load_star
+from diffst.star.vae import decoding_type
 from diffst.upscaler import load_model
 
 FEW = StarSettings(num_steps=1, guidance=1, window_frames=4)
@@ -76,12 +77,28 @@ def test_the_first_keyframes_number_decides_the_noise(folder):
     assert not torch.equal(whole, other)
 
 
-def test_short_precision_stays_near(folder):
+@pytest.mark.parametrize(
+    ("precision", "device", "decoder"),
+    [
+        ("float32", "cuda", "float32"),
+        ("float16", "cuda", "float16"),
+        ("bfloat16", "cuda", "float16"),
+        ("float16", "cpu", "float16"),
+        ("bfloat16", "cpu", "float32"),
+    ],
+)
+def test_the_decoder_never_computes_in_bfloat16(precision, device, decoder):
+    chosen = decoding_type(getattr(torch, precision), torch.device(device))
+    assert chosen == getattr(torch, decoder)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_short_precision_stays_near(folder, precision):
     exact, short = (
-        load_star(folder, device="cpu", precision=precision, settings=FEW)(
+        load_star(folder, device="cpu", precision=chosen, settings=FEW)(
             keyframes(2), [(0, 0.0)], (32, 40)
         ).float()
-        for precision in ("fp32", "bf16")
+        for chosen in ("fp32", precision)
     )
     assert (exact - short).abs().mean() < 3
 
