@@ -150,13 +150,13 @@ def star_ladder(work: Workload) -> Iterator[Rung]:
 def star_rung(
     work: Workload, tile: int | None, window: int, decoded: int, *, offload: bool
 ) -> Rung:
-    """The rung of one choice; guidance's two branches run one after the other."""
+    """The rung of one choice."""
     factor = laws.TYPE_FACTORS[work.precision]
     width, height = laws.star_padded(*work.output_size)
     whole = width * height
     pixels = whole if tile is None else min(tile * tile, whole)
-    frames = min(window, max(work.clip_frames, 1))
-    network = laws.star_network_bytes(pixels, frames, branches=1)
+    frames = min(round(window * laws.STAR_LONGEST_WINDOW), max(work.clip_frames, 1))
+    network = laws.star_network_bytes(pixels, frames)
     vae = laws.star_vae_bytes(pixels, min(decoded, frames))
     if offload:
         taken = max(laws.STAR_NETWORK_BYTES + network, laws.STAR_VAE_BYTES + vae)

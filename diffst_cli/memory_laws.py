@@ -27,14 +27,18 @@ WAN_CLIP_BYTES = 12  # for each pixel of each frame: 6 going in and 6 coming out
 WAN_PIXELS_PER_TOKEN = 16 * 16
 WAN_FRAMES_PER_LATENT = 4
 
-# STAR on I2VGen-XL, computed from its channel widths in float16.
+# STAR on I2VGen-XL in float16, counted on its modules: live bytes of every tensor, no kernel's own workspace.
 STAR_NETWORK_BYTES = 4.08e9  # UNet and ControlNet, 2.04 billion parameters
-STAR_TEXT_BYTES = 0.71e9  # OpenCLIP ViT-H text tower, 354 million parameters
-STAR_VAE_BYTES = 0.20e9
-STAR_LATENT_BYTES = 18.5e3
-"""For each latent pixel of each frame of a window and each guidance branch: 6.5 KB of skip connections
-of both networks, 12 KB at work in a feed-forward layer at full resolution."""
-STAR_VAE_PIXEL_BYTES = 4.2e3  # for each pixel of each frame that is decoded at once
+STAR_VAE_BYTES = 0.26e9  # its encoder in float32
+STAR_LATENT_BYTES = 6.6e3
+"""For each latent pixel of each frame of a window: skip connections of both networks."""
+STAR_TOKEN_BYTES = (
+    11.1e3  # at work in a feed-forward layer at full resolution, for each token of a slice
+)
+STAR_SLICE_TOKENS = 128 * 1024  # as in `diffst.star.blocks`
+STAR_DECODE_BYTES = 2.05e3  # for each pixel of each frame that is decoded at once
+STAR_ENCODE_BYTES = 2.58e3  # for each pixel of one frame, always in float32
+STAR_LONGEST_WINDOW = 1.25  # the last window of a clip, in windows
 
 # STAR on CogVideoX-5B, in bfloat16: weights counted on the modules, the rest computed from channel widths.
 COGVIDEOX_TRANSFORMER_BYTES = 11.14e9  # 5.570 billion parameters, LoRA merged
@@ -111,25 +115,23 @@ def wan_operations(pixels: int, num_frames: int, guidance_tokens: int = 512) -> 
     }
 
 
-def star_network_bytes(pixels: int, num_frames: int, branches: int) -> float:
+def star_network_bytes(pixels: int, num_frames: int) -> float:
     """Peak of UNet and ControlNet, without weights, over a window of frames padded to `pixels`.
 
-    Args:
-        pixels: Of a padded output frame.
-        num_frames: In one window.
-        branches: Guidance branches at once: 2, or 1 after the other.
+    Guidance's two branches run one after the other.
     """
-    return STAR_LATENT_BYTES * branches * num_frames * pixels / 64
+    tokens = num_frames * pixels / 64
+    return STAR_LATENT_BYTES * tokens + STAR_TOKEN_BYTES * min(tokens, STAR_SLICE_TOKENS)
 
 
 def star_vae_bytes(pixels: int, frames_per_call: int) -> float:
-    """Peak of the VAE's decoder over frames or tiles of so many pixels, in float16."""
-    return STAR_VAE_PIXEL_BYTES * pixels * frames_per_call
+    """Peak of the VAE over frames or tiles of so many pixels, decoded in float16."""
+    return max(STAR_DECODE_BYTES * frames_per_call, STAR_ENCODE_BYTES) * pixels
 
 
 def star_weights_bytes() -> float:
-    """All parts of STAR on I2VGen-XL in float16."""
-    return STAR_NETWORK_BYTES + STAR_TEXT_BYTES + STAR_VAE_BYTES
+    """What of STAR on I2VGen-XL stays on the device; the text encoder never goes there."""
+    return STAR_NETWORK_BYTES + STAR_VAE_BYTES
 
 
 def star_padded(width: int, height: int) -> tuple[int, int]:

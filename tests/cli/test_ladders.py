@@ -75,7 +75,8 @@ def test_star_does_its_goal_in_16_gigabytes():
     work = workload(frame_size=(426, 240), output_size=(1704, 960), clip_frames=32)
     rung = first_within(star_ladder(work), 16)
     assert rung.limits.tile is None
-    assert rung.limits.window_frames == 16
+    assert not rung.limits.offload
+    assert (rung.limits.window_frames, rung.limits.latents_per_call) == (32, 1)
 
 
 @pytest.mark.parametrize("ladder", [nano_ladder, wan_ladder, star_ladder])

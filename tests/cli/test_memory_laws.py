@@ -68,11 +68,20 @@ def test_star_pads_as_the_reference_does(size: tuple[int, int], padded: tuple[in
     assert laws.star_padded(*size) == padded
 
 
-def test_star_law_meets_the_published_figure():
-    """Its README names about 39 GB for 72 frames of 426x240 at 4x, in windows of 32, both branches at once."""
-    pixels = 1728 * 976
-    taken = laws.star_weights_bytes() + laws.star_network_bytes(pixels, 32, branches=2)
-    assert taken / 1e9 == pytest.approx(39, rel=0.1)
+@pytest.mark.parametrize(
+    ("size", "num_frames", "counted"), [((1280, 720), 8, 2.037), ((1728, 976), 32, 7.022)]
+)
+def test_star_law_is_what_was_counted(size: tuple[int, int], num_frames: int, counted: float):
+    """Live tensors of the network in float16 without weights, on fake tensors, 20 November 2026, GB."""
+    law = laws.star_network_bytes(size[0] * size[1], num_frames) / 1e9
+    assert law == pytest.approx(counted, rel=0.01)
+
+
+def test_star_vae_law_is_what_was_counted():
+    """The same way, GB: three frames and one decoded in float16, and one encoded in float32."""
+    pixels = 1280 * 720
+    assert laws.star_vae_bytes(pixels, 3) / 1e9 == pytest.approx(5.663, rel=0.01)
+    assert laws.star_vae_bytes(pixels, 1) / 1e9 == pytest.approx(max(1.888, 2.370), rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def encode_prompts(folder: Path, texts: list[str]) -> Tensor:
         from transformers.utils import logging as transformers_logging
     except ImportError as error:
         raise ValueError(
-            "the prompt's text encoder needs `transformers`: `pip install 'diffst[star]'`"
+            "the prompt's text encoder needs `transformers`: `pip install transformers`"
         ) from error
     # It would tell of the picture half of CLIP, which is in the same file and not wanted.
     transformers_logging.set_verbosity_error()
