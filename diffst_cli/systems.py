@@ -51,7 +51,8 @@ class System:
         output.parent.mkdir(parents=True, exist_ok=True)
         # Several evaluations may share a work folder.
         unfinished = output.with_name(f"unfinished-{os.getpid()}-{output.name}")
-        files = {"input": source, "output": unfinished}
+        # Absolute, so that no program takes a name for an option.
+        files = {"input": source.absolute(), "output": unfinished.absolute()}
         try:
             cost = self._run([_fill(word, files) for word in words], source, unfinished)
             unfinished.replace(output)

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from diffst_cli.errors import UserError
-from diffst_cli.ffmpeg import PROTOCOLS
+from diffst_cli.ffmpeg import PROTOCOLS, file_argument
 from diffst_cli.layouts import Clip
 from diffst_cli.measuring import read_from, run_ffmpeg
 from diffst_cli.probe import VideoInfo, probe
@@ -189,7 +189,7 @@ def make_once(sources: Sequence[Path], arguments: Sequence[str], path: Path) -> 
     # Several evaluations may share a work folder.
     unfinished = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
     try:
-        run_ffmpeg([*arguments, str(unfinished)], f"make `{path}` from `{sources[0]}`")
+        run_ffmpeg([*arguments, file_argument(unfinished)], f"make `{path}` from `{sources[0]}`")
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

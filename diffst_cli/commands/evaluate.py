@@ -121,7 +121,9 @@ def _report(scores: Sequence[ClipScore], json_file: Path | None, csv_file: Path 
     from diffst_cli.scores import summarise, summarise_gains
 
     means = summarise(scores)
-    typer.echo(f"{clip_table(scores)}\n\nMeans over clips, ± half of the 95 % interval:\n")
+    typer.echo(
+        f"{clip_table(scores)}\n\nMeans over clips, ± half of the 95 % interval (Student's t):\n"
+    )
     typer.echo(summary_table(means))
     gains = summarise_gains(scores, scores[0].system)
     if gains:

@@ -76,6 +76,17 @@ def test_a_name_that_looks_like_a_placeholder_stays_as_it_is(
     assert (tmp_path / "out.mp4").read_text() == str(odd)
 
 
+def test_a_relative_name_cannot_pass_for_an_option(
+    degraded: tuple[Path, Reference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source, reference = degraded
+    monkeypatch.chdir(tmp_path)
+    source.rename("-y.mp4")
+    program = "import sys; open(sys.argv[2], 'w').write(sys.argv[1])"
+    python_system(program).run(Path("-y.mp4"), Path("-out.mp4"), reference)
+    assert Path("-out.mp4").read_text() == str(tmp_path / "-y.mp4")
+
+
 def test_an_output_is_kept_until_its_command_or_input_changes(
     degraded: tuple[Path, Reference], tmp_path: Path
 ):

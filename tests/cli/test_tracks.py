@@ -123,6 +123,13 @@ def test_a_clip_too_small_to_measure_is_refused(tmp_path: Path):
         make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
 
 
+def test_a_work_folder_may_begin_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = write_luma(tmp_path / "clip.mkv", flat_frames())
+    monkeypatch.chdir(tmp_path)
+    reference = make_reference(clip_of(source), Path("-w"), NUM_FRAMES)
+    assert len(read_luma(make_input(reference, TRACKS["clean"], Path("-w")))) == 4
+
+
 def write_pictures(folder: Path, frames: torch.Tensor, name: str = "{:08}.png") -> Path:
     """Grey pictures of 8-bit luma, so that only rounding comes between, (T, H, W) uint8."""
     folder.mkdir(parents=True)
