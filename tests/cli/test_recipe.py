@@ -74,3 +74,16 @@ def test_a_picture_that_changes_changes_a_folder(tmp_path: Path):
     before = fingerprint(info.images)
     os.utime(info.images[1], ns=(0, 0))
     assert fingerprint(info.images) != before
+
+
+def test_the_weights_of_a_downloaded_star_belong_to_the_recipe(
+    clip: VideoInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DIFFST_MODELS", str(tmp_path))
+    weights = tmp_path / "star-light" / "unet" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), model="star-light")
+    without = make_recipe(job, clip)
+    weights.touch()
+    with_weights = make_recipe(job, clip)
+    assert [key for key in without if without[key] != with_weights[key]] == ["weights"]

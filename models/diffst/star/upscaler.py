@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffst.cfca import CFCA, check_instants
+from diffst.cfca import CFCA
 from diffst.checkpoint import NANO_FOLDER, load_component
-from diffst.flow import neighbour_flows
 from diffst.limits import Limits
 from diffst.pipeline import OnStage, stage_clock
 from diffst.pixels import to_float
 from diffst.star.checkpoint import load_star_pipeline
+from diffst.star.new_frames import frames_at
 from diffst.star.pipeline import StarPipeline
 from diffst.star.settings import StarSettings
 from diffst.star.text import DEFAULT_PROMPT, prompt_states
@@ -89,12 +89,10 @@ class StarModel:
         first_keyframe: int = 0,
     ) -> Tensor:
         """See `UpscaleModel`; the first keyframe's number decides which noise the frames get."""
-        check_instants(instants, len(frames))
         stage = stage_clock(on_stage, self.device)
         # 1. The frame of each instant, still small.
         with stage("cfca"):
-            given = to_float(frames.to(self.device))
-            small = self.cfca(given, neighbour_flows(given), instants).frames
+            small = frames_at(self.cfca, to_float(frames.to(self.device)), instants)
         # 2. Large ones.
         made: Tensor = self.pipeline(
             small,

@@ -1,9 +1,11 @@
 """A clip through the CogVideoX-based STAR at toy size."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from diffst.star.cogvideox_pipeline import (
     CogVideoXSettings,
@@ -11,8 +13,10 @@ from diffst.star.cogvideox_pipeline import (
     latent_places,
     num_latents,
 )
+from diffst.star.cogvideox_sampler import make_schedule
 from diffst.star.noise import clip_noise
 from tests.diffst.star.tiny_cogvideox import tiny_pipeline
+from tests.diffst.test_cfca import smooth_clip
 
 FEW = CogVideoXSettings(num_steps=2)
 
@@ -142,6 +146,46 @@ def test_tiles_of_the_vae_are_put_together_without_a_shift(side, monkeypatch):
     latents = torch.randn(1, 4, 1, 30, 42)
     expected = latents[0, :3].transpose(0, 1).repeat_interleave(4, -1).repeat_interleave(4, -2)
     torch.testing.assert_close(pipeline.decode(0.7 * latents), expected)
+
+
+class MeanVae(torch.nn.Module):
+    """Stands in for the VAE: a latent is the mean of 4 x 4 pixels of its last frame, and back by repeating."""
+
+    dtype = torch.float32
+    config = SimpleNamespace(scaling_factor=0.5)
+
+    def encode(self, clip):
+        kept = clip[:, :, [0, *range(4, clip.shape[2], 4)]]
+        small = F.avg_pool3d(kept, (1, 4, 4))
+        mean = torch.cat((small, torch.zeros_like(small[:, :1])), dim=1)
+        return SimpleNamespace(latent_dist=SimpleNamespace(mean=mean, std=torch.zeros_like(mean)))
+
+    def decode(self, latents):
+        large = latents[:, :3].repeat_interleave(4, -1).repeat_interleave(4, -2)
+        frames = [0] + [latent for latent in range(1, latents.shape[2]) for _ in range(4)]
+        return SimpleNamespace(sample=large[:, :, frames])
+
+
+def test_what_the_network_knows_of_the_poor_clip_comes_out_in_its_place(monkeypatch):
+    pipeline = tiny_pipeline()
+    monkeypatch.setattr(pipeline, "vae", MeanVae())
+    schedule = make_schedule(FEW.num_steps)
+    signals = dict(zip(schedule.timesteps, schedule.network_alphas, strict=True))
+
+    def knows_the_clip(noisy, poor, _text, timestep):
+        signal = signals[timestep]
+        return (signal * noisy - poor) / (1 - signal**2) ** 0.5
+
+    monkeypatch.setattr(pipeline.transformer, "predict", knows_the_clip)
+    frames = smooth_clip(9)
+    size = (3 * frames.shape[-2], 2 * frames.shape[-1])  # more than a tile both ways
+    assert min(size) > 96
+    plain = dataclasses.replace(FEW, colour_fix="none")
+    made = make(pipeline, frames, size, settings=plain)
+    large = F.interpolate(frames, size=size, mode="bicubic").clamp(0, 1)
+    seen = F.avg_pool2d(large, 4).repeat_interleave(4, -1).repeat_interleave(4, -2)
+    for frame, shown in enumerate([0, 4, 4, 4, 4, 8, 8, 8, 8]):
+        torch.testing.assert_close(made[frame], seen[shown], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("frames", [0, 26])
