@@ -84,12 +84,13 @@ class VideoGuidance(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def look(self, clips: Tensor, chosen: list[int], rows: slice) -> Tensor:
         """What the encoder sees in some rows of the chosen frames, (N * chosen, C, rows / 16, W / 16), rounded up."""
         above = min(rows.start, STRIDE)  # its convolutions look that far up, and not down
-        seen = clips[..., rows.start - above : rows.stop, :]
+        # Floats before anything is picked out: not every device can do that with uint16.
+        seen = as_float(clips[..., rows.start - above : rows.stop, :])
         last = clips.shape[1] - 1
-        still = as_float(seen[:, chosen])
+        still = seen[:, chosen]
         # Change in either direction, so that a clip played backwards is the same kind of video.
-        before = (as_float(seen[:, [max(k - 1, 0) for k in chosen]]) - still).abs()
-        after = (as_float(seen[:, [min(k + 1, last) for k in chosen]]) - still).abs()
+        before = (seen[:, [max(k - 1, 0) for k in chosen]] - still).abs()
+        after = (seen[:, [min(k + 1, last) for k in chosen]] - still).abs()
         pair = torch.cat((still - 0.5, before + after), dim=2)
         height, width = pair.shape[-2:]
         pair = nn.functional.pad(

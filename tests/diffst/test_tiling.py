@@ -110,7 +110,7 @@ def test_a_seam_fades_from_one_tile_to_the_next():
     assert made[..., first.columns.given.stop :].min() == 1
 
 
-@pytest.mark.parametrize("scale", ["4", "2", "1", "3/2"])
+@pytest.mark.parametrize("scale", ["4", "2", "1", "3/2", "1/2"])
 def test_tiles_make_what_the_whole_picture_makes(small_tiles, pipeline, monkeypatch, scale):
     clip = moving_texture(4, 150, 200)
     size = (int(150 * Fraction(scale)), int(200 * Fraction(scale)))
