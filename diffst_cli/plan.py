@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffst.star.names import COGVIDEOX_PIPELINE, star_pipeline
@@ -16,16 +17,17 @@ from diffst_cli.forecast import (
     unknown_time,
 )
 from diffst_cli.job import UpscaleJob
-from diffst_cli.output_plan import OutputPlan, plan_output
 from diffst_cli.planner import LADDERS, RunPlan, plan_run
 from diffst_cli.probe import VideoInfo, probe
-from diffst_cli.run import open_model
+from diffst_cli.run import open_model, open_output
 from diffst_cli.words import gigabytes
 
 if TYPE_CHECKING:
     from diffst.upscaler import ModelRules
+    from diffst_cli.writer import Output
 
 WAN = "wan-1.3b"
+USUAL_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # that hold any rate and most codecs
 BESIDE_BYTES = 50e6  # that must be free beside what is computed, or a warning is due
 
 
@@ -35,7 +37,7 @@ class Plan:
 
     info: VideoInfo
     run: RunPlan
-    output: OutputPlan
+    output: Output
     time: TimeForecast
     disk: SizeForecast
     obstacles: tuple[str, ...]
@@ -53,7 +55,8 @@ def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
         UserError: The input, the output or the model is not usable: what `upscale` would say.
     """
     info = probe(job.input)
-    output = plan_output(job, info, is_named=is_named)
+    # An output that nobody named has only a kind: whether a file of its name exists is no matter.
+    output = open_output(job if is_named else replace(job, overwrite=True), info)
     if job.model in LADDERS:  # large: planned without loading it
         run = plan_run(job, info, large_rules(job.model))
         obstacles = [missing(job.model)]
@@ -63,7 +66,7 @@ def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
         run = plan_run(job, info, model.rules)
         obstacles = []
         time = measured_time(model, run)
-    free = shutil.disk_usage(output.folder).free
+    free = shutil.disk_usage(output.target.path.absolute().parent).free
     disk = forecast_size(run, output.encoding, info, crf=job.crf, free=free)
     return Plan(
         info=info,
@@ -73,6 +76,12 @@ def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
         disk=disk,
         obstacles=tuple(filter(None, [*obstacles, *shortages(run, disk)])),
     )
+
+
+def usual_output(source: Path) -> Path:
+    """An output of the kind that fits an input: in its own container if that holds any video, else MP4."""
+    suffix = source.suffix.lower()
+    return Path(f"upscaled{suffix if suffix in USUAL_SUFFIXES else USUAL_SUFFIXES[0]}")
 
 
 def large_rules(model: str) -> ModelRules:

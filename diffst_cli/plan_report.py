@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffst_cli.forecast import UNKNOWN, SizeForecast, TimeForecast
-from diffst_cli.output_plan import OutputPlan
 from diffst_cli.plan import Plan
 from diffst_cli.planner import RunPlan
 from diffst_cli.progress import clock
 from diffst_cli.streams import describe
 from diffst_cli.words import gigabytes
+
+if TYPE_CHECKING:
+    from diffst_cli.writer import Output
 
 
 def report(plan: Plan) -> str:
@@ -133,9 +135,9 @@ def _disk(disk: SizeForecast) -> str:
     )
 
 
-def _encoding(output: OutputPlan) -> str:
+def _encoding(output: Output) -> str:
     encoding = output.encoding
     options = encoding.options
     settings = [f"{name} {options[name]}" for name in ("crf", "cq", "preset") if name in options]
     words = [f"{encoding.codec.name} (`{encoding.codec.encoder}`)", encoding.pixel_format]
-    return f"{', '.join([*words, *settings])}, in a `{output.suffix}` file"
+    return f"{', '.join([*words, *settings])}, in a `{output.target.suffix}` file"

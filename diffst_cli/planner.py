@@ -25,6 +25,7 @@ from diffst_cli.ladders import (
     star_ladder,
     wan_ladder,
 )
+from diffst_cli.words import gigabytes
 
 if TYPE_CHECKING:
     from diffst.upscaler import ModelRules
@@ -103,6 +104,12 @@ class RunPlan:
     def rung(self) -> Rung:
         """The way chosen."""
         return self.rungs[self.chosen]
+
+    @property
+    def sentence(self) -> str:
+        """The plan in a line, as a run tells it."""
+        taken = gigabytes(self.rung.device_bytes)
+        return f"{self.model} on {self.device}, {self.precision}: {self.rung.words}, about {taken}"
 
     @property
     def fits(self) -> bool:

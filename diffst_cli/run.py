@@ -161,7 +161,9 @@ class _Journey:
                 with self._stages.timed("load"):
                     model = open_model(job)
             plan = plan_run(job, info, model.rules)
-            log.debug("%s", plan)
+            self._reporter.note(plan.sentence)
+            if not plan.fits:
+                self._reporter.warn("memory may run out: `diffst plan` says how much there is")
             self._require_same_rules(work, plan)
             self._reporter.stage("upscaling")
             stepping = SteppingModel(model, plan, self._reporter.warn)

@@ -46,7 +46,8 @@ class OutputSettings:
 class Output:
     """One output of a job: every choice made, and everything refused that can be, when it is made.
 
-    Between that and `finish`, its pieces are written with `piece_settings`.
+    `target`, `encoding` and `streams` tell the choices. Between that and `finish`, its pieces are
+    written with `piece_settings`.
     """
 
     def __init__(
@@ -75,8 +76,8 @@ class Output:
         self._info = info
         self._settings = settings
         self._cut = (start, duration)
-        self._plan = plan_streams(info, suffix)
-        self._encoding = choose_encoding(
+        self.streams = plan_streams(info, suffix)
+        self.encoding = choose_encoding(
             info,
             suffix=suffix,
             size=settings.size,
@@ -85,7 +86,7 @@ class Output:
             preset=settings.preset,
         )
         self.piece_settings = PieceSettings(
-            encoding=self._encoding,
+            encoding=self.encoding,
             frame_rate=settings.frame_rate,
             constant_rate=settings.constant_rate,
             deep=info.bytes_per_sample == 2,
@@ -109,7 +110,7 @@ class Output:
         result = self.target.temporary(secrets.token_hex(4), self.target.suffix)
         paths = [folder / self.piece_settings.name(piece.index) for piece in pieces]
         try:
-            if self._encoding.codec is PNG:
+            if self.encoding.codec is PNG:
                 return self._finish_pictures(paths, result, first_time)
             starts = [piece.first_time for piece in pieces]
             whole = folder / LIST
@@ -121,7 +122,7 @@ class Output:
     def _finish_file(
         self, whole: Path, result: Path, times: array[float], first_time: Fraction
     ) -> Receipt:
-        if self._encoding.codec is GIF:
+        if self.encoding.codec is GIF:
             make_gif(whole, result)
         else:
             start, duration = self._cut
@@ -129,7 +130,7 @@ class Output:
             placement = place(
                 self._info, first_time, first_time + lasts, start=start, duration=duration
             )
-            mux(whole, self._info, self._plan, placement, result)
+            mux(whole, self._info, self.streams, placement, result)
         receipt = verify(result, self._promise(times, first_time), output=self.target.path)
         if receipt.ok:
             publish_file(result, self.target, overwrite=self._settings.overwrite)
@@ -148,8 +149,8 @@ class Output:
     def _promise(self, times: array[float], first_time: Fraction) -> Promise:
         return Promise(
             info=self._info,
-            encoding=self._encoding,
-            plan=self._plan,
+            encoding=self.encoding,
+            plan=self.streams,
             times=times,
             frame_rate=self._settings.frame_rate,
             constant_rate=self._settings.constant_rate,

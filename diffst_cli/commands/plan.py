@@ -33,8 +33,7 @@ def plan(
     ] = None,
 ) -> None:
     """Say what `upscale` would do with the same options: clips, memory, time, disk. Writes no video."""
-    from diffst_cli.output_plan import usual_output
-    from diffst_cli.plan import make_plan
+    from diffst_cli.plan import make_plan, usual_output
     from diffst_cli.plan_report import report, to_json
 
     job = make_job(source, output or usual_output(source))
