@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from diffst_cli.app import main
 from diffst_cli.probe import probe
 from diffst_cli.reader import read_frames
-from tests.diffst.star.tiny_cogvideox import tiny_pipeline
+from tests.diffst.star.test_cogvideox import sat_tensors
+from tests.diffst.star.tiny_cogvideox import tiny_pipeline, tiny_vae
 from tests.media import make_video
 
 
@@ -94,3 +96,25 @@ def test_an_option_of_the_sampler_is_refused_for_nano(
     assert main(["upscale", "in.mp4", "out.mkv", *option]) == 2
     said = capsys.readouterr().err
     assert f"`{option[0]}` is for models that sample, and `nano` is not one of them" in said
+
+
+def test_published_files_are_converted_by_the_first_command_that_uses_them(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DIFFST_MODELS", str(tmp_path / "models"))
+    folder = tmp_path / "models" / "star-cogvideox"
+    (folder / "published").mkdir(parents=True)
+    torch.save({"module": sat_tensors()}, folder / "published" / "mp_rank_00_model_states.pt")
+    tiny_vae().save_pretrained(folder / "vae")
+    for name in ("1.mkv", "2.mkv"):
+        asked = ("--model", "star-cogvideox", "--duration", "0.04", "--device", "cpu", "--quiet")
+        options = ("--steps", "1", "--scale", "1", "--codec", "ffv1", "--precision", "fp32")
+        # What `models pull` would bring beside these is not needed without a prompt.
+        monkeypatch.setattr("diffst_cli.downloaded.is_complete", lambda *_: True)
+        assert main(["upscale", "in.mp4", name, *asked, *options]) == 0
+    converted = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    assert converted.is_file()
+    first, second = (
+        [f.image for f in read_frames(probe(Path(name)))] for name in ("1.mkv", "2.mkv")
+    )
+    assert np.array_equal(first, second)
