@@ -99,7 +99,7 @@ def nano_ladder(work: Workload) -> Iterator[Rung]:
         keyframes = -(-work.clip_keyframes // parts) + 1 if parts > 1 else work.clip_keyframes
         given = work.frame_pixels * 3 * work.bytes_per_sample * keyframes
         made = work.output_pixels * 3 * work.bytes_per_sample * frames
-        working = laws.nano_bytes(work.frame_pixels, keyframes, together, work.precision)
+        working = laws.nano_bytes(work.frame_pixels, together, work.precision)
         yield Rung(limits=Limits(), parts=parts, device_bytes=round(working + given + made))
         if frames == 1:
             return

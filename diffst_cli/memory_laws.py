@@ -10,10 +10,10 @@ import math
 
 GIGABYTE = 10**9
 
-# nano, measured on a CPU: growth of the process over the loaded model, 320x180 to 1280x720.
+# nano, measured on a CPU: docs/performance.md has the sizes.
 NANO_FRAME_BYTES = {"bf16": 1900, "fp16": 1900, "fp32": 2750}
 """For each low-resolution pixel of the frames, or tiles, that go through the codec together."""
-NANO_KEYFRAME_BYTES = 65  # for each pixel of each keyframe of the clip: motion, guidance
+NANO_MOTION_BYTES = 120  # for each pixel of a frame: five pairs of 16 bytes, and finding one
 
 # wan-1.3b, counted on the diffusers modules in bfloat16; other types in proportion.
 WAN_TRANSFORMER_BYTES = 2.84e9
@@ -52,19 +52,15 @@ COGVIDEOX_VAE_PIXEL_BYTES = 32e3  # seven maps of 256 channels, nine frames deco
 TYPE_FACTORS = {"bf16": 1.0, "fp16": 1.0, "fp32": 2.0}
 
 
-def nano_bytes(
-    frame_pixels: int, num_keyframes: int, together_pixels: int, precision: str
-) -> float:
-    """What making a clip takes beside its frames, however many are made of it.
+def nano_bytes(frame_pixels: int, together_pixels: int, precision: str) -> float:
+    """What making a clip takes beside its frames, however long it is.
 
     Args:
         frame_pixels: Of a low-resolution frame.
-        num_keyframes: In the clip.
         together_pixels: Low-resolution pixels that go through the codec together: of some frames, or of a tile.
         precision: `bf16`, `fp16` or `fp32`.
     """
-    together = NANO_FRAME_BYTES[precision] * together_pixels
-    return together + NANO_KEYFRAME_BYTES * frame_pixels * num_keyframes
+    return NANO_FRAME_BYTES[precision] * together_pixels + NANO_MOTION_BYTES * frame_pixels
 
 
 def wan_decode_bytes(pixels: int, latents_per_call: int = 1) -> float:

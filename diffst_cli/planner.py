@@ -40,7 +40,7 @@ MAX_CLIP_PIXELS = 16 * 1920 * 1080
 STAR_GPU_PRECISION = "fp16"  # of the published results
 USED_SHARE = 0.9  # of the free memory; the rest is for what else runs, and for the laws' error
 DEVICE_RESERVE_BYTES = 1.0e9  # CUDA's context, the libraries' work space, the allocator's slack
-PROCESS_BYTES = 0.45e9  # Python, torch and our own code, measured
+PROCESS_BYTES = 0.55e9  # Python, torch and our own code, measured
 CODER_BYTES = 0.1e9  # the two ffmpeg processes, without their frames
 ENCODER_FRAMES = 60  # that x264 looks ahead and refers to
 DECODER_FRAMES = 16
@@ -141,7 +141,7 @@ def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
     work = Workload(
         frame_size=(info.width, info.height),
         output_size=size,
-        clip_keyframes=clip_rules.clip_keyframes + 2 * clip_rules.context_keyframes,
+        clip_keyframes=_clip_keyframes(clip_rules, factor, num_frames),
         clip_frames=_clip_frames(clip_rules, factor, num_frames),
         bytes_per_sample=info.bytes_per_sample,
         precision=precision,
@@ -231,6 +231,12 @@ def _host_bytes(work: Workload, queues: tuple[int, int]) -> int:
     coded = DECODER_FRAMES * work.frame_pixels + ENCODER_FRAMES * work.output_pixels
     coding = CODER_BYTES + coded * CODER_SAMPLES * work.bytes_per_sample
     return round(PROCESS_BYTES + waiting + coding)
+
+
+def _clip_keyframes(rules: ClipRules, factor: Fraction, num_frames: int | None) -> int:
+    """Most input frames of one clip, context included."""
+    most = rules.clip_keyframes + 2 * rules.context_keyframes
+    return most if num_frames is None else max(1, min(most, math.ceil(num_frames / factor)))
 
 
 def _clip_frames(rules: ClipRules, factor: Fraction, num_frames: int | None) -> int:

@@ -164,3 +164,32 @@ def test_pipeline_folder_follows_the_laws_of_its_class(
     assert kind_of(str(tmp_path)) == str(tmp_path)
     assert kind_of("star-heavy") == "star-heavy"
     assert kind_of("nano") == "nano"
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "fps_x", "gigabytes"),
+    [
+        ((320, 180), 4, 2, 0.67),
+        ((1280, 720), 2, 2, 1.31),
+        ((1920, 1080), 2, 2, 1.59),
+        ((1920, 1080), 4, 1, 1.22),
+        ((3840, 2160), 1, 1, 1.77),
+        ((3840, 2160), 2, 1, 1.89),
+    ],
+)
+def test_memory_of_nano_is_near_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    scale: int,
+    fps_x: int,
+    gigabytes: float,
+):
+    """Peaks of the program without its ffmpeg, docs/performance.md: hardly under them, nor far over."""
+    monkeypatch.setattr(planner, "free_bytes", lambda device: 10**11)
+    info = video(width=size[0], height=size[1], bit_depth=8, num_frames=4)
+    asked = job(device="cpu", precision="bf16", scale=Fraction(scale), fps_x=Fraction(fps_x))
+    plan = plan_run(asked, info, RULES)
+    coded = 16 * size[0] * size[1] + 60 * plan.size[0] * plan.size[1]
+    coders = 0.1e9 + 1.5 * coded
+    law = (plan.host_bytes - coders + plan.rung.device_bytes) / 1e9
+    assert 0.9 * gigabytes <= law <= 1.7 * gigabytes
