@@ -39,16 +39,17 @@ def open_network(name: str) -> Judge:
     known, _ = NETWORKS[TLP_NETWORK if name == "tlp" else name]
     try:
         import pyiqa
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
         raise UserError(
-            f"metric `{name}` is not available: {error}", hint="run `pip install diffst[metrics]`"
+            f"metric `{name}` is not available: {error}",
+            hint="run `pip install diffst[metrics]`, with the torchvision that belongs to this torch",
         ) from error
     try:
         judge: Judge = pyiqa.create_metric(known)
     except OSError as error:  # of urllib, requests and huggingface_hub alike
         raise UserError(
             f"metric `{name}` is not available: its weights cannot be fetched: {error}",
-            hint="run it once with a network, or copy `~/.cache/torch/hub/pyiqa` and "
+            hint="run it once with a network, or copy `~/.cache/torch/hub` and "
             "`~/.cache/huggingface` from a machine that has one",
         ) from error
     return judge

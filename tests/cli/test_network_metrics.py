@@ -84,7 +84,19 @@ def test_without_pyiqa_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "pyiqa", None)  # what makes its import fail
     with pytest.raises(UserError, match="metric `tlp` is not available") as caught:
         parse_metrics(["psnr", "tlp"])
-    assert caught.value.hint == "run `pip install diffst[metrics]`"
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("run `pip install diffst[metrics]`")
+
+
+def test_a_pyiqa_that_does_not_load_is_not_available_either(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    network_metrics.open_network.cache_clear()
+    (tmp_path / "pyiqa.py").write_text("raise RuntimeError('operator torchvision::nms is missing')")
+    monkeypatch.delitem(sys.modules, "pyiqa", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="not available: operator torchvision::nms is missing"):
+        parse_metrics(["lpips"])
 
 
 def test_without_weights_the_hint_says_where_they_belong(pyiqa: Callable[[Create], None]):
@@ -95,7 +107,7 @@ def test_without_weights_the_hint_says_where_they_belong(pyiqa: Callable[[Create
     with pytest.raises(UserError, match="weights cannot be fetched: no route to host") as caught:
         parse_metrics(["musiq"])
     assert caught.value.hint is not None
-    assert "torch/hub/pyiqa" in caught.value.hint
+    assert "`~/.cache/torch/hub`" in caught.value.hint
 
 
 def test_what_no_package_has_names_its_repository():
