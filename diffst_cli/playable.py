@@ -20,7 +20,7 @@ Picture: TypeAlias = npt.NDArray[np.uint8]
 """(height, width, 3), R'G'B', full range."""
 
 PIXEL_FORMAT = "yuv420p"
-BUFFER_SECONDS = 2  # over which the limit of the bit rate holds
+BUFFER_SECONDS = 1  # over which the limit of the bit rate holds
 COLOUR = Colour(
     matrix="bt709", range="tv", primaries="bt709", transfer="bt709", chroma_location="left"
 )

@@ -182,7 +182,7 @@ document.addEventListener("keydown", (event) => {
   const action = KEYS[event.key];
   if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
   const on = event.target;
-  if (on.matches("select") || (event.key.startsWith("Arrow") && on.matches("input"))) return;
+  if (on.matches("select") || (event.key.startsWith("Arrow") && on.matches("input, .scroll"))) return;
   if (event.key === " " && on.matches("button, summary, input[type=radio]")) return;
   event.preventDefault();
   action(event);
