@@ -21,7 +21,7 @@ class StarSettings:
     num_steps: int | None = None
     """Steps at even distances; None takes the 14 published ones."""
     guidance: float = 7.5
-    """How far to move away from the negative prompt; 1 ignores it and takes half the time."""
+    """How far to move away from the negative prompt, 0 to 100; 1 ignores it and takes half the time."""
     guidance_rescale: float = 0.2
     """How much of the spread that guidance adds is taken back, in [0, 1]."""
     seed: int = DEFAULT_SEED
@@ -42,8 +42,8 @@ class StarSettings:
     def __post_init__(self) -> None:
         if self.num_steps is not None and not 1 <= self.num_steps < 900:
             raise ValueError(f"{self.num_steps} steps; STAR takes 1 to 899")
-        if not 1 <= self.guidance <= 100:
-            raise ValueError(f"guidance {self.guidance:g}; STAR takes 1 to 100")
+        if not 0 <= self.guidance <= 100:  # NaN fails this too
+            raise ValueError(f"guidance {self.guidance:g}; STAR takes 0 to 100")
         if not 0 <= self.guidance_rescale <= 1:
             raise ValueError(f"guidance rescale {self.guidance_rescale:g}; STAR takes 0 to 1")
         if self.window_frames < 1 or self.decode_frames < 1:

@@ -5,6 +5,9 @@ import pickle
 
 import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import (
+    AutoencoderKLTemporalDecoder,
+)
 
 from diffst.checkpoint import load_component
 from diffst.star.build import SIZES, build_random, save_random
@@ -87,3 +90,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 def test_an_unknown_size_is_refused():
     with pytest.raises(ValueError, match="size `huge` is not one of published, tiny"):
         build_random("huge")
+
+
+def test_the_published_sizes_are_those_of_the_public_files():
+    with torch.device("meta"):
+        vae = AutoencoderKLTemporalDecoder(**SIZES["published"].vae)
+    assert len(vae.state_dict()) == 374
+    assert sum(parameter.numel() for parameter in vae.parameters()) == 97_742_847
+    assert SIZES["published"].least_size == (720, 1280)
+    assert SIZES["published"].text == (77, 1024)

@@ -7,7 +7,7 @@ from diffst.star.build import build_random
 from diffst.star.noise import clip_noise
 from diffst.star.settings import StarSettings
 from diffst.star.vae import decode, encode
-from tests.diffst.star.toys import BlindToTime
+from tests.diffst.star.toys import Averages, BlindToTime, Knowing
 
 SIZE = (56, 60)
 FEW = StarSettings(num_steps=2, window_frames=4)
@@ -133,6 +133,27 @@ def test_tiles_of_the_vae_are_near_the_whole(pipeline):
     assert 0 < (tiled_latent - whole_latent).abs().mean() < 0.1 * whole_latent.std()
 
 
+@pytest.mark.parametrize("size", [(80, 64), (64, 48), (136, 112)])
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_network_that_knows_gives_every_pixel_back_in_its_place(
+    pipeline, text, monkeypatch, size, tiled
+):
+    monkeypatch.setattr(pipeline, "unet", Knowing())
+    monkeypatch.setattr(pipeline, "vae", Averages())
+    # Colours that differ from frame to frame and from place to place, constant where a latent looks.
+    generator = torch.Generator().manual_seed(5)
+    colours = torch.rand(5, 3, size[0] // 8, size[1] // 8, generator=generator)
+    frames = colours.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+    settings = StarSettings(
+        window_frames=2,
+        colour_fix="none",
+        tile_latents=(18, 24) if tiled else None,
+        vae_tile_latents=24 if tiled else None,
+    )
+    made = pipeline(frames, size, text, settings)
+    torch.testing.assert_close(made, frames, rtol=0, atol=1e-4)
+
+
 def test_positions_and_frames_must_agree(pipeline, text):
     with pytest.raises(ValueError, match="1 positions for 2 frames"):
         pipeline(clip(2), SIZE, text, FEW, positions=[(0, 0.0)])
@@ -142,7 +163,7 @@ def test_positions_and_frames_must_agree(pipeline, text):
     ("value", "message"),
     [
         ({"num_steps": 0}, "0 steps; STAR takes 1 to 899"),
-        ({"guidance": 0.5}, "guidance 0.5; STAR takes 1 to 100"),
+        ({"guidance": -0.5}, "guidance -0.5; STAR takes 0 to 100"),
         ({"guidance_rescale": 2}, "guidance rescale 2; STAR takes 0 to 1"),
         ({"window_frames": 0}, "at least 1 frame"),
         ({"colour_fix": "sepia"}, "colour fix `sepia` is not one of"),
