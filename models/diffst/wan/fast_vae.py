@@ -30,16 +30,15 @@ Cache = list[Any]
 
 
 class Norm(WanRMS_norm):  # type: ignore[misc]
-    """RMS norm over channels in one call, in the given type outside and in float32 inside."""
+    """RMS norm over channels: one pass to measure in float32, two to scale, nothing large in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) -> the same shape and memory layout."""
-        channels = x.shape[1]
-        normed = F.rms_norm(
-            x.movedim(1, -1), (channels,), self.gamma.flatten(), eps=LEAST_NORM**2 / channels
-        )
-        back: Tensor = normed.movedim(-1, 1)
-        return back
+        exact = torch.promote_types(x.dtype, torch.float32)
+        lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
+        factors = (self.scale / lengths.clamp_min_(LEAST_NORM)).to(x.dtype)
+        normed: Tensor = (x * factors).mul_(self.gamma)
+        return normed
 
 
 class NormActivation(Norm):
@@ -48,6 +47,21 @@ class NormActivation(Norm):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) -> the same shape and memory layout."""
         return F.silu(super().forward(x), inplace=not torch.is_grad_enabled())
+
+    def after(self, before: Tensor, x: Tensor) -> Tensor:
+        """The result for `x` behind the frames `before` in one tensor, written there at once; without gradients."""
+        batch, channels, frames, height, width = x.shape
+        known = before.shape[2]
+        last = x.is_contiguous(memory_format=torch.channels_last_3d)
+        joined = torch.empty(
+            (batch, channels, known + frames, height, width),
+            dtype=x.dtype,
+            device=x.device,
+            memory_format=torch.channels_last_3d if last else torch.contiguous_format,
+        )
+        joined[:, :, :known] = before
+        torch.ops.aten.silu.out(super().forward(x), out=joined[:, :, known:])
+        return joined
 
 
 class Conv(WanCausalConv3d):  # type: ignore[misc]
@@ -69,18 +83,31 @@ class Conv(WanCausalConv3d):  # type: ignore[misc]
         borders = (0, self._padding[2], self._padding[0])
         return F.conv3d(x, weight, self.bias, self.stride, borders)
 
-    def step(self, x: Tensor, cache: Cache | None, index: list[int]) -> Tensor:
-        """Convolve a stream's next frames; the cache's place at `index` takes what the next call needs."""
+    def step(
+        self, x: Tensor, cache: Cache | None, index: list[int], before: nn.Module | None = None
+    ) -> Tensor:
+        """Convolve a stream's next frames.
+
+        Args:
+            x: (N, C, T, H, W).
+            cache: Its place at `index` takes what the next call needs; None is a video of its own.
+            index: Moves on.
+            before: Norm and activation that come first.
+        """
         if cache is None:
-            return self.over(x, self._padding[4])
-        before = cache[index[0]]
-        known = 0
-        if before is not None:
-            x, known = torch.cat((before, x), dim=2), before.shape[2]
+            return self.over(x if before is None else before(x), self._padding[4])
+        known = cache[index[0]]
+        # A compiler writes in place by itself, and gradients need what is overwritten.
+        plain = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if known is not None and isinstance(before, NormActivation) and not plain:
+            x = before.after(known, x)
+        else:
+            x = x if before is None else before(x)
+            x = x if known is None else torch.cat((known, x), dim=2)
         # A copy, so that the cache does not hold on to the whole of `x`.
         cache[index[0]] = x[:, :, -CACHED_FRAMES:].clone()
         index[0] += 1
-        return self.over(x, self._padding[4] - known)
+        return self.over(x, self._padding[4] - (0 if known is None else known.shape[2]))
 
 
 class ResidualBlock(WanResidualBlock):  # type: ignore[misc]
@@ -91,12 +118,12 @@ class ResidualBlock(WanResidualBlock):  # type: ignore[misc]
     ) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T, H, W)."""
         index = feat_idx if feat_idx is not None else [0]
-        shortcut = self.conv_shortcut(x)
-        x = self.conv1.step(self.nonlinearity(self.norm1(x)), feat_cache, index)
-        made: Tensor = shortcut + self.conv2.step(
-            self.nonlinearity(self.norm2(x)), feat_cache, index
+        shortcut: Tensor = self.conv_shortcut(x)
+        x = self.conv1.step(x, feat_cache, index, activated(self.norm1, self.nonlinearity))
+        made: Tensor = self.conv2.step(
+            x, feat_cache, index, activated(self.norm2, self.nonlinearity)
         )
-        return made
+        return made + shortcut
 
 
 class Resample(WanResample):  # type: ignore[misc]
@@ -153,7 +180,8 @@ class Encoder(WanEncoder3d):  # type: ignore[misc]
         for layer in self.down_blocks:
             x = layer(x) if feat_cache is None else layer(x, feat_cache, index)
         x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
-        made: Tensor = self.conv_out.step(self.nonlinearity(self.norm_out(x)), feat_cache, index)
+        last = activated(self.norm_out, self.nonlinearity)
+        made: Tensor = self.conv_out.step(x, feat_cache, index, last)
         return made
 
 
@@ -173,8 +201,14 @@ class Decoder(WanDecoder3d):  # type: ignore[misc]
         x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
         for block in self.up_blocks:
             x = block(x, feat_cache=feat_cache, feat_idx=index)
-        made: Tensor = self.conv_out.step(self.nonlinearity(self.norm_out(x)), feat_cache, index)
+        last = activated(self.norm_out, self.nonlinearity)
+        made: Tensor = self.conv_out.step(x, feat_cache, index, last)
         return made
+
+
+def activated(norm: nn.Module, activation: nn.Module) -> nn.Module:
+    """Norm and activation as one module: the norm itself where it holds both."""
+    return norm if isinstance(norm, NormActivation) else nn.Sequential(norm, activation)
 
 
 class PhaseConv(nn.Conv2d):

@@ -18,7 +18,7 @@ class Levers:
     """Which levers to pull."""
 
     fused_norms: bool = False
-    """VAE: norm and activation in two passes instead of ten, without float32 copies."""
+    """VAE: norm and activation in four passes over memory instead of eight, none of them in float32."""
     no_copies: bool = False
     """VAE: borders by the convolution itself, one copy for the causal cache instead of three."""
     phase_convolutions: bool = False
