@@ -68,13 +68,16 @@ class Rung:
     """Calls for one clip, each for its share of the frames."""
     device_bytes: int
     """Most that the model takes, weights included; computed."""
+    own_tiles: bool = False
+    """Whether the model cuts pictures of this size into tiles without being told."""
 
     @property
     def words(self) -> str:
         """What is done, for people."""
         tile = self.limits.tile
+        whole = "the model's own tiles" if self.own_tiles else "whole frames"
         said = [
-            "whole frames" if tile is None else f"tiles of {tile} pixels",
+            whole if tile is None else f"tiles of {tile} pixels",
             f"{self.limits.window_frames} frames a window" if self.limits.window_frames else "",
             f"{self.limits.latents_per_call} latents a call"
             if (self.limits.latents_per_call or 1) > 1
@@ -99,8 +102,8 @@ def nano_ladder(work: Workload) -> Iterator[Rung]:
         keyframes = -(-work.clip_keyframes // parts) + 1 if parts > 1 else work.clip_keyframes
         given = work.frame_pixels * 3 * work.bytes_per_sample * keyframes
         made = work.output_pixels * 3 * work.bytes_per_sample * frames
-        working = laws.nano_bytes(work.frame_pixels, together, work.precision)
-        yield Rung(limits=Limits(), parts=parts, device_bytes=round(working + given + made))
+        taken = round(laws.nano_bytes(work.frame_pixels, together, work.precision) + given + made)
+        yield Rung(limits=Limits(), parts=parts, device_bytes=taken, own_tiles=not whole)
         if frames == 1:
             return
         parts *= 2

@@ -60,6 +60,13 @@ def test_nano_is_tiled_as_its_model_tiles_itself():
     assert ladders.NANO_GROUP_PIXELS == pipeline.GROUP_PIXELS
 
 
+def test_nano_says_whether_it_cuts_pictures():
+    small, large = (
+        next(nano_ladder(workload(frame_size=size))) for size in ((320, 180), (1920, 1080))
+    )
+    assert (small.words, large.words) == ("whole frames", "the model's own tiles")
+
+
 def test_wan_does_whole_frames_where_there_is_room():
     rung = first_within(wan_ladder(workload()), 24)
     assert (rung.limits.tile, rung.limits.offload) == (None, False)
