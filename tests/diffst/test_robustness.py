@@ -77,7 +77,7 @@ PICTURES: dict[str, tuple[Callable[[], torch.Tensor], float]] = {
     "text on white": (lambda: drawn(255, 0), 6.0),
     "text on black": (lambda: drawn(0, 255), 6.0),
     "fade": (fade, NEAR),
-    "flash": (flash, NEAR),
+    "flash": (flash, 2 * NEAR),
 }
 
 
