@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffst.pixels import as_float
+
 LEAST_SIDE = 32  # pixels; below it the search has no pyramid level to start from
 FINE_PIXELS = 1280 * 720  # of a frame; motion in larger ones is sought at half their size
 FIXED_POINT_STEPS = (
@@ -53,32 +55,32 @@ def neighbour_flows(frames: Tensor) -> Tensor:
     """Flows between neighbouring frames, both directions.
 
     Args:
-        frames: (T, 3, H, W), float in [0, 1].
+        frames: (T, 3, H, W), float in [0, 1], uint8 or uint16.
 
     Returns:
         (T - 1, 2, 2, H, W) float32 on the device of `frames`: [k, 0] is k -> k + 1, [k, 1] is k + 1 -> k.
     """
-    luma = torch.tensor(LUMA, dtype=torch.float32, device=frames.device).view(1, 3, 1, 1)
-    grey = (
-        (frames.float() * luma)
-        .sum(1)
-        .mul(255.0)
-        .round()
-        .clamp(0, 255)
-        .to(torch.uint8)
-        .cpu()
-        .numpy()
-    )
-    pairs = [(k + d, k + 1 - d) for k in range(len(grey) - 1) for d in (0, 1)]
-    if not pairs:
-        return torch.zeros(0, 2, 2, *frames.shape[-2:], device=frames.device)
+    grey = [matching_grey(frame) for frame in frames]
+    flows = np.empty((len(grey) - 1, 2, 2, *frames.shape[-2:]), np.float32)
+
+    def find(k: int, way: int) -> None:
+        flows[k, way] = dis_flow(grey[k + way], grey[k + 1 - way]).transpose(2, 0, 1)
+
     # OpenCV cuts its work into as many stripes as it has threads and the result depends on the cut;
     # one thread a pair and many pairs at once gives the same flow on every machine.
     cv2.setNumThreads(1)
+    pairs = [(k, way) for k in range(len(flows)) for way in (0, 1)]
     with ThreadPoolExecutor(max_workers=max(1, min(torch.get_num_threads(), len(pairs)))) as pool:
-        flows = list(pool.map(lambda pair: dis_flow(grey[pair[0]], grey[pair[1]]), pairs))
-    stacked = torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2)
-    return stacked.reshape(len(grey) - 1, 2, 2, *frames.shape[-2:]).contiguous().to(frames.device)
+        list(pool.map(find, *zip(*pairs, strict=True)) if pairs else ())
+    return torch.from_numpy(flows).to(frames.device)
+
+
+def matching_grey(frame: Tensor) -> np.ndarray:
+    """A frame (3, H, W) as the grey picture that motion is sought in, (H, W) uint8."""
+    luma = torch.tensor(LUMA, dtype=torch.float32, device=frame.device).view(3, 1, 1)
+    grey = (as_float(frame) * luma).sum(0).mul(255.0).round().clamp(0, 255).to(torch.uint8)
+    pixels: np.ndarray = grey.cpu().numpy()
+    return pixels
 
 
 def pixel_grid(flow: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class ClipMotion:
         at_once = max(1, FLOW_BYTES // (2 * 2 * 4 * height * width))
         while first < stop:
             last = min(first + at_once, len(self._frames) - 1)
-            found = neighbour_flows(as_float(self._frames[first : last + 1]))
+            found = neighbour_flows(self._frames[first : last + 1])
             self._flows.update(zip(range(first, last), found.unbind(), strict=True))
             first = last
 
