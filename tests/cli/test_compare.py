@@ -13,7 +13,7 @@ import pytest
 
 from diffst_cli.app import main
 from tests.browser import Browser, is_installed
-from tests.media import BT709_TAGS, HOSTILE_NAME, make_video
+from tests.media import BT709_TAGS, HOSTILE_NAME, make_png_folder, make_video
 
 HTML_VOID = {"meta", "input", "br", "img", "link"}
 
@@ -132,6 +132,16 @@ def test_a_long_video_is_played_around_its_moments(small: Path, tmp_path: Path):
     assert 7 <= worst["time"] < 7.3
     span = next(span for span in data["spans"] if span["start"] <= worst["time"] < span["stop"])
     assert worst["at"] == pytest.approx(span["offset"] + worst["time"] - span["start"])
+
+
+def test_a_folder_of_pictures_is_a_video(tmp_path: Path):
+    folder = make_png_folder(tmp_path / "pictures")
+    small = make_png_folder(tmp_path / "same" / "pictures")
+    output = tmp_path / "report.html"
+    assert compare(folder, small, "-o", output) == 0
+    data = Page(output).data
+    assert [video["label"] for video in data["videos"]] == [str(folder), str(small)]
+    assert data["series"][0]["psnr"] == [100] * 4
 
 
 def test_names_from_hostile_files_are_only_text(small: Path, tmp_path: Path):
@@ -305,3 +315,19 @@ def test_page_fits_a_phone(page: Path, dark: bool):
         assert min(sizes) >= 40  # for fingers
         colour = browser.run("return getComputedStyle(document.body).backgroundColor")
         assert (colour == "rgb(16, 18, 20)") == dark
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_browser")
+def test_without_a_codec_the_page_says_so_and_shows_its_stills(page: Path, tmp_path: Path):
+    text = page.read_text(encoding="utf-8")
+    nothing = base64.b64encode(b"no video at all").decode()
+    broken = tmp_path / "broken.html"
+    broken.write_text(re.sub(r'(id="video-\d">)[^<]+', rf"\g<1>{nothing}", text), encoding="utf-8")
+    with Browser(1280, 900) as browser:
+        browser.open(broken)
+        browser.wait_for("!document.getElementById('no-video').hidden")
+        browser.wait_for("stage.layers.every(({ image }) => image.naturalWidth === 320)")
+        assert browser.run("return getComputedStyle(stage.layers[0].image).visibility") == "visible"
+        browser.press("n")
+        assert browser.run("return document.querySelectorAll('[aria-current=true]').length") == 1
