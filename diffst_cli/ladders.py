@@ -21,6 +21,7 @@ COGVIDEOX_TILES = (512, 256)
 NANO_GROUP_PIXELS = 2 * 320 * 180  # as in `diffst.pipeline`
 NANO_WHOLE_PIXELS = 640 * 480  # as in `diffst.tiling`: nano cuts larger pictures into tiles
 NANO_TILE_PIXELS = 512 * 512
+NANO_SMALL_TILES = (256, 128)  # input pixels, halo included: only where memory is short
 MOST_PARTS = 8
 
 
@@ -89,24 +90,42 @@ class Rung:
 
 
 def nano_ladder(work: Workload) -> Iterator[Rung]:
-    """nano, and models like it that are given as a folder: shorter and shorter calls.
-
-    Its tiles are always the same, so that its results do not depend on memory.
-    """
-    group = max(1, NANO_GROUP_PIXELS // work.frame_pixels)
-    whole = work.frame_pixels <= NANO_WHOLE_PIXELS
-    together = work.frame_pixels * group if whole else NANO_TILE_PIXELS
-    parts = 1
-    while parts <= MOST_PARTS:
-        frames = -(-work.clip_frames // parts)
-        keyframes = -(-work.clip_keyframes // parts) + 1 if parts > 1 else work.clip_keyframes
-        given = work.frame_pixels * 3 * work.bytes_per_sample * keyframes
-        made = work.output_pixels * 3 * work.bytes_per_sample * frames
-        taken = round(laws.nano_bytes(work.frame_pixels, together, work.precision) + given + made)
-        yield Rung(limits=Limits(), parts=parts, device_bytes=taken, own_tiles=not whole)
-        if frames == 1:
-            return
+    """nano, and models like it that are given as a folder: as it likes best, small tiles, shorter calls."""
+    yield nano_rung(work, None, 1)
+    smaller = [side for side in NANO_SMALL_TILES if side < max(work.frame_size)]
+    for side in smaller:
+        yield nano_rung(work, side, 1)
+    parts = 2
+    while parts <= min(MOST_PARTS, 2 * work.clip_frames - 1):
+        yield nano_rung(work, smaller[-1] if smaller else None, parts)
         parts *= 2
+
+
+def nano_rung(work: Workload, side: int | None, parts: int) -> Rung:
+    """The rung of one choice.
+
+    Args:
+        work: What is asked for.
+        side: Of a tile, in input pixels, halo included; None for how nano cuts pictures by itself.
+        parts: Calls for one clip.
+    """
+    frames = -(-work.clip_frames // parts)
+    keyframes = -(-work.clip_keyframes // parts) + 1 if parts > 1 else work.clip_keyframes
+    whole = work.frame_pixels <= NANO_WHOLE_PIXELS
+    group = min(frames, max(1, NANO_GROUP_PIXELS // work.frame_pixels))
+    together = work.frame_pixels * group if whole else NANO_TILE_PIXELS
+    if side is not None:
+        together = min(side * side, work.frame_pixels)
+    given = work.frame_pixels * 3 * work.bytes_per_sample * keyframes
+    made = work.output_pixels * 3 * work.bytes_per_sample * frames
+    taken = laws.nano_bytes(work.frame_pixels, together, work.precision) + given + made
+    scale = work.output_size[1] / work.frame_size[1]
+    return Rung(
+        limits=Limits(tile=None if side is None else round(side * scale)),
+        parts=parts,
+        device_bytes=round(taken),
+        own_tiles=side is None and not whole,
+    )
 
 
 def wan_ladder(work: Workload) -> Iterator[Rung]:

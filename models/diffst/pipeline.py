@@ -54,6 +54,8 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         super().__init__()
         self.register_modules(cfca=cfca, vrg=vrg, transformer=transformer, codec=codec)
         self.register_to_config(timestep=timestep, sigma=sigma, window_latents=window_latents)
+        # Low-resolution pixels of a tile's side where memory is short; a matter of the machine, so not saved.
+        self.longest_tile: int | None = None
 
     @torch.inference_mode()
     def __call__(
@@ -94,7 +96,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
                 around = motion.around(instants[start : start + group])
             canvas = Canvas(made[start : start + group])
             # A small picture is one tile.
-            for tile in tiles((frames.shape[-2], frames.shape[-1]), size):
+            for tile in tiles((frames.shape[-2], frames.shape[-1]), size, self.longest_tile):
                 # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
                 with stage("cfca"):
                     clip = around.aggregate(self.cfca, tile.window)
@@ -112,9 +114,8 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def group_frames(self, frames: Tensor) -> int:
         """Frames that go through the codec together: whole transformer windows, about GROUP_PIXELS."""
-        windows = max(
-            1, GROUP_PIXELS // (frames.shape[-2] * frames.shape[-1] * self.config.window_latents)
-        )
+        area = frames.shape[-2] * frames.shape[-1] * self.config.window_latents
+        windows = 1 if self.longest_tile is not None else max(1, GROUP_PIXELS // area)
         return int(windows * self.config.window_latents)
 
     def guidance(self, frames: Tensor) -> Tensor:

@@ -67,14 +67,18 @@ def length(span: slice) -> int:
     return int(span.stop - span.start)
 
 
-def tiles(frame: tuple[int, int], size: tuple[int, int]) -> Iterator[Tile]:
+def tiles(
+    frame: tuple[int, int], size: tuple[int, int], longest: int | None = None
+) -> Iterator[Tile]:
     """Tiles that cover a picture, row by row; one for a small picture.
 
     Args:
         frame: Low-resolution height and width.
         size: Output height and width.
+        longest: Low-resolution pixels of a tile's side, halo included, where memory is short; None for the usual.
     """
-    longest = LONGEST_SIDE if frame[0] * frame[1] > WHOLE_PIXELS else max(frame)
+    usual = LONGEST_SIDE if frame[0] * frame[1] > WHOLE_PIXELS else max(frame)
+    longest = min(usual, longest or usual)
     rows, columns = (spans(*sides, longest) for sides in zip(frame, size, strict=True))
     for row in rows:
         for column in columns:

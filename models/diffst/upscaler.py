@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
+from diffst.limits import Limits
 from diffst.pipeline import DiffSTPipeline, OnStage
 from diffst.star.load import Sampling, load_any_star
 from diffst.star.names import star_pipeline
@@ -99,6 +100,11 @@ class DiffSTUpscaler:
             torch.nn.Module.to(part, dtype=precision)
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pipeline = pipeline
+        self.tile: int | None = None  # output pixels
+
+    def keep_within(self, limits: Limits) -> None:
+        """See `LimitedModel`; without a tile given, pictures are cut as they are best cut."""
+        self.tile = limits.tile
 
     def __call__(
         self,
@@ -110,6 +116,8 @@ class DiffSTUpscaler:
     ) -> Tensor:
         """See `UpscaleModel`."""
         given = frames.to(self.device)
+        scale = out_size[0] / frames.shape[-2]
+        self.pipeline.longest_tile = None if self.tile is None else round(self.tile / scale)
         made: Tensor = self.pipeline(
             given, instants, out_size, output_type=frames.dtype, on_stage=on_stage
         )

@@ -102,9 +102,14 @@ def test_float32_takes_more(ladder: Callable[[Workload], Iterator[Rung]]):
     assert long.device_bytes > 1.2 * short.device_bytes
 
 
-def test_nano_clips_are_halved_until_one_frame_is_left():
-    assert [rung.parts for rung in nano_ladder(workload(clip_frames=5))] == [1, 2, 4, 8]
-    assert [rung.parts for rung in nano_ladder(workload(clip_frames=1))] == [1]
+def test_nano_takes_smaller_tiles_then_shorter_clips():
+    def steps(**values: Any) -> list[tuple[int | None, int]]:
+        return [(rung.limits.tile, rung.parts) for rung in nano_ladder(workload(**values))]
+
+    assert steps(clip_frames=5) == [(None, 1), (1024, 1), (512, 1), (512, 2), (512, 4), (512, 8)]
+    assert steps(clip_frames=1) == [(None, 1), (1024, 1), (512, 1)]
+    small = {"frame_size": (64, 48), "output_size": (128, 96)}
+    assert steps(clip_frames=3, **small) == [(None, 1), (None, 2), (None, 4)]
 
 
 def test_star_on_cogvideox_moves_its_parts_in_turn_on_small_cards_only():

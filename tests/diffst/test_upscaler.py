@@ -2,8 +2,16 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from diffst.upscaler import choose_device, choose_precision, list_models, load_model
+from diffst.limits import LimitedModel, Limits
+from diffst.upscaler import (
+    DiffSTUpscaler,
+    choose_device,
+    choose_precision,
+    list_models,
+    load_model,
+)
 from tests.diffst.test_cfca import smooth_clip
 from tests.diffst.tiny import tiny_pipeline
 
@@ -25,6 +33,25 @@ def test_both_precisions_agree_to_a_few_codes():
     difference = (exact.float() - short.float()).abs()
     assert difference.mean() < 0.5  # bfloat16 keeps 8 bits of the detail that is added
     assert difference.max() <= 8
+
+
+def test_small_tiles_change_nano_little():
+    clip = F.interpolate(smooth_clip(2), size=(160, 200), mode="bilinear")
+    clip = (clip * 255).round().to(torch.uint8)
+    model = load_model("nano", device="cpu", precision="fp32")
+    assert isinstance(model, DiffSTUpscaler)
+    assert isinstance(model, LimitedModel)
+    instants = [(0, 0.0), (0, 0.5)]
+    whole = model(clip, instants, (320, 400))
+    model.keep_within(Limits(tile=256))
+    tiled = model(clip, instants, (320, 400))
+    assert model.pipeline.longest_tile == 128
+    assert model.pipeline.group_frames(clip) == 1
+    difference = (tiled.float() - whole.float()).abs()
+    assert 0 < difference.max() <= 8
+    assert difference.mean() < 0.5
+    model.keep_within(Limits())
+    assert torch.equal(model(clip, instants, (320, 400)), whole)
 
 
 def test_a_folder_is_a_model_too(tmp_path):
