@@ -55,6 +55,8 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()
+    if "insufficient memory" in text and type(error).__module__.startswith("cv2"):
+        return True
     return isinstance(error, RuntimeError) and (
         type(error).__name__
         == "OutOfMemoryError"  # torch.OutOfMemoryError, without importing torch

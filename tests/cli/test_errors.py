@@ -1,5 +1,6 @@
 import errno
 
+import cv2
 import pytest
 
 from diffst_cli.errors import UsageError, UserError, explain
@@ -24,6 +25,7 @@ def test_a_users_error_is_kept_as_it_is():
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: 9 bytes"
         ),
+        cv2.error("alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"),
         MemoryError(),
     ],
 )
