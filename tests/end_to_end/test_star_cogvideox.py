@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffst_cli import segments
 from diffst_cli.app import main
 from diffst_cli.probe import probe
 from diffst_cli.reader import read_frames
@@ -118,3 +119,17 @@ def test_published_files_are_converted_by_the_first_command_that_uses_them(
         [f.image for f in read_frames(probe(Path(name)))] for name in ("1.mkv", "2.mkv")
     )
     assert np.array_equal(first, second)
+
+
+def test_where_segments_begin_changes_no_picture(
+    source: Path, star: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make_video(tmp_path / "in.mp4", num_frames=30, size=(32, 24))
+    made = []
+    for most, name in ((1000, "one.mkv"), (10, "two.mkv")):
+        monkeypatch.setattr(segments, "MIN_KEYFRAMES", most)
+        monkeypatch.setattr(segments, "MAX_KEYFRAMES", most)
+        made.append(upscale(star, name, "--steps", "1"))
+    assert len(made[0]) == 30
+    whole, parts = made
+    assert np.array_equal(whole, parts)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 ENCODER_FOLDER, TOKENIZER_FOLDER = "text_encoder", "tokenizer"
+NEEDED = "a prompt needs more: `pip install transformers sentencepiece protobuf`"
 
 
 def prompt_states(folder: Path, prompt: str, num_tokens: int) -> Tensor | None:
@@ -32,10 +33,11 @@ def prompt_states(folder: Path, prompt: str, num_tokens: int) -> Tensor | None:
     try:
         from transformers import AutoTokenizer, T5EncoderModel
     except ImportError as error:
-        raise ValueError(
-            "a prompt needs transformers: `pip install transformers sentencepiece`"
-        ) from error
-    tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
+        raise ValueError(NEEDED) from error
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
+    except (ImportError, ValueError) as error:  # what it says where a package of these is missing
+        raise ValueError(NEEDED) from error
     encoder = T5EncoderModel.from_pretrained(folder / ENCODER_FOLDER, dtype=torch.bfloat16)
     tokens = tokenizer(
         prompt,

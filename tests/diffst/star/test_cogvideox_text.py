@@ -68,5 +68,14 @@ def test_a_missing_tokenizer_is_told(folder):
 
 def test_transformers_that_are_not_installed_are_told(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match="a prompt needs transformers"):
+    with pytest.raises(ValueError, match="a prompt needs more: `pip install transformers"):
+        prompt_states(folder, "a", 4)
+
+
+def test_a_tokenizer_that_lacks_a_package_is_told(folder, transformers, monkeypatch):
+    def fail(_path):
+        raise ValueError("`tiktoken` is required to read a `tiktoken` file")
+
+    monkeypatch.setattr(sys.modules["transformers"].AutoTokenizer, "from_pretrained", fail)
+    with pytest.raises(ValueError, match="sentencepiece protobuf"):
         prompt_states(folder, "a", 4)
