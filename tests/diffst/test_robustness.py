@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from diffst import tiling
 from diffst.upscaler import UpscaleModel, load_model
 
 HEIGHT, WIDTH = 34, 46
@@ -149,3 +150,14 @@ def test_a_flash_is_not_smeared_over_its_neighbours(nano):
     assert made[1].mean() > 250
     # Half-way frames are of the shot or of the flash or in between, not darker or brighter than both.
     assert (made[[0, 2]] >= clip[0].float().min() - 8).all()
+
+
+def test_a_picture_in_tiles_does_not_show_where_its_clip_was_cut(nano, monkeypatch):
+    monkeypatch.setattr(tiling, "WHOLE_PIXELS", 1)
+    monkeypatch.setattr(tiling, "LONGEST_SIDE", 128)
+    clip = smooth(100, 180, 7)
+    size = (200, 360)
+    long = nano(clip, [(3, 0.0), (3, 0.5)], size).float()
+    short = nano(clip[1:6], [(2, 0.0), (2, 0.5)], size).float()  # two keyframes beyond, each side
+    error = (long - short).square().mean().clamp_min(1e-9)
+    assert 10 * torch.log10(255**2 / error) >= 45  # decibels; the guidance saw another clip
