@@ -79,6 +79,9 @@ def test_a_part_begins_with_the_frame_that_is_shown_there(slow: Path, tmp_path: 
     (source,) = open_sources([slow])
     times = [frame.time for frame in timed_frames(source, Fraction(35, 100), Fraction(6, 10))]
     assert times == [Fraction(3, 10), Fraction(4, 10), Fraction(5, 10)]
+    for start in (Fraction(3, 10), Fraction(299, 1000)):  # on a frame, and a rounding before it
+        times = [frame.time for frame in timed_frames(source, start, Fraction(5, 10))]
+        assert times == [Fraction(3, 10), Fraction(4, 10)]
     held = make_variable_rate(tmp_path / "held.mp4", ticks=(0, 40, 3000, 3040, 3080))
     (source,) = open_sources([held])
     begin = next(timed_frames(source, Fraction(29, 10), Fraction(3)))
