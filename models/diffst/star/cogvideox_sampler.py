@@ -85,7 +85,6 @@ def sample(
     noise: Noise,
     *,
     guidance: float = DEFAULT_GUIDANCE,
-    on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Denoise.
 
@@ -95,7 +94,6 @@ def sample(
         schedule: The steps.
         noise: Asked once for each step but the last.
         guidance: Strength of the text; see `guidance_scale`.
-        on_step: Told the number of each finished step.
 
     Returns:
         Clean latents of the same shape.
@@ -123,8 +121,6 @@ def sample(
                 (1 - next_alpha**2) * -math.expm1(-2 * length)
             )
             before, length_before = clean, length
-        if on_step is not None:
-            on_step(i)
     return latents
 
 
