@@ -54,6 +54,8 @@ class UpscaleJob:
     """Name of a model, or its folder."""
     device: str = "auto"
     """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
+    devices: tuple[str, ...] = ()
+    """Several, each with a process of its own, instead of `device`: `cpu`, `mps`, `cuda` or `cuda:N`."""
     precision: str = "auto"
     """`auto`, `fp32`, `bf16` or `fp16`."""
     vram_limit: Fraction | None = None
@@ -85,6 +87,10 @@ class UpscaleJob:
         if not DEVICE_PATTERN.fullmatch(self.device):
             raise UsageError(
                 f"`--device` is `{self.device}`; it takes `auto`, `cpu`, `mps`, `cuda` or `cuda:N`"
+            )
+        if self.devices and self.device != "auto":
+            raise UsageError(
+                "`--device` and `--devices` exclude each other", hint="give one of them"
             )
         if self.precision not in PRECISIONS:
             raise UsageError(f"`--precision` is `{self.precision}`; it takes {_listed(PRECISIONS)}")
@@ -187,6 +193,29 @@ def parse_number(text: str, option: str) -> Fraction:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise UsageError(f"`{option}` is `{text}`, which is not a number") from error
+
+
+def parse_devices(text: str, option: str) -> tuple[str, ...]:
+    """Devices from `0,1` (GPUs by number), `cuda:0,cuda:1` or `cpu:2` (two processes on the CPU).
+
+    Raises:
+        UsageError: It is not of that form, or names a GPU twice.
+    """
+    devices: list[str] = []
+    for word in text.replace(" ", "").split(","):
+        count = re.fullmatch(r"cpu(?::(\d{1,3}))?", word)
+        gpu = re.fullmatch(r"(?:cuda:)?(\d{1,3})", word)
+        if count is not None:
+            devices += ["cpu"] * int(count[1] or 1)
+        elif gpu is not None:
+            devices.append(f"cuda:{int(gpu[1])}")
+        else:
+            devices.clear()
+            break
+    gpus = [device for device in devices if device != "cpu"]
+    if not devices or len(set(gpus)) < len(gpus):
+        raise UsageError(f"`{option}` is `{text}`; it takes GPUs, as `0,1`, or `cpu:2`")
+    return tuple(devices)
 
 
 def parse_rate(text: str, option: str) -> Fraction:

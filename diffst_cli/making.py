@@ -24,6 +24,7 @@ from diffst_cli.segments import KeyframeDigests, Segment
 from diffst_cli.stages import Stages
 from diffst_cli.stitch import OutputFrame, stitch
 from diffst_cli.timing import Timeline
+from diffst_cli.work import Work
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,9 +44,10 @@ class InexactEntry(Exception):  # noqa: N818 - told to the caller, which reads f
 
 @dataclass(frozen=True, kw_only=True)
 class Recipient:
-    """Who is told how making goes; called from the writer's thread."""
+    """Who is told how making goes; called from the writer's thread, or from several."""
 
-    frame_written: Callable[[], None]
+    frames_written: Callable[[int, int], None]
+    """With a segment's index, and how many frames of its piece there are by now."""
     piece_finished: Callable[[Piece], None]
 
 
@@ -167,7 +169,7 @@ class SegmentMaker:
                     with self._stages.timed("write"):
                         pixels = interleaved(frame.image)
                         self._writer.write(pixels, frame.time - segment.origin)
-                    recipient.frame_written()
+                    recipient.frames_written(segment.index, number + 1 - segment.start)
                 with self._stages.timed("write"):
                     piece = self._writer.finish()
                 recipient.piece_finished(piece)
@@ -181,6 +183,26 @@ class SegmentMaker:
             if self._writer is not None:
                 self._writer.stop()
             raise
+
+
+def make_all(
+    maker: SegmentMaker, work: Work, recipient: Recipient, warn: Callable[[str], None]
+) -> None:
+    """Make every piece that `work` lacks, in this process, while more segments may be found.
+
+    Raises:
+        UserError: A step failed.
+    """
+    from_beginning = False
+    while True:
+        try:
+            for is_done, group in itertools.groupby(work.planned(), key=work.has):
+                if not is_done:
+                    maker.make(group, recipient, from_beginning=from_beginning)
+            return
+        except InexactEntry as error:
+            from_beginning = True
+            warn(str(error))
 
 
 class _Entry:
@@ -223,7 +245,7 @@ class _Entry:
         if segment.end is not None:
             self.end = segment.end
         while self._next < segment.stop_keyframe:
-            frame = next(frames, None)
+            frame = self._take(frames)
             if frame is None or (
                 frame.index == self._first.first_keyframe and not self._fits(frame)
             ):
@@ -236,12 +258,26 @@ class _Entry:
                     raise self._wrong()
             yield frame
 
+    def _take(self, frames: Iterator[Frame]) -> Frame | None:
+        """The next frame, if there is one."""
+        try:
+            return next(frames, None)
+        except UserError as error:
+            if (
+                self._is_middle
+            ):  # a kind of file in which nothing can be found but from its beginning
+                raise self._wrong() from error
+            raise
+
     def _fits(self, frame: Frame) -> bool:
         return frame.time == self._first.first_time
 
     def _wrong(self) -> Exception:
         if self._is_middle:
-            return InexactEntry()
+            return InexactEntry(
+                f"`{self._info.path}` cannot be entered exactly in its middle, "
+                "so it is decoded from its beginning"
+            )
         return UserError(
             f"`{self._info.path}` gave other frames than when it was read before",
             hint="if it was changed, add `--restart`",

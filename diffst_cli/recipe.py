@@ -10,12 +10,13 @@ from pathlib import Path
 
 from diffst_cli.ffmpeg import ffmpeg_path, read_version
 from diffst_cli.job import UpscaleJob
+from diffst_cli.planner import choose_place
 from diffst_cli.probe import VideoInfo
 
 # Of a job: which file it reads is told by its content, which device it uses more loosely, and the
 # others are not seen in the output.
 NOT_IN_RECIPE = frozenset(
-    ("input", "output", "device", "vram_limit", "overwrite", "restart", "work_folder")
+    ("input", "output", "device", "devices", "vram_limit", "overwrite", "restart", "work_folder")
 )
 SAMPLES = 64  # blocks of a file that are looked at
 SAMPLE_BYTES = 2**16
@@ -31,12 +32,19 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
     }
     return recipe | {
         "output": job.output.name,
-        "device": job.device.partition(":")[0],  # which of several like cards makes no difference
+        "device": _kind_of_device(job),
         "input": fingerprint(info.images or (info.path,)),
         "weights": fingerprint(_model_files(job.model)),
         "diffst": version("diffst"),
         "ffmpeg": f"{ffmpeg_path()} {read_version(ffmpeg_path())}",
     }
+
+
+def _kind_of_device(job: UpscaleJob) -> str:
+    """`cpu`, `cuda` or `mps`: how many there are and which one is used makes no difference."""
+    if job.devices:
+        return job.devices[0].partition(":")[0]
+    return choose_place(job)[0].partition(":")[0]
 
 
 def recipe_hash(recipe: Mapping[str, str]) -> str:

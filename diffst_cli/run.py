@@ -7,23 +7,26 @@ keeps what is finished, so that the same command goes on after whatever stopped 
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffst_cli.clips import ClipRules
+from diffst_cli.devices import Crew
 from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import SAMPLING, UpscaleJob
-from diffst_cli.making import InexactEntry, Recipient, SegmentMaker
+from diffst_cli.making import Recipient, SegmentMaker, make_all
 from diffst_cli.memory import peak_bytes
-from diffst_cli.planner import RunPlan, cannot_load, plan_run
+from diffst_cli.pieces import Piece
+from diffst_cli.planner import cannot_load, estimate_frames, plan_run
 from diffst_cli.progress import Reporter
 from diffst_cli.recipe import make_recipe
 from diffst_cli.scanning import looked_through
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from diffst_cli.writer import Output
 
 log = logging.getLogger(__name__)
+
+MakeAll = Callable[[Work, Recipient, Callable[[str], None]], None]
+"""Makes every piece that a work lacks; tells the recipient, and warns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +143,7 @@ class _Journey:
         self._job = job
         self._reporter = reporter
         self._stages = Stages()
-        self._frames_written = 0  # by this run
-        self._frames_resumed = 0  # by runs before it
+        self._frames_resumed = 0  # made by runs before this one
 
     def run(self, model: UpscaleModel | None) -> RunSummary:
         """Everything, from looking at the input to the checked output."""
@@ -156,18 +161,9 @@ class _Journey:
                 work = stack.enter_context(open_work(job, info, output))
             stack.enter_context(self._kept_work_told(work))
             self._resume(work)
-            if model is None:
-                self._reporter.stage("loading the model")
-                with self._stages.timed("load"):
-                    model = open_model(job)
-            plan = plan_run(job, info, model.rules)
-            self._reporter.note(plan.sentence)
-            if not plan.fits:
-                self._reporter.warn("memory may run out: `diffst plan` says how much there is")
-            self._require_same_rules(work, plan)
+            make_all = self._gather(info, model, work, output, stack)
             self._reporter.stage("upscaling")
-            stepping = SteppingModel(model, plan, self._reporter.warn)
-            self._make_all(info, stepping, plan, work, output)
+            self._make(info, work, make_all)
             self._reporter.stage("finishing")
             with self._stages.timed("finish"):
                 receipt = self._finish(work, output)
@@ -205,13 +201,13 @@ class _Journey:
                 "delete that folder if you do not want to go back to it"
             )
 
-    def _require_same_rules(self, work: Work, plan: RunPlan) -> None:
+    def _require_same_rules(self, work: Work, rules: ClipRules) -> None:
         """Starts over where clips would be cut otherwise than in the work that is there."""
-        if work.rules is not None and work.rules != plan.clip_rules:
+        if work.rules is not None and work.rules != rules:
             self._reporter.warn(f"clips are cut otherwise than in `{work.folder}`; starting over")
             self._frames_resumed = 0
             work.discard()
-        work.rules = plan.clip_rules
+        work.rules = rules
 
     @contextmanager
     def _kept_work_told(self, work: Work) -> Iterator[None]:
@@ -224,52 +220,65 @@ class _Journey:
                 self._reporter.note(f"{done} are kept in `{work.folder}`; the same command goes on")
             raise
 
-    def _make_all(
-        self, info: VideoInfo, model: UpscaleModel, plan: RunPlan, work: Work, output: Output
-    ) -> None:
-        """Makes every piece that is not finished yet, while the input is still looked through."""
+    def _gather(
+        self,
+        info: VideoInfo,
+        model: UpscaleModel | None,
+        work: Work,
+        output: Output,
+        stack: ExitStack,
+    ) -> MakeAll:
+        """What makes the pieces: the model in this process, or several processes."""
+        job, settings = self._job, output.piece_settings
+        if model is None:
+            self._reporter.stage("loading the model")
+        if job.devices:
+            crew = stack.enter_context(Crew(job, work.folder, settings, open_model, self._stages))
+            self._require_same_rules(work, crew.wait_until_ready(self._reporter.note))
+            return crew.make_all
+        if model is None:
+            with self._stages.timed("load"):
+                model = open_model(job)
+        plan = plan_run(job, info, model.rules)
+        self._reporter.note(plan.sentence)
+        if not plan.fits:
+            self._reporter.warn("memory may run out: `diffst plan` says how much there is")
+        self._require_same_rules(work, plan.clip_rules)
+        stepping = SteppingModel(model, plan, self._reporter.warn)
         maker = SegmentMaker(
-            self._job,
-            info,
-            model,
-            plan,
-            folder=work.folder,
-            settings=output.piece_settings,
-            stages=self._stages,
+            job, info, stepping, plan, folder=work.folder, settings=settings, stages=self._stages
         )
-        total = plan.num_frames
-        recipient = Recipient(
-            frame_written=lambda: self._count_frame(work, total), piece_finished=work.record
-        )
-        self._reporter.advance(self._frames_resumed, total)
+        return partial(make_all, maker)
+
+    def _make(self, info: VideoInfo, work: Work, make_all: MakeAll) -> None:
+        """Every piece that is not finished yet, while the input is still looked through."""
+        estimate = estimate_frames(info, self._job)
+        unfinished: dict[int, int] = {}
+
+        def tell_frames(index: int, num_frames: int) -> None:
+            unfinished[index] = num_frames
+            total = work.num_planned if work.scanned is not None else estimate
+            self._reporter.advance(work.num_finished + sum([*unfinished.values()]), total)
+
+        def take_piece(piece: Piece) -> None:
+            work.record(piece)
+            unfinished.pop(piece.index, None)
+
+        self._reporter.advance(self._frames_resumed, estimate)
+        recipient = Recipient(frames_written=tell_frames, piece_finished=take_piece)
         with looked_through(self._job, info, work, self._stages):
-            from_beginning = False
-            while True:
-                try:
-                    for is_done, group in itertools.groupby(work.planned(), key=work.has):
-                        if not is_done:
-                            maker.make(group, recipient, from_beginning=from_beginning)
-                    break
-                except InexactEntry:
-                    from_beginning = True
-                    self._reporter.warn(
-                        f"`{info.path}` cannot be entered exactly in its middle, "
-                        "so it is decoded from its beginning"
-                    )
+            make_all(work, recipient, self._reporter.warn)
         assert work.scanned is not None
         for message in work.scanned.warnings:
             self._reporter.warn(message)
-
-    def _count_frame(self, work: Work, estimate: int | None) -> None:
-        self._frames_written += 1
-        total = work.num_planned if work.scanned is not None else estimate
-        self._reporter.advance(self._frames_resumed + self._frames_written, total)
 
     def _finish(self, work: Work, output: Output) -> Receipt:
         first = next(work.planned())
         receipt = output.finish(work.pieces(), work.folder, first.origin)
         if receipt.ok:
             work.remove()
+        else:
+            self._reporter.note(f"what it was made of is kept in `{work.folder}`")
         for note in receipt.notes:
             self._reporter.warn(note)
         return receipt

@@ -120,6 +120,12 @@ class Work:
         with self._changed:
             return self._segments[-1].stop if self._segments else 0
 
+    @property
+    def num_finished(self) -> int:
+        """Output frames of all finished pieces."""
+        with self._changed:
+            return sum(piece.num_frames for piece in self._pieces.values())
+
     def add(self, segment: Segment) -> None:
         """Plan the next segment; an earlier run's piece stays only if its segment was the same."""
         with self._changed:

@@ -1,6 +1,10 @@
 """A model quick enough for tests of what is around it."""
 
-from collections.abc import Sequence
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +13,8 @@ from torch import Tensor
 from diffst.pipeline import OnStage
 from diffst.pixels import to_float, to_integer
 from diffst.upscaler import ModelRules
+from diffst_cli.errors import UserError
+from diffst_cli.job import UpscaleJob
 
 
 class BilinearModel:
@@ -42,3 +48,74 @@ class BilinearModel:
         if on_stage is not None:
             on_stage("decode", 0.001)
         return to_integer(large, frames.dtype)
+
+
+def open_bilinear(_job: UpscaleJob) -> BilinearModel:
+    """Stands for `open_model`, in other processes too."""
+    return BilinearModel()
+
+
+class OnceModel(BilinearModel):
+    """Does something bad on its second call, unless a process that did it left `mark` behind."""
+
+    def __init__(self, mark: Path, bad: Callable[[], None]) -> None:
+        super().__init__()
+        self._mark = mark
+        self._bad = bad
+        self._num_calls = 0
+
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Sequence[tuple[int, float]],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
+    ) -> Tensor:
+        self._num_calls += 1
+        if self._num_calls == 2 and not self._mark.exists():
+            self._mark.touch()
+            self._bad()
+        return super().__call__(frames, instants, out_size, on_stage, first_keyframe)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang() -> None:
+    time.sleep(3600)
+
+
+def open_mortal(job: UpscaleJob) -> BilinearModel:
+    """A model whose first process is killed."""
+    return OnceModel(job.input.with_name("killed"), die)
+
+
+def open_hanging(job: UpscaleJob) -> BilinearModel:
+    """A model whose first process hangs."""
+    return OnceModel(job.input.with_name("hung"), hang)
+
+
+def open_deadly(_job: UpscaleJob) -> BilinearModel:
+    """A model that kills every process."""
+    return OnceModel(Path("/nowhere/mark"), die)
+
+
+class BrokenModel(BilinearModel):
+    """Never works."""
+
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Sequence[tuple[int, float]],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
+    ) -> Tensor:
+        raise UserError("the disk is full", hint="free some space")
+
+
+def open_broken(_job: UpscaleJob) -> BilinearModel:
+    """A model that never works."""
+    return BrokenModel()

@@ -16,6 +16,7 @@ from diffst_cli.job import (
     MAX_SCALE,
     PRECISIONS,
     UpscaleJob,
+    parse_devices,
     parse_number,
     parse_rate,
     parse_seconds,
@@ -87,6 +88,14 @@ def _job_options(
     device: Annotated[
         str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.", rich_help_panel=MODEL_PANEL)
     ] = UpscaleJob.device,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Several at once, instead of --device: GPUs as 0,1, or cpu:2 for two processes.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help=f"{', '.join(PRECISIONS)}.", rich_help_panel=MODEL_PANEL)
     ] = UpscaleJob.precision,
@@ -169,6 +178,7 @@ def _job_options(
             duration=_given(duration, parse_seconds, "--duration"),
             model=model,
             device=device,
+            devices=_given(devices, parse_devices, "--devices") or (),
             precision=precision,
             vram_limit=_given(vram_limit, parse_number, "--vram-limit"),
             steps=steps,

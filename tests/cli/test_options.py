@@ -19,6 +19,8 @@ OPTIONS: list[tuple[list[str], str, Any]] = [
     (["--duration", "0.5"], "duration", Fraction(1, 2)),
     (["--model", "folder"], "model", "folder"),
     (["--device", "cuda:1"], "device", "cuda:1"),
+    (["--devices", "0,cuda:1"], "devices", ("cuda:0", "cuda:1")),
+    (["--devices", "cpu:2"], "devices", ("cpu", "cpu")),
     (["--precision", "bf16"], "precision", "bf16"),
     (["--vram-limit", "7.5"], "vram_limit", Fraction(15, 2)),
     (["--steps", "9"], "steps", 9),

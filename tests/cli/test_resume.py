@@ -1,6 +1,7 @@
 """A run that was stopped, however it was, and the same command again: the file of an undisturbed run."""
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -21,7 +22,7 @@ from diffst_cli.reader import read_frames
 from diffst_cli.run import run_job
 from tests.cli.test_run import FailingModel, Notes, fails_after
 from tests.fakes import BilinearModel
-from tests.media import make_variable_rate, make_video
+from tests.media import make_variable_rate, make_video, pattern, run_ffmpeg
 from tests.outputs import frame_times
 
 NUM_FRAMES = 24
@@ -50,10 +51,41 @@ def job(source: Path, output: Path, **options: Any) -> UpscaleJob:
     return UpscaleJob(input=source, output=output, **values)
 
 
-def stop_after(calls: int, asked: UpscaleJob) -> None:
-    """Runs a job until the model has been called that often, and then Ctrl-C comes."""
+class StoppingModel(BilinearModel):
+    """Raises KeyboardInterrupt as soon as so many pieces of the job are finished."""
+
+    def __init__(self, num_pieces: int, asked: UpscaleJob) -> None:
+        super().__init__()
+        self._num_pieces = num_pieces
+        self._folder = asked.work_folder or asked.output.parent
+        self._num_calls = 0
+
+    def __call__(
+        self,
+        frames: torch.Tensor,
+        instants: Sequence[tuple[int, float]],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
+    ) -> torch.Tensor:
+        self._num_calls += 1
+        if self._num_calls == 2 * self._num_pieces + 2:  # a call makes 3 keyframes, a piece has 6
+            deadline = time.monotonic() + 60
+            while self._count() < self._num_pieces:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+        return super().__call__(frames, instants, out_size, on_stage, first_keyframe)
+
+    def _count(self) -> int:
+        lists = list(self._folder.glob(".*.diffst-*/watch.m3u"))
+        return max((len(path.read_text("utf-8").splitlines()) for path in lists), default=0)
+
+
+def stop_after(num_pieces: int, asked: UpscaleJob) -> None:
+    """Runs a job until so many pieces are finished, and then Ctrl-C comes."""
     with pytest.raises(KeyboardInterrupt):
-        run_job(asked, model=FailingModel(KeyboardInterrupt(), calls))
+        run_job(asked, model=StoppingModel(num_pieces, asked))
 
 
 def content(output: Path) -> list[bytes]:
@@ -89,7 +121,7 @@ def test_the_same_command_goes_on_and_makes_the_same_file(name: str, clip: Path,
     rate = {"fps_x": Fraction(1)} if name == "out.gif" else {}
     asked = job(clip, tmp_path / "out" / name, **rate)
     asked.output.parent.mkdir()
-    stop_after(5, asked)
+    stop_after(1, asked)
     (kept,) = names(tmp_path / "out")
     assert kept.startswith(f".{asked.output.stem}.diffst-")
     notes = Notes()
@@ -118,7 +150,7 @@ def test_where_segments_begin_changes_no_time_and_no_picture(
 
 def test_finished_pieces_are_checked_and_made_again_if_damaged(clip: Path, tmp_path: Path):
     asked = job(clip, tmp_path / "out.mp4")
-    stop_after(6, asked)
+    stop_after(2, asked)
     (folder,) = tmp_path.iterdir()
     pieces = sorted(folder.glob("0*.mp4"))
     assert len(pieces) == 2
@@ -133,7 +165,7 @@ def test_finished_pieces_are_checked_and_made_again_if_damaged(clip: Path, tmp_p
 
 
 def test_finished_pieces_play_while_the_rest_is_made(clip: Path, tmp_path: Path):
-    stop_after(6, job(clip, tmp_path / "out.mp4"))
+    stop_after(2, job(clip, tmp_path / "out.mp4"))
     (folder,) = tmp_path.iterdir()
     first = probe(sorted(folder.glob("0*.mp4"))[0])
     assert (first.width, first.height) == (64, 48)
@@ -142,7 +174,7 @@ def test_finished_pieces_play_while_the_rest_is_made(clip: Path, tmp_path: Path)
 
 def test_a_damaged_record_starts_over_and_says_so(clip: Path, tmp_path: Path):
     asked = job(clip, tmp_path / "out.mp4")
-    stop_after(5, asked)
+    stop_after(1, asked)
     (folder,) = tmp_path.iterdir()
     record = folder / "manifest.json"
     record.write_text(record.read_text(encoding="utf-8")[:-9], encoding="utf-8")
@@ -154,7 +186,7 @@ def test_a_damaged_record_starts_over_and_says_so(clip: Path, tmp_path: Path):
 
 def test_other_settings_start_over_say_so_and_leave_the_earlier_work(clip: Path, tmp_path: Path):
     asked = job(clip, tmp_path / "out.mp4")
-    stop_after(5, asked)
+    stop_after(1, asked)
     (kept,) = names(tmp_path)
     notes = Notes()
     summary = run_job(replace(asked, scale=Fraction(3)), model=BilinearModel(), reporter=notes)
@@ -173,7 +205,7 @@ def test_another_input_of_the_same_name_starts_over(clip: Path, tmp_path: Path):
     shutil.copy2(clip, source)
     asked = job(source, tmp_path / "out" / "out.mp4")
     asked.output.parent.mkdir()
-    stop_after(5, asked)
+    stop_after(1, asked)
     make_video(source, size=(32, 24), num_frames=NUM_FRAMES, filters="negate")
     notes = Notes()
     assert run_job(asked, model=BilinearModel(), reporter=notes).frames_resumed == 0
@@ -182,14 +214,14 @@ def test_another_input_of_the_same_name_starts_over(clip: Path, tmp_path: Path):
 
 def test_restart_forgets_what_was_made(clip: Path, tmp_path: Path):
     asked = job(clip, tmp_path / "out.mp4")
-    stop_after(5, asked)
+    stop_after(1, asked)
     summary = run_job(replace(asked, restart=True), model=BilinearModel())
     assert summary.frames_resumed == 0
     assert names(tmp_path) == ["out.mp4"]
 
 
 def test_nothing_is_kept_where_nothing_was_finished(clip: Path, tmp_path: Path):
-    stop_after(1, job(clip, tmp_path / "out.mp4"))
+    stop_after(0, job(clip, tmp_path / "out.mp4"))
     assert names(tmp_path) == []
 
 
@@ -198,7 +230,7 @@ def test_work_can_be_kept_elsewhere(clip: Path, tmp_path: Path):
     elsewhere.mkdir()
     (tmp_path / "out").mkdir()
     asked = job(clip, tmp_path / "out" / "out.mp4", work_folder=elsewhere)
-    stop_after(5, asked)
+    stop_after(1, asked)
     assert names(tmp_path / "out") == []
     assert len(names(elsewhere)) == 1
     assert run_job(asked, model=BilinearModel()).frames_resumed > 0
@@ -209,13 +241,14 @@ def test_a_full_disk_and_a_device_without_memory_lose_nothing(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     asked = job(clip, tmp_path / "out.mp4")
+    stop_after(1, asked)
     with pytest.raises(UserError, match="ran out of memory"):
-        run_job(asked, model=FailingModel(torch.OutOfMemoryError("CUDA out of memory"), 3))
+        run_job(asked, model=FailingModel(torch.OutOfMemoryError("CUDA out of memory"), 1))
     with monkeypatch.context() as patch:
         patch.setattr(PieceWriter, "write", fails_after(20, PieceWriter.write))
         with pytest.raises(UserError, match="the disk is full"):
             run_job(asked, model=BilinearModel())
-    assert run_job(asked, model=BilinearModel()).frames_resumed > 12
+    assert run_job(asked, model=BilinearModel()).frames_resumed >= 12
     assert content(asked.output) == undisturbed(asked, tmp_path / "whole")
 
 
@@ -242,7 +275,7 @@ def test_an_input_that_cannot_be_entered_exactly_is_read_from_its_beginning(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     asked = job(clip, tmp_path / "out.mp4")
-    stop_after(5, asked)
+    stop_after(1, asked)
     entered: list[bool] = []
 
     def remember(self: Any, *arguments: Any, **options: Any) -> None:
@@ -259,3 +292,47 @@ def test_an_input_that_cannot_be_entered_exactly_is_read_from_its_beginning(
     assert any("cannot be entered exactly" in warning for warning in notes.warnings)
     assert summary.frames_resumed > 0
     assert content(asked.output) == undisturbed(asked, tmp_path / "whole")
+
+
+OPEN_GOP = "keyint=12:min-keyint=12:bframes=3:open-gop=1"
+INTERLACED = ("-flags", "+ilme+ildct", "-x264-params", "tff=1:keyint=12")
+AWKWARD: list[tuple[str, tuple[str, ...], bool]] = [
+    ("open groups.mp4", ("-c:v", "libx264", "-x264-params", OPEN_GOP), True),
+    ("transport.ts", ("-c:v", "mpeg2video", "-g", "12", "-bf", "2"), True),
+    ("fields.mp4", ("-vf", "tinterlace=4,fieldorder=tff", "-c:v", "libx264", *INTERLACED), True),
+    ("no times.avi", ("-c:v", "mpeg4", "-g", "12", "-bf", "2"), True),
+    ("late index.webm", ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-g", "12"), True),
+    ("no index.flv", ("-c:v", "libx264", "-g", "12"), False),
+    ("bare.h264", ("-c:v", "libx264", "-g", "12"), False),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "arguments", "can_enter"), AWKWARD)
+def test_awkward_files_are_entered_exactly_or_read_from_their_beginning(
+    name: str, arguments: tuple[str, ...], can_enter: bool, tmp_path: Path
+):
+    source = tmp_path / name
+    run_ffmpeg(*pattern((48, 32), 75, "25"), *arguments, source)
+    asked = job(source, tmp_path / "out" / "out.mkv", fps_x=Fraction(1))
+    asked.output.parent.mkdir()
+    stop_after(2, asked)
+    notes = Notes()
+    assert run_job(asked, model=BilinearModel(), reporter=notes).frames_resumed > 0
+    assert any("cannot be entered" in warning for warning in notes.warnings) != can_enter
+    assert content(asked.output) == undisturbed(asked, tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_file_that_begins_before_its_first_frame_is_entered_exactly(tmp_path: Path):
+    """An edit list hides the beginning of the first group of pictures."""
+    whole = tmp_path / "whole.mp4"
+    run_ffmpeg(*pattern((48, 32), 75, "25"), "-c:v", "libx264", "-g", "20", whole)
+    run_ffmpeg("-ss", "0.5", "-i", whole, "-c", "copy", tmp_path / "cut.mp4")
+    asked = job(tmp_path / "cut.mp4", tmp_path / "out" / "out.mkv")
+    asked.output.parent.mkdir()
+    stop_after(2, asked)
+    notes = Notes()
+    assert run_job(asked, model=BilinearModel(), reporter=notes).frames_resumed > 0
+    assert notes.warnings == []
+    assert content(asked.output) == undisturbed(asked, tmp_path / "undisturbed")

@@ -21,6 +21,7 @@ PROGRAM = (
     "from diffst_cli.app import main\n"
     "sys.exit(main())\n"
 )
+NUM_PIECES = 7  # at least, of 40 keyframes
 LINE = ("upscale", "in.mp4", "out.mp4", "--scale", "2", "--fps-x", "2", "--overwrite")
 
 
@@ -47,33 +48,35 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(kills: int, tmp_path
     run_ffmpeg(
         *pattern((48, 32), 40, "25"), *tone(440, 1.6), *FAST_X264, "-c:a", "aac", tmp_path / "in.mp4"
     )  # fmt: skip
-    began = time.monotonic()
     finish(tmp_path)
-    lasted = time.monotonic() - began
     expected = (tmp_path / "out.mp4").read_bytes()
     (tmp_path / "out.mp4").unlink()
 
     chance = random.Random(kills)
-    num_killed = 0
-    for _ in range(kills):
+    for number in range(kills):
         with start(tmp_path) as process:
-            try:
-                process.wait(timeout=chance.uniform(0.3, 1.0) * lasted)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                num_killed += 1
-        if (tmp_path / "out.mp4").exists():  # it was quicker this time
-            assert (tmp_path / "out.mp4").read_bytes() == expected
-            (tmp_path / "out.mp4").unlink()
-        _damage_something(tmp_path, chance)
-    assert num_killed >= kills // 2
+            wait_for_pieces(tmp_path, NUM_PIECES * number // kills, process)
+            time.sleep(chance.uniform(0, 1.5))
+            process.kill()
+        damage_something(tmp_path, chance)
     finish(tmp_path)
     assert (tmp_path / "out.mp4").read_bytes() == expected
     assert names(tmp_path) == {"in.mp4", "out.mp4"}
 
 
-def _damage_something(folder: Path, chance: random.Random) -> None:
+def pieces(folder: Path) -> list[Path]:
+    return sorted(folder.glob(".out.diffst-*/0*.mp4"), key=lambda path: path.stat().st_mtime)
+
+
+def wait_for_pieces(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while len(pieces(folder)) < count and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def damage_something(folder: Path, chance: random.Random) -> None:
     """Cuts the newest piece short, as a power cut might, every other time."""
-    pieces = sorted(folder.glob(".out.diffst-*/0*.mp4"), key=lambda path: path.stat().st_mtime)
-    if pieces and chance.random() < 0.5:
-        os.truncate(pieces[-1], pieces[-1].stat().st_size // 2)
+    found = pieces(folder)
+    if found and chance.random() < 0.5:
+        os.truncate(found[-1], found[-1].stat().st_size // 2)

@@ -1,0 +1,146 @@
+"""What a worker process does: load the model, then make the piece of each segment that it is given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffst_cli.clips import ClipRules
+from diffst_cli.errors import explain
+from diffst_cli.job import UpscaleJob
+from diffst_cli.making import InexactEntry, Recipient, SegmentMaker
+from diffst_cli.pieces import Piece, PieceSettings
+from diffst_cli.planner import plan_run
+from diffst_cli.segments import Segment
+from diffst_cli.stages import Stages
+from diffst_cli.stepping import SteppingModel
+
+if TYPE_CHECKING:
+    from diffst.upscaler import UpscaleModel
+
+ORPHAN_SECONDS = 0.5  # between looks at whether our parent is still there
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded."""
+
+    clip_rules: ClipRules
+    plan: str
+    """In a line."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Some frames of the segment at hand are encoded."""
+
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something the user should know."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The piece is there."""
+
+    piece: Piece
+    stage_seconds: Mapping[str, float]
+    """Since the last one, by stage."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A step failed, in a user's words; nothing more comes."""
+
+    message: str
+    hint: str | None
+
+
+def work_for(
+    connection: Connection,
+    job: UpscaleJob,
+    folder: Path,
+    settings: PieceSettings,
+    open_model: Callable[[UpscaleJob], UpscaleModel],
+) -> None:
+    """Serve the other end of `connection` until it sends None or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and ends us
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    line = _Line(connection)
+    try:
+        _serve(line, job, folder, settings, open_model)
+    except (EOFError, BrokenPipeError):  # the parent is gone
+        return
+    except Exception as error:
+        explained = explain(error)
+        line.send(Failed(explained.message, explained.hint))
+
+
+class _Line:
+    """Our end of the connection, which several threads send on."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+
+    def send(self, message: object) -> None:
+        """Send a message whole."""
+        with self._sending:
+            self._connection.send(message)
+
+    def receive(self) -> Segment | None:
+        """The next segment to make; None when there are no more."""
+        order = self._connection.recv()
+        return order if isinstance(order, Segment) else None
+
+
+def _leave_with(parent: int) -> None:
+    """End this process when its parent has, so that a killed run leaves nothing running."""
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
+
+
+def _serve(
+    line: _Line,
+    job: UpscaleJob,
+    folder: Path,
+    settings: PieceSettings,
+    open_model: Callable[[UpscaleJob], UpscaleModel],
+) -> None:
+    from diffst_cli.probe import probe
+
+    info = probe(job.input)
+    model = open_model(job)
+    plan = plan_run(job, info, model.rules)
+    stages = Stages()
+    stepping = SteppingModel(model, plan, lambda message: line.send(Warned(message)))
+    maker = SegmentMaker(job, info, stepping, plan, folder=folder, settings=settings, stages=stages)
+    pieces: list[Piece] = []
+    recipient = Recipient(
+        frames_written=lambda _, count: line.send(Made(count)), piece_finished=pieces.append
+    )
+    line.send(Ready(plan.clip_rules, plan.sentence))
+    from_beginning = False
+    while (segment := line.receive()) is not None:
+        before = stages.seconds()
+        try:
+            maker.make(iter([segment]), recipient, from_beginning=from_beginning)
+        except InexactEntry as error:
+            from_beginning = True
+            line.send(Warned(str(error)))
+            maker.make(iter([segment]), recipient, from_beginning=True)
+        spent = {name: now - before.get(name, 0.0) for name, now in stages.seconds().items()}
+        line.send(Finished(pieces.pop(), spent))
