@@ -36,7 +36,9 @@ class Norm(WanRMS_norm):  # type: ignore[misc]
         """(N, C, ...) -> the same shape and memory layout."""
         exact = torch.promote_types(x.dtype, torch.float32)
         lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
-        factors = (self.scale / lengths.clamp_min_(LEAST_NORM)).to(x.dtype)
+        # No factor may overflow the short type: zeros times infinity would not be zeros.
+        least = max(LEAST_NORM, self.scale / torch.finfo(x.dtype).max)
+        factors = (self.scale / lengths.clamp_min_(least)).to(x.dtype)
         normed: Tensor = (x * factors).mul_(self.gamma)
         return normed
 

@@ -21,7 +21,7 @@ NAME = "wan-1.3b"
 TILE_OVERLAP = 64  # output pixels; as diffusers' own tiles share
 NO_WEIGHTS = (
     "it has no trained DiffST weights, and nobody has published any of this size; "
-    "use `nano`, which is built in, or STAR, or give the folder of a pipeline that you trained"
+    "use `nano`, which is built in, or `star-light`, or give the folder of a pipeline that you trained"
 )
 RULES = ModelRules(clip_keyframes=33, overlap_keyframes=4, context_keyframes=2)
 

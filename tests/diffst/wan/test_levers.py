@@ -6,6 +6,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanUpsample
 
 from diffst.wan import DiffSTWanPipeline, build_random
 from diffst.wan.build import cast_transformer
+from diffst.wan.fast_vae import NormActivation
 from diffst.wan.fold import FoldedTransformer, fold_timestep
 from diffst.wan.levers import Levers, compile_parts, pull
 from diffst.wan.vae_stream import DecoderStream, EncoderStream
@@ -77,6 +78,16 @@ def test_short_types_are_as_near_to_the_truth_as_stock(names):
     exact = run(DecoderStream(pulled().codec.vae), latents())
     made = run(DecoderStream(pulled(*names, dtype=torch.bfloat16).codec.vae), latents().bfloat16())
     assert (made.double() - exact).abs().mean() < 0.05 * exact.std()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_norm_of_nothing_is_nothing(dtype):
+    norm = pulled("fused_norms", dtype=dtype).codec.vae.decoder.norm_out
+    assert type(norm) is NormActivation
+    given = torch.zeros(1, 4, 2, 3, 3, dtype=dtype)
+    assert not norm(given).any()
+    small = torch.full_like(given, 1e-6)
+    assert norm(small).isfinite().all()
 
 
 def test_the_whole_call_without_a_cache_is_the_same_too():

@@ -16,7 +16,9 @@ from tests.diffst.test_cfca import smooth_clip
 
 
 def test_the_name_alone_is_refused_with_what_to_do():
-    with pytest.raises(ValueError, match=r"no trained DiffST weights.*use `nano`.*STAR.*folder"):
+    with pytest.raises(
+        ValueError, match=r"no trained DiffST weights.*use `nano`.*`star-light`.*folder"
+    ):
         load_model("wan-1.3b", device="cpu")
 
 
