@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return explained.exit_code
     code = result if isinstance(result, int) else 0
     if code == EXIT_INTERRUPTED:  # Typer turns KeyboardInterrupt into this code
-        print_error(UserError("interrupted; unfinished files were removed"))
+        print_error(UserError("interrupted"))
     return code
 
 

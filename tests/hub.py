@@ -52,6 +52,8 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
 
         def do_GET(self) -> None:
             """`/OWNER/NAME/resolve/REVISION/PATH`."""
+            if "/resolve/" not in self.path:
+                return self.answer(404, b"")  # what the client likes to know of the real hub
             owner, name, _, _, path = self.path[1:].split("/", 4)
             asked = self.headers.get("Range")
             hub.gets.append((path, asked))

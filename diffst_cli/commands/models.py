@@ -79,6 +79,9 @@ def pull(
     except UnreachableError as error:
         print_note(error.manual)
         raise
+    except KeyboardInterrupt:
+        print_note(f"what came is kept; `diffst models pull {name}` goes on")
+        raise
 
 
 @app.command()

@@ -149,7 +149,7 @@ def test_an_interrupt_exits_with_130(
 ):
     failing.append(KeyboardInterrupt())
     assert main(["fail"]) == 130
-    assert capsys.readouterr().err == "error: interrupted; unfinished files were removed\n"
+    assert capsys.readouterr().err == "error: interrupted\n"
 
 
 def test_a_commands_exit_code_is_kept(

@@ -113,6 +113,20 @@ def test_line_that_breaks_leaves_what_came(hub: FakeHub, tmp_path: Path):
     assert (folder / "unet" / "w.safetensors").read_bytes() == WEIGHTS
 
 
+def test_interrupted_pull_says_how_to_go_on(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", interrupt)
+    assert main(["models", "pull", "tiny"]) == 130
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "what came is kept; `diffst models pull tiny` goes on",
+        "error: interrupted",
+    ]
+
+
 def test_damaged_file_is_removed(hub: FakeHub, tmp_path: Path):
     hub.wrong_bytes = True
     with pytest.raises(UserError, match=r"`unet/w\.fp16\.safetensors` arrived damaged"):
