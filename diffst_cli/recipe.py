@@ -80,10 +80,16 @@ def _add_samples(digest: hashlib.blake2b, path: Path) -> None:
 
 
 def _model_files(name: str) -> tuple[Path, ...]:
-    """Configuration and weights of a model; none where it does not exist, which loading it will say."""
-    from diffst.star.names import star_folder
+    """Configuration and weights of a model; none where it does not exist, which loading it will say.
+
+    Where a model's published files were fetched, those: the first run makes others of them.
+    """
+    from diffst.star.names import PUBLISHED_FOLDER, star_folder
     from diffst.upscaler import list_models
 
     folders = {card.name: card.path for card in list_models()}
     folder = folders.get(name, star_folder(name))
+    published = tuple(sorted((folder / PUBLISHED_FOLDER).glob("*.pt")))
+    if published:
+        return published
     return tuple(sorted(path for path in folder.rglob("*") if path.suffix in MODEL_SUFFIXES))

@@ -87,3 +87,19 @@ def test_the_weights_of_a_downloaded_star_belong_to_the_recipe(
     weights.touch()
     with_weights = make_recipe(job, clip)
     assert [key for key in without if without[key] != with_weights[key]] == ["weights"]
+
+
+def test_what_the_first_run_makes_of_published_files_does_not_change_the_recipe(
+    clip: VideoInfo, tmp_path: Path
+):
+    published = tmp_path / "model" / "published" / "light_deg.pt"
+    published.parent.mkdir(parents=True)
+    published.write_bytes(b"weights")
+    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), model=str(published.parent.parent))
+    fetched = make_recipe(job, clip)
+    (tmp_path / "model" / "prompts.safetensors").touch()
+    (tmp_path / "model" / "unet").mkdir()
+    (tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors").touch()
+    assert make_recipe(job, clip) == fetched
+    published.write_bytes(b"others!")
+    assert make_recipe(job, clip)["weights"] != fetched["weights"]

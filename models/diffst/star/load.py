@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from diffst.star.names import (
     COGVIDEOX_PIPELINE,
     INDEX_FILE,
+    PUBLISHED_FOLDER,
     STAR_MODELS,
     star_folder,
     star_pipeline,
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from diffst.upscaler import UpscaleModel
 
 log = logging.getLogger(__name__)
-
-PUBLISHED_FOLDER = "published"  # of the authors' files, in a model's folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ STAR_MODELS = {
     "star-cogvideox": COGVIDEOX_PIPELINE,
 }
 INDEX_FILE = "model_index.json"
+PUBLISHED_FOLDER = "published"  # of the authors' files, in a model's folder
 
 
 def star_folder(model: str) -> Path:
