@@ -155,6 +155,15 @@ def test_folding_takes_the_timesteps_embedding_away():
     }
 
 
+def test_levers_of_the_default_take_no_memory():
+    def size(pipeline: DiffSTWanPipeline) -> int:
+        parts = (pipeline.codec, pipeline.transformer)
+        return sum(tensor.numel() for part in parts for tensor in part.state_dict().values())
+
+    assert size(pulled(*Levers.exact().pulled)) < size(pulled())
+    assert size(pulled("fused_projections")) > size(pulled())
+
+
 def test_folding_twice_or_after_fusing_is_refused():
     with pytest.raises(ValueError, match="folded already"):
         fold_timestep(pulled("folded_timestep").transformer, 399.0)
@@ -187,7 +196,10 @@ def test_all_levers_together_give_the_same_pictures():
 def test_levers_are_chosen_by_name():
     assert Levers.parse("stock") == Levers()
     assert Levers.parse("stock").pulled == []
-    assert set(Levers.names()) - set(Levers.parse("exact").pulled) == {"compiled"}
+    assert set(Levers.names()) - set(Levers.parse("exact").pulled) == {
+        "fused_projections",
+        "compiled",
+    }
     chosen = Levers.parse("no_copies,compiled")
     assert chosen == Levers(no_copies=True, compiled=True)
     assert chosen.pulled == ["no_copies", "compiled"]
