@@ -44,7 +44,9 @@ def _kind_of_device(job: UpscaleJob) -> str:
     """`cpu`, `cuda` or `mps`: how many there are and which one is used makes no difference."""
     if job.devices:
         return job.devices[0].partition(":")[0]
-    return choose_place(job)[0].partition(":")[0]
+    # A named one is not looked for: its name tells its kind.
+    chosen = choose_place(job)[0] if job.device == "auto" else job.device
+    return chosen.partition(":")[0]
 
 
 def recipe_hash(recipe: Mapping[str, str]) -> str:
