@@ -37,6 +37,8 @@ class Plan:
 
     info: VideoInfo
     run: RunPlan
+    """Of one process, where `--devices` asks for several."""
+    num_processes: int
     output: Output
     time: TimeForecast
     disk: SizeForecast
@@ -57,6 +59,10 @@ def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
     info = probe(job.input)
     # An output that nobody named has only a kind: whether a file of its name exists is no matter.
     output = open_output(job if is_named else replace(job, overwrite=True), info)
+    num_gpus = len([device for device in job.devices if device != "cpu"])
+    num_processes = max(len(job.devices), 1)
+    if job.devices:
+        job = replace(job, device=job.devices[0], devices=())
     if job.model in LADDERS:  # large: planned without loading it
         run = plan_run(job, info, large_rules(job.model))
         obstacles = [missing(job.model)]
@@ -68,9 +74,12 @@ def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
         time = measured_time(model, run)
     free = shutil.disk_usage(output.target.path.absolute().parent).free
     disk = forecast_size(run, output.encoding, info, crf=job.crf, free=free)
+    if time.seconds is not None and num_gpus > 1:  # processes on the CPU share its cores
+        time = replace(time, seconds=time.seconds / num_gpus)
     return Plan(
         info=info,
         run=run,
+        num_processes=num_processes,
         output=output,
         time=time,
         disk=disk,

@@ -23,7 +23,7 @@ def report(plan: Plan) -> str:
         ("input", _input(plan)),
         ("output", _output(plan)),
         ("clips", _clips(plan.run)),
-        ("model", f"{plan.run.model} on {plan.run.device}, {plan.run.precision}"),
+        ("model", _model(plan)),
         ("at once", plan.run.rung.words),
         ("memory", _memory(plan.run)),
         ("time", _time(plan.time)),
@@ -60,6 +60,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         },
         "clips": {"number": run.num_clips, **asdict(run.clip_rules)},
         "model": {"name": run.model, "device": run.device, "precision": run.precision},
+        "processes": plan.num_processes,
         "memory": {
             "free_bytes": run.free_bytes,
             "limit_bytes": run.limit_bytes,
@@ -106,6 +107,13 @@ def _clips(run: RunPlan) -> str:
     if run.num_clips is None:
         return kind
     return f"about {run.num_clips}, more if there are cuts; {kind}"
+
+
+def _model(plan: Plan) -> str:
+    run, several = plan.run, ""
+    if plan.num_processes > 1:
+        several = f", in {plan.num_processes} processes; memory is that of one"
+    return f"{run.model} on {run.device}, {run.precision}{several}"
 
 
 def _memory(run: RunPlan) -> str:

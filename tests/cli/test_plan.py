@@ -122,6 +122,12 @@ def test_large_model_is_planned_without_being_here(video: Path):
     assert (star.time.source, star.time.seconds) == (UNKNOWN, None)
 
 
+def test_several_processes_are_told(video: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", str(video), "--devices", "cpu:2"]) == 0
+    assert "on cpu, " in (told := capsys.readouterr().out)
+    assert "in 2 processes; memory is that of one" in told
+
+
 def test_too_little_memory_and_disk_are_obstacles(video: Path, monkeypatch: pytest.MonkeyPatch):
     usage = SimpleNamespace(free=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
