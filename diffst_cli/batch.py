@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from diffst_cli.codecs import VIDEO_SUFFIXES as OUTPUT_SUFFIXES
 from diffst_cli.errors import UserError, explain
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
-from diffst_cli.run import open_model, require_good, run_job
+from diffst_cli.run import open_model, receipt_of, require_good, run_job
 
 INPUT_SUFFIXES = frozenset(
     (
@@ -20,6 +23,7 @@ INPUT_SUFFIXES = frozenset(
         *(".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
     )
 )
+SETTLED_SECONDS = 5.0  # between two looks at a watched folder
 OTHER_SUFFIX = ".mkv"  # of outputs whose input's container we cannot write; it holds any stream
 
 if TYPE_CHECKING:
@@ -36,9 +40,13 @@ class FileResult:
     outcome: str
     """One line for the table."""
     failed: bool
+    receipt: Mapping[str, object] | None = None
+    """What was checked and what it took; None where it did not come to that."""
 
 
-def find_jobs(template: UpscaleJob, glob: str | None) -> list[UpscaleJob]:
+def find_jobs(
+    template: UpscaleJob, glob: str | None, *, may_be_empty: bool = False
+) -> list[UpscaleJob]:
     """A job for every video under the input folder, by name.
 
     Files under the output folder are not inputs, hidden files neither. An output has its input's
@@ -48,6 +56,7 @@ def find_jobs(template: UpscaleJob, glob: str | None) -> list[UpscaleJob]:
         template: Its `input` and `output` are the two folders; the rest holds for every job.
         glob: Pattern that a file's name, or its path inside the folder, must match; None takes
             every video.
+        may_be_empty: Whether it is fine that nothing is there, so far.
 
     Raises:
         UserError: The input is not a folder, or nothing in it matches.
@@ -62,7 +71,7 @@ def find_jobs(template: UpscaleJob, glob: str | None) -> list[UpscaleJob]:
             f"`{target}` is the input folder too", hint="give another folder for the outputs"
         )
     names = [path.relative_to(folder) for path in _find_files(folder, target.resolve(), glob)]
-    if not names:
+    if not names and not may_be_empty:
         wanted = f"file that matches `{glob}`" if glob else "video"
         raise UserError(f"no {wanted} in `{folder}`", hint="`--glob` says which files to take")
     inputs = frozenset(names)
@@ -98,39 +107,114 @@ def _output_name(name: Path, inputs: frozenset[Path]) -> Path:
     return output
 
 
-def run_batch(jobs: Sequence[UpscaleJob], *, reporter: Reporter) -> list[FileResult]:
+def run_batch(
+    jobs: Sequence[UpscaleJob], *, reporter: Reporter, log_file: Path | None = None
+) -> list[FileResult]:
     """Runs every job whose output is not there yet; a failure is recorded, and the next job runs.
 
     The model is loaded once, and not at all when everything is finished. Since an output appears
-    only when it is complete and checked, one that exists is finished.
+    only when it is complete and checked, one that exists is finished; one that was stopped in its
+    middle goes on there.
+
+    Args:
+        jobs: In order.
+        reporter: Told how it goes.
+        log_file: Gets a line of JSON for each job that ran, after those of earlier batches.
 
     Raises:
-        UserError: The model cannot be loaded.
+        UserError: The model cannot be loaded, or the log not be written.
     """
-    model: UpscaleModel | None = None
-    results = []
-    for number, job in enumerate(jobs, start=1):
+    runner = _Runner(reporter, log_file)
+    return [runner.run(job, f"{number}/{len(jobs)}") for number, job in enumerate(jobs, start=1)]
+
+
+def watch_folder(
+    find: Callable[[], Sequence[UpscaleJob]], *, reporter: Reporter, log_file: Path | None = None
+) -> NoReturn:
+    """Runs the jobs that `find` finds, again and again, until Ctrl-C.
+
+    A file is taken once it has kept its size and time of change for `SETTLED_SECONDS`, and again
+    only if it changed.
+
+    Raises:
+        UserError: The model cannot be loaded, or the log not be written.
+    """
+    runner = _Runner(reporter, log_file)
+    seen: dict[Path, tuple[int, int]] = {}
+    done: dict[Path, tuple[int, int]] = {}
+    while True:
+        for job in find():
+            stamp = _stamp(job.input)
+            if stamp is not None and seen.get(job.input) == stamp != done.get(job.input):
+                runner.run(job, "watched")
+                done[job.input] = stamp
+            elif stamp is not None:
+                seen[job.input] = stamp
+        time.sleep(SETTLED_SECONDS)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes while a file is written; None if it is gone."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
+
+
+class _Runner:
+    """Runs jobs one after another with one model."""
+
+    def __init__(self, reporter: Reporter, log_file: Path | None) -> None:
+        self._reporter = reporter
+        self._log_file = log_file
+        self._model: UpscaleModel | None = None
+
+    def run(self, job: UpscaleJob, place: str) -> FileResult:
+        """Makes the output unless it is there; `place` tells the user where in the batch this is."""
         if job.output.exists() and not job.overwrite:
-            results.append(FileResult(job=job, outcome="skipped: already there", failed=False))
-            continue
-        if model is None:
-            reporter.stage("loading the model")
-            model = open_model(job)
-        results.append(_run_one(job, model, reporter))
-        reporter.note(f"{number}/{len(jobs)} `{job.input}`: {results[-1].outcome}")
-    return results
+            return FileResult(job=job, outcome="skipped: already there", failed=False)
+        if self._model is None and not job.devices:
+            self._reporter.stage("loading the model")
+            self._model = open_model(job)
+        result = _run_one(job, self._model, self._reporter)
+        if self._log_file is not None:
+            _append(self._log_file, result)
+        self._reporter.note(f"{place} `{job.input}`: {result.outcome}")
+        return result
 
 
-def _run_one(job: UpscaleJob, model: UpscaleModel, reporter: Reporter) -> FileResult:
+def _append(path: Path, result: FileResult) -> None:
+    """Add a line for a finished job, with its receipt if there is one."""
+    line = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "input": str(result.job.input),
+        "output": str(result.job.output),
+        "ok": not result.failed,
+        "outcome": result.outcome,
+        "receipt": result.receipt,
+    }
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write the log `{path}`: {error.strerror}") from error
+
+
+def _run_one(job: UpscaleJob, model: UpscaleModel | None, reporter: Reporter) -> FileResult:
+    receipt = None
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         summary = run_job(job, model=model, reporter=reporter)
+        receipt = receipt_of(summary)
         require_good(summary)
     except Exception as error:
         log.debug("`%s` failed", job.input, exc_info=error)
         explained = explain(error)
         reporter.fail(explained)
-        return FileResult(job=job, outcome=f"failed: {explained.message}", failed=True)
+        return FileResult(
+            job=job, outcome=f"failed: {explained.message}", failed=True, receipt=receipt
+        )
     width, height = summary.size
     done = f"{width}x{height}, {summary.frames_out} frames, {summary.output_fps:.1f} frames/s"
-    return FileResult(job=job, outcome=done, failed=False)
+    return FileResult(job=job, outcome=done, failed=False, receipt=receipt)

@@ -330,13 +330,9 @@ def require_good(summary: RunSummary) -> None:
         )
 
 
-def write_receipt(path: Path, summary: RunSummary) -> None:
-    """Writes what was checked and what it took, as JSON.
-
-    Raises:
-        UserError: It cannot be written.
-    """
-    content = {
+def receipt_of(summary: RunSummary) -> dict[str, object]:
+    """What was checked and what it took, as plain values for `json.dumps`."""
+    return {
         **summary.receipt.to_json(),
         "frames_in": summary.frames_in,
         "frames_out": summary.frames_out,
@@ -345,7 +341,16 @@ def write_receipt(path: Path, summary: RunSummary) -> None:
         "stage_seconds": {name: round(spent, 3) for name, spent in summary.stage_seconds.items()},
         "peak_memory_bytes": summary.peak_memory_bytes,
     }
+
+
+def write_receipt(path: Path, summary: RunSummary) -> None:
+    """Writes `receipt_of` a run as JSON.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    text = json.dumps(receipt_of(summary), indent=1, ensure_ascii=False)
     try:
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the receipt `{path}`: {error.strerror}") from error

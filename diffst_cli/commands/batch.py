@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,18 +24,33 @@ def batch(
         str | None,
         typer.Option(metavar="PATTERN", help="Take only files like this, as '*.mkv' or 'day1/*'."),
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Add a line of JSON for each video, with its receipt, to this file.",
+        ),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and take what appears in IN_DIR, until Ctrl-C.")
+    ] = False,
     quiet: QuietOption = False,
 ) -> int:
     """Upscale every video of a folder, keeping its tree.
 
-    What is already there is skipped, so a batch that was stopped goes on where it was. One bad file
+    What is already there is skipped, and a video that was stopped goes on after its last finished
+    segment, so the same command goes on where the batch was. One bad file
     does not stop the rest; the exit code is 1 if any failed.
     """
-    from diffst_cli.batch import find_jobs, run_batch
+    from diffst_cli.batch import find_jobs, run_batch, watch_folder
     from diffst_cli.progress import print_results, reporter
 
-    jobs = find_jobs(make_job(source, output), glob)
-    results = run_batch(jobs, reporter=reporter(quiet=quiet))
+    template = make_job(source, output)
+    if watch:
+        find = partial(find_jobs, template, glob, may_be_empty=True)
+        watch_folder(find, reporter=reporter(quiet=quiet), log_file=log)
+    jobs = find_jobs(template, glob)
+    results = run_batch(jobs, reporter=reporter(quiet=quiet), log_file=log)
     if not quiet:
         print_results(results)
     return int(any(result.failed for result in results))

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -254,3 +255,66 @@ def test_ctrl_c_ends_the_batch_at_once(tmp_path: Path, runs: Runs, monkeypatch: 
     monkeypatch.setattr(batch, "run_job", interrupt)
     assert main(["batch", str(tmp_path / "in"), str(tmp_path / "out")]) == 130
     assert runs.done == ["a.mp4"]
+
+
+def test_a_log_has_a_line_for_each_video_with_its_receipt(tmp_path: Path, runs: Runs):
+    touch(tmp_path / "in", "a.mp4", "bad.mp4", "c.mp4")
+    touch(tmp_path / "out", "c.mp4")
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"of": "an earlier batch"}\n', encoding="utf-8")
+    line = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "-q", "--log", str(log)]
+    assert main(line) == 1
+    earlier, good, bad = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    assert earlier == {"of": "an earlier batch"}
+    assert (good["ok"], Path(good["output"])) == (True, tmp_path / "out" / "a.mp4")
+    assert good["receipt"]["checks"][0]["name"] == "frames"
+    assert good["receipt"]["frames_out"] == 2
+    assert (bad["ok"], bad["receipt"]) == (False, None)
+    assert bad["outcome"].startswith("failed: no video stream")
+
+
+def test_a_log_that_cannot_be_written_ends_the_batch(
+    tmp_path: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+):
+    touch(tmp_path / "in", "a.mp4", "b.mp4")
+    line = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "-q", "--log", str(tmp_path)]
+    assert main(line) == 1
+    assert "cannot write the log" in capsys.readouterr().err
+    assert runs.done == ["a.mp4"]
+
+
+def test_a_watched_folder_gives_each_file_once_it_is_whole(
+    tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+):
+    source = tmp_path / "in"
+    source.mkdir()
+    looks: list[list[str]] = []
+
+    def next_look(_seconds: float) -> None:
+        """What happens in the folder between two looks at it."""
+        looks.append(list(runs.done))
+        if len(looks) == 1:
+            touch(source, "a.mp4", "bad.mp4")
+        elif len(looks) == 2:
+            (source / "a.mp4").write_bytes(b"growing")
+        elif len(looks) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", next_look)
+    assert main(["batch", str(source), str(tmp_path / "out"), "-q", "--watch"]) == 130
+    assert looks == [[], [], ["bad.mp4"], *[["bad.mp4", "a.mp4"]] * 3]
+
+
+def test_several_processes_load_their_own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    touch(tmp_path / "in", "a.mp4")
+    models: list[object] = []
+
+    def remember(_job: UpscaleJob, *, model: object, reporter: Reporter) -> RunSummary:
+        models.append(model)
+        raise UserError("enough")
+
+    monkeypatch.setattr(batch, "run_job", remember)
+    monkeypatch.setattr(batch, "open_model", lambda _: pytest.fail("loaded here"))
+    line = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "-q", "--devices", "cpu:2"]
+    assert main(line) == 1
+    assert models == [None]
