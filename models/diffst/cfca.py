@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from diffst.flow import flow_at, warp
+from diffst.flow import bend_of, box_mean, flow_at, warp
 from diffst.layers import zeroed
 
 Instants = Sequence[tuple[int, float]]
@@ -94,23 +93,29 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return Aggregated(frames=fused, context=context)
 
     def keyframe_context(self, frames: Tensor, flows: Tensor, indices: list[int]) -> Tensor:
-        """Neighbours of keyframes brought to them, (I, 4, 3, H, W); the inner two are the keyframe itself.
+        """The two keyframes on each side of some keyframes, brought to them, (I, 4, 3, H, W).
 
-        At a clip's end the missing neighbour is replaced by the keyframe, which says nothing new.
+        A clip's end stands in for what lies beyond it.
         """
-        own = frames[indices]
-        no_flow = (
-            torch.zeros_like(flows[:1, 0])
-            if len(flows)
-            else frames.new_zeros(1, 2, *frames.shape[-2:])
+        last = len(frames) - 1
+        to_left, to_right = self.steps(flows, indices, -1), self.steps(flows, indices, 1)
+        to_outer_left = to_left + warp(self.steps(flows, [n - 1 for n in indices], -1), to_left)
+        to_outer_right = to_right + warp(self.steps(flows, [n + 1 for n in indices], 1), to_right)
+        ways = ((-2, to_outer_left), (-1, to_left), (1, to_right), (2, to_outer_right))
+        return torch.stack(
+            [
+                look_up(frames[[min(max(n + away, 0), last) for n in indices]], flow)
+                for away, flow in ways
+            ],
+            dim=1,
         )
-        left = torch.cat([flows[n - 1, 1].unsqueeze(0) if n > 0 else no_flow for n in indices])
-        right = torch.cat(
-            [flows[n, 0].unsqueeze(0) if n < len(flows) else no_flow for n in indices]
-        )
-        before = frames[[max(n - 1, 0) for n in indices]]
-        after = frames[[min(n + 1, len(frames) - 1) for n in indices]]
-        return torch.stack((look_up(before, left), own, own, look_up(after, right)), dim=1)
+
+    @staticmethod
+    def steps(flows: Tensor, indices: list[int], direction: int) -> Tensor:
+        """Motion from each keyframe to its neighbour on one side, (I, 2, H, W); zero where there is none."""
+        still = flows.new_zeros(2, *flows.shape[-2:])
+        pairs = [(n, 0) if direction > 0 else (n - 1, 1) for n in indices]
+        return torch.stack([flows[k, way] if 0 <= k < len(flows) else still for k, way in pairs])
 
     def between(
         self, frames: Tensor, flows: Tensor, instants: list[tuple[int, float]]
@@ -121,24 +126,23 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         alpha = torch.tensor(
             [a for _, a in instants], dtype=torch.float32, device=frames.device
         ).view(-1, 1, 1, 1)
-        # 1. The motion through each new pixel, once told by the left keyframe and once by the right.
-        forward = flow_at(flows[n, 0], alpha)
-        backward = flow_at(flows[n, 1], 1 - alpha)
-        # 2. Temporary frames: the inner keyframes along both motions.
         left, right = frames[n], frames[[k + 1 for k in n]]
-        left_own, left_other = look_up(left, -alpha * forward), look_up(left, alpha * backward)
+        step_left, step_right = self.steps(flows, n, -1), self.steps(flows, [k + 1 for k in n], 1)
+        # 1. The motion through each new pixel, once told by the left keyframe and once by the right, and its bend.
+        forward, backward = flow_at(flows[n, 0], alpha), flow_at(flows[n, 1], 1 - alpha)
+        bend = bend_of(
+            warp(flows[n, 0] + step_left, -alpha * forward) * is_known(step_left),
+            warp(flows[n, 1] + step_right, -(1 - alpha) * backward) * is_known(step_right),
+            alpha,
+        )
+        # 2. Temporary frames: the inner keyframes along both motions.
+        to_left, to_right = bend - alpha * forward, bend - (1 - alpha) * backward
+        left_own, left_other = look_up(left, to_left), look_up(left, bend + alpha * backward)
         right_own, right_other = (
-            look_up(right, -(1 - alpha) * backward),
-            look_up(right, (1 - alpha) * forward),
+            look_up(right, to_right),
+            look_up(right, bend + (1 - alpha) * forward),
         )
         # 3. The outer ones, one step further along the nearer keyframe's own motion.
-        to_left, to_right = -alpha * forward, -(1 - alpha) * backward
-        step_left = torch.stack(
-            [flows[k - 1, 1] if k > 0 else torch.zeros_like(flows[0, 0]) for k in n]
-        )
-        step_right = torch.stack(
-            [flows[k + 1, 0] if k + 1 < last else torch.zeros_like(flows[0, 0]) for k in n]
-        )
         far_left = look_up(frames[[max(k - 1, 0) for k in n]], to_left + warp(step_left, to_left))
         far_right = look_up(
             frames[[min(k + 2, last) for k in n]], to_right + warp(step_right, to_right)
@@ -198,6 +202,11 @@ def check_instants(instants: Instants, num_frames: int) -> None:
             raise ValueError(f"instant ({n}, {alpha}) is outside a clip of {num_frames} keyframes")
 
 
+def is_known(steps: Tensor) -> Tensor:
+    """1 for each motion that is there, 0 for those that stand for none at a clip's end, (N, 1, 1, 1)."""
+    return steps.flatten(1).any(1).view(-1, 1, 1, 1)
+
+
 def look_up(frames: Tensor, flow: Tensor) -> Tensor:
     """Warp pictures with the sharper kernel, back into their range (bicubic overshoots).
 
@@ -205,11 +214,6 @@ def look_up(frames: Tensor, flow: Tensor) -> Tensor:
     """
     moved = warp(frames, flow, mode="bicubic").clamp(0.0, 1.0)
     return torch.where(flow.any(1, keepdim=True), moved, frames)
-
-
-def box_mean(image: Tensor) -> Tensor:
-    """Mean over 5 x 5 pixels; borders average what is there."""
-    return F.avg_pool2d(image, 5, stride=1, padding=2, count_include_pad=False)
 
 
 def pair_sum(parts: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ FINE_PIXELS = 1280 * 720  # of a frame; motion in larger ones is sought at half 
 FIXED_POINT_STEPS = (
     3  # enough for the motion fields met in practice: the error falls by |dF/dx| a step
 )
+BEND_TRUST = (
+    4.0  # low-resolution pixels between two tellings of an acceleration that make it count 1/e
+)
 LUMA = (0.299, 0.587, 0.114)  # only a common grey for matching, not a colour conversion
 
 
@@ -129,3 +132,32 @@ def flow_at(flow: Tensor, alpha: Tensor) -> Tensor:
     for _ in range(FIXED_POINT_STEPS):
         moved = warp(flow, -alpha * moved)
     return moved
+
+
+def bend_of(left: Tensor, right: Tensor, alpha: Tensor) -> Tensor:
+    """How far paths lie off the straight line at an instant, from their acceleration at both keyframes.
+
+    With constant acceleration a, in pixels per keyframe interval squared, and displacement d,
+
+        x(alpha) = x(0) + alpha d - alpha (1 - alpha) a / 2,
+
+    so the places looked up in the keyframes move by +alpha (1 - alpha) a / 2. Where the two keyframes tell different
+    accelerations, it is noise or a jerk, and counts less.
+
+    Args:
+        left: (N, 2, H, W) float32, the acceleration at the keyframe before, in pixels, seen from the instant.
+        right: Likewise, at the keyframe after.
+        alpha: (N, 1, 1, 1) float32 in [0, 1].
+
+    Returns:
+        (N, 2, H, W) float32 in pixels, to be added to the places looked up.
+    """
+    distance = (left - right).square().sum(1, keepdim=True).sqrt()
+    trust = torch.exp(-distance / BEND_TRUST)
+    bend = box_mean(trust * (left + right) / 2) / box_mean(trust).clamp_min(0.3)
+    return alpha * (1 - alpha) / 2 * bend
+
+
+def box_mean(image: Tensor) -> Tensor:
+    """Mean over 5 x 5 pixels; borders average what is there."""
+    return F.avg_pool2d(image, 5, stride=1, padding=2, count_include_pad=False)

@@ -80,6 +80,41 @@ def test_fresh_weights_find_the_frame_between_on_a_pan():
     assert error < 0.02 * blend
 
 
+def test_a_keyframe_sees_two_neighbours_on_each_side(cfca):
+    clip = smooth_clip(7)
+    flows = neighbour_flows(clip)
+    context = cfca(clip, flows, [(3, 0.0)]).context
+    inner = (..., slice(6, -6), slice(10, -10))
+    torch.testing.assert_close(
+        context[inner], clip[3].expand(1, 4, -1, -1, -1)[inner], rtol=0, atol=0.03
+    )
+    for place, used in enumerate((1, 2, 4, 5)):
+        changed = clip.clone()
+        changed[used] = 1 - changed[used]
+        moved = (cfca(changed, flows, [(3, 0.0)]).context - context).abs().amax((0, 2, 3, 4))
+        assert [bool(m > 0.01) for m in moved] == [other == place for other in range(4)]
+
+
+def test_what_speeds_up_is_met_where_it_passes(monkeypatch):
+    def seen_at(time: float) -> torch.Tensor:
+        x = torch.arange(160).float() - (3 * time + time**2)
+        y = torch.arange(64).float().view(-1, 1)
+        wave = 0.5 + 0.2 * torch.sin(x / 4) * torch.cos(y / 5) + 0.2 * torch.sin(x / 9 + y / 7)
+        return wave.expand(3, -1, -1)
+
+    keyframes = torch.stack([seen_at(float(t)) for t in range(4)])
+    flows, cfca = neighbour_flows(keyframes), CFCA().requires_grad_(False)
+    inner = (..., slice(8, -8), slice(24, -24))
+
+    def error() -> float:
+        made = cfca(keyframes, flows, [(1, 0.5)]).frames[0]
+        return float((made - seen_at(1.5))[inner].square().mean())
+
+    bent = error()
+    monkeypatch.setattr("diffst.cfca.bend_of", lambda left, right, alpha: torch.zeros_like(left))
+    assert bent < 0.2 * error()
+
+
 def test_instants_outside_the_clip_are_refused(cfca):
     clip = smooth_clip(3)
     flows = neighbour_flows(clip)

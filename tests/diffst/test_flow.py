@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffst.flow import dis_flow, flow_at, neighbour_flows, warp
+from diffst.flow import bend_of, dis_flow, flow_at, neighbour_flows, warp
 
 
 def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -74,3 +74,18 @@ def test_flow_at_an_instant_solves_the_motion_equation():
     true_x = 3 + 0.1 * (x - 1.5) / 1.05
     inside = (slice(5, -5), slice(8, -5))
     torch.testing.assert_close(found[0, 0][inside], true_x[inside], rtol=0, atol=2e-3)
+
+
+def test_a_steady_acceleration_bends_the_path_by_its_parabola():
+    acceleration = torch.tensor([2.0, -1.0]).view(1, 2, 1, 1).expand(2, 2, 6, 8)
+    alpha = torch.tensor([0.5, 0.25]).view(2, 1, 1, 1)
+    bend = bend_of(acceleration, acceleration, alpha)
+    expected = torch.tensor([0.125, 0.09375]).view(2, 1, 1, 1) * acceleration
+    torch.testing.assert_close(bend, expected)
+
+
+def test_accelerations_that_disagree_bend_nothing():
+    left = torch.full((1, 2, 6, 8), 10.0)
+    assert bend_of(left, -left, torch.full((1, 1, 1, 1), 0.5)).abs().max() < 1e-5
+    alone = bend_of(left, torch.zeros_like(left), torch.full((1, 1, 1, 1), 0.5))
+    assert alone.abs().max() < 0.1 * 0.125 * 5
