@@ -57,7 +57,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape."""
         changed: Tensor = self.conv2(leaky(self.conv1(x)))
-        return x + changed
+        return changed.add_(x)
 
 
 class ContextEmbedding(nn.Module):

@@ -19,5 +19,5 @@ def zeroed(layer: Layer) -> Layer:
 
 
 def leaky(x: Tensor) -> Tensor:
-    """The activation of the convolutional parts; keeps 0 at 0."""
-    return F.leaky_relu(x, 0.1)
+    """The activation of the convolutional parts, in place; keeps 0 at 0."""
+    return F.leaky_relu(x, 0.1, inplace=True)
