@@ -37,6 +37,7 @@ class TrainConfig:
     ema: float = 0.999
     """Decay of the averaged weights, which are what is saved for use."""
     weight_reconstruction: float = 1.0
+    weight_decibels: float = 0.03
     weight_spectrum: float = 0.1
     weight_consistency: float = 0.2
     weight_latent: float = 0.02

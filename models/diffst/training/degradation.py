@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Track = Literal["clean", "web", "old"]
-TRACKS: tuple[Track, ...] = ("clean", "web", "old")
 Kernel = Literal["bicubic", "bicubic_sharp", "lanczos", "area"]
 FACTOR = 4  # how much smaller the low-resolution frames are, each way
+TYPICAL_SHARE = 0.5  # of the old track: near the protocol's own, the rest spread widely
 PRESETS = ("veryfast", "fast", "medium", "medium", "medium", "slow")
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -59,6 +59,8 @@ class Degradation:
 
 def draw_degradation(track: Track, rng: np.random.Generator) -> Degradation:
     """Draw the parameters of one clip's degradation."""
+    if track == "old" and rng.random() < TYPICAL_SHARE:
+        return _draw_typical_old(rng)
     old = track == "old"
     sigma = float(np.exp(rng.uniform(np.log(0.3), np.log(1.5)))) if old else 0.0
     ratio = float(rng.uniform(0.5, 1.0)) if rng.random() < 0.4 else 1.0
@@ -74,6 +76,22 @@ def draw_degradation(track: Track, rng: np.random.Generator) -> Degradation:
         chroma_share=float(rng.choice([0.0, rng.uniform(0.2, 1.0)])),
         noise_seed=int(rng.integers(2**31)),
         codecs=_draw_codecs(track, rng),
+    )
+
+
+def _draw_typical_old(rng: np.random.Generator) -> Degradation:
+    """An old video near the one that quality is measured on: blur of 2 pixels, noise, crf 30."""
+    sigma = float(rng.uniform(0.4, 0.65))
+    return Degradation(
+        track="old",
+        kernel="bicubic_sharp" if rng.random() < 0.5 else "bicubic",
+        blur_sigmas=(sigma, sigma),
+        blur_angle=0.0,
+        noise_sigma=float(rng.uniform(3.0, 6.0)),
+        poisson_gain=0.0,
+        chroma_share=float(rng.uniform(0.2, 1.0)),
+        noise_seed=int(rng.integers(2**31)),
+        codecs=(_x264(rng, 28, 32),),
     )
 
 

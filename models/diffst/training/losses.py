@@ -14,6 +14,7 @@ CHARBONNIER_EPSILON = 1e-3
 # Analogue BT.709 luma and colour differences; errors are seen, and measured, in luma first.
 TO_YCBCR = ((0.2126, 0.7152, 0.0722), (-0.1146, -0.3854, 0.5), (0.5, -0.4542, -0.0458))
 CHROMA_WEIGHT = 0.5
+LEAST_SQUARE = 1e-5  # 50 dB; beyond it there is nothing to win
 COARSE_SIDES = (8, 64)  # pixels
 COARSE_WEIGHT = 0.5
 
@@ -45,6 +46,21 @@ def reconstruction(error: Tensor) -> Tensor:
     flat = error.flatten(0, -4)
     coarse = [charbonnier(F.avg_pool2d(flat, side)) for side in COARSE_SIDES]
     return charbonnier(flat) + COARSE_WEIGHT * sum(coarse, torch.zeros_like(coarse[0]))
+
+
+def decibels(error: Tensor) -> Tensor:
+    """Mean over windows and frames of log10 of the luma's mean squared error, PSNR turned round and without its 10.
+
+    Every frame counts by the share of its error that is removed, so smooth and easy ones are not drowned by busy ones.
+
+    Args:
+        error: (B, T, 3, H, W) as `to_ycbcr` gives them; frames whose error is 0 all over are not counted.
+
+    Source: the PSNR loss of HINet (Chen et al., 2021).
+    """
+    mean_square = error[:, :, 0].square().mean((-2, -1))
+    counted = mean_square > 0
+    return torch.log10(mean_square[counted] + LEAST_SQUARE).mean()
 
 
 def spectrum(error: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Training media to a cache of ready frames: `python -m diffst.training.prepare OUT_DIR --data DATA_DIR`.
 
 Each clip becomes a folder of memory-mappable arrays, in OUT_DIR/train or OUT_DIR/validation. `hr.npy`
-(T, H, W, 3) uint8 RGB, T odd, H and W multiples of 32; for each track v, `lr_v.npy` (Tk, H/4, W/4, 3),
+(T, H, W, 3) uint8 RGB, T odd, H and W multiples of 32; for each variant v, `lr_v.npy` (Tk, H/4, W/4, 3),
 the keyframes 0, 2, 4, ... degraded and really coded at the halved rate, and `flow_v.npy` (Tk - 1, 2, H/4, W/4, 2)
 float16, x and y in low-resolution pixels, [k, 0] from k to k + 1 and [k, 1] back. `meta.json` is written last: a folder
 without it is not complete. Clips that are there already are kept, so a broken run can go on.
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffst.flow import dis_flow
-from diffst.training.degradation import TRACKS, degrade_space, draw_degradation
+from diffst.training.degradation import Track, degrade_space, draw_degradation
 from diffst.training.media import code_round_trip, read_clip, read_info
 from diffst.training.motion import render
 from diffst.training.scenes import draw_scene
@@ -49,6 +49,8 @@ SLOW = frozenset({
 MOST_FRAMES = 73  # of one real clip
 FAST_RATE = 50  # frames a second from which every second frame is a clip of its own
 SYNTHETIC_SIZE, SYNTHETIC_FRAMES, SYNTHETIC_RATE = (384, 512), 13, Fraction(30)
+# Old videos differ most from each other, so each clip is made old twice.
+VARIANTS: dict[str, Track] = {"clean": "clean", "web": "web", "old_a": "old", "old_b": "old"}
 PHOTOS_PER_SCENE = 4
 GRID = 32  # frame sizes are multiples of this
 
@@ -139,14 +141,14 @@ def prepare_clip(task: ClipTask, out_dir: Path) -> None:
     frames, frame_rate, matrix = _render_frames(task, rng) if task.synthetic else _read_frames(task)
     np.save(folder / "hr.npy", frames)
     variants = {}
-    for track in TRACKS:
+    for variant, track in VARIANTS.items():
         degradation = draw_degradation(track, rng)
         keyframes = degrade_space(frames[::2], degradation)
         for codec in degradation.codecs:
             keyframes = code_round_trip(keyframes, codec, frame_rate=frame_rate / 2, matrix=matrix)
-        np.save(folder / f"lr_{track}.npy", keyframes)
-        np.save(folder / f"flow_{track}.npy", keyframe_flows(keyframes))
-        variants[track] = asdict(degradation)
+        np.save(folder / f"lr_{variant}.npy", keyframes)
+        np.save(folder / f"flow_{variant}.npy", keyframe_flows(keyframes))
+        variants[variant] = asdict(degradation)
     meta = {
         "name": task.name,
         "sources": [path.name for path in task.sources],

@@ -12,7 +12,7 @@ RECIPE = Path(__file__).parents[3] / "models" / "diffst" / "training" / "nano.to
 def test_the_recipe_of_nano_is_read():
     config = load_config(RECIPE)
     assert config.data == Path("build/training/train")
-    assert (config.batch_windows, config.bfloat16, config.start_from) == (4, True, None)
+    assert (config.batch_windows, config.bfloat16, config.start_from) == (3, True, None)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,20 @@ def test_only_the_old_track_blurs_and_adds_noise() -> None:
         assert 1 <= len(old.codecs) <= 2
 
 
+def test_half_of_the_old_videos_are_near_the_one_that_quality_is_measured_on() -> None:
+    rng = np.random.default_rng(3)
+    drawn = [draw_degradation("old", rng) for _ in range(200)]
+    near = [
+        old
+        for old in drawn
+        if 0.4 <= old.blur_sigmas[0] <= 0.65
+        and 3 <= old.noise_sigma <= 6
+        and old.codecs[0].encoder == "libx264"
+        and 28 <= float(old.codecs[0].arguments[1]) <= 32
+    ]
+    assert 80 <= len(near) <= 130
+
+
 def test_all_code_values_survive_rounding() -> None:
     levels = np.arange(256, dtype=np.float32)
     np.testing.assert_array_equal(to_uint8(levels + 0.4), levels)

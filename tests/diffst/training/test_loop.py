@@ -59,9 +59,11 @@ def test_a_window_is_made_as_the_pipeline_makes_it():
     torch.testing.assert_close(made.frames[0].clamp(0, 1), expected)
 
 
-def test_a_run_that_diverges_says_so(config):
+@pytest.mark.parametrize("value", [float("inf"), 1e6])
+def test_a_run_that_diverges_says_so(config, value):
     trainer = loop.Trainer(config, lambda _: None)
-    trainer.pipeline.codec.tail.bias.data.fill_(float("inf"))
+    trainer.pipeline.codec.fine_decoder[0].conv2.weight.data.fill_(value)
+    trainer.pipeline.codec.tail.weight.data.fill_(value)
     with pytest.raises(FloatingPointError, match="diverged at step 0"):
         trainer.train_step(moving_batch(), 0.5)
 

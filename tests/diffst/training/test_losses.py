@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from diffst.training import losses
@@ -56,3 +57,12 @@ def test_latent_is_the_squared_distance_and_moves_only_the_made_side():
     assert value == 4
     assert true.grad is None
     torch.testing.assert_close(made.grad, torch.full_like(made, 2 * -2 / 18))
+
+
+def test_decibels_are_the_mean_logarithm_of_each_frames_luma_error():
+    error = torch.zeros(2, 2, 3, 64, 64)
+    error[0, 0, 0] = 0.1
+    error[1, 1, 0] = 0.01
+    error[:, :, 1] = 0.5 * (error[:, :, 0] > 0)
+    expected = (math.log10(0.01 + 1e-5) + math.log10(0.0001 + 1e-5)) / 2
+    assert float(losses.decibels(error)) == pytest.approx(expected, rel=1e-6)

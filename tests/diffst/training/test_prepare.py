@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from diffst.training.dataset import WindowDataset
-from diffst.training.degradation import TRACKS
 from diffst.training.prepare import (
     HELD_OUT,
     VALIDATION,
+    VARIANTS,
     crop_to_grid,
     keyframe_flows,
     list_tasks,
@@ -72,17 +72,17 @@ def test_real_clip_is_cropped_degraded_coded_and_described(data: Path, tmp_path:
     frames = np.load(folder / "hr.npy", mmap_mode="r")
     assert (frames.shape, frames.dtype) == ((13, 96, 128, 3), np.uint8)
     meta = json.loads((folder / "meta.json").read_text())
-    assert tuple(meta["variants"]) == TRACKS
+    assert tuple(meta["variants"]) == tuple(VARIANTS)
     assert (meta["shape"], meta["frame_rate"], meta["matrix"]) == (
         [13, 96, 128, 3],
         "25",
         "smpte170m",
     )
     blocks = np.asarray(frames[::2], float).reshape(7, 24, 4, 32, 4, 3).mean(axis=(2, 4))
-    for track in TRACKS:
-        keyframes = np.load(folder / f"lr_{track}.npy")
+    for variant in VARIANTS:
+        keyframes = np.load(folder / f"lr_{variant}.npy")
         assert (keyframes.shape, keyframes.dtype) == ((7, 24, 32, 3), np.uint8)
-        flows = np.load(folder / f"flow_{track}.npy")
+        flows = np.load(folder / f"flow_{variant}.npy")
         assert (flows.shape, flows.dtype) == ((6, 2, 24, 32, 2), np.float16)
         # The keyframes are those frames and not their neighbours, in place and in colour.
         error = np.abs(keyframes[1:] - blocks[1:]).mean()
