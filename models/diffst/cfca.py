@@ -130,9 +130,11 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         step_left, step_right = self.steps(flows, n, -1), self.steps(flows, [k + 1 for k in n], 1)
         # 1. The motion through each new pixel, once told by the left keyframe and once by the right, and its bend.
         forward, backward = flow_at(flows[n, 0], alpha), flow_at(flows[n, 1], 1 - alpha)
+        has_left = alpha.new_tensor([k > 0 for k in n]).view_as(alpha)
+        has_right = alpha.new_tensor([k + 1 < last for k in n]).view_as(alpha)
         bend = bend_of(
-            warp(flows[n, 0] + step_left, -alpha * forward) * is_known(step_left),
-            warp(flows[n, 1] + step_right, -(1 - alpha) * backward) * is_known(step_right),
+            has_left * warp(flows[n, 0] + step_left, -alpha * forward),
+            has_right * warp(flows[n, 1] + step_right, -(1 - alpha) * backward),
             alpha,
         )
         # 2. Temporary frames: the inner keyframes along both motions.
@@ -200,11 +202,6 @@ def check_instants(instants: Instants, num_frames: int) -> None:
     for n, alpha in instants:
         if not (0 <= alpha < 1 and 0 <= n < num_frames and (alpha == 0 or n + 1 < num_frames)):
             raise ValueError(f"instant ({n}, {alpha}) is outside a clip of {num_frames} keyframes")
-
-
-def is_known(steps: Tensor) -> Tensor:
-    """1 for each motion that is there, 0 for those that stand for none at a clip's end, (N, 1, 1, 1)."""
-    return steps.flatten(1).any(1).view(-1, 1, 1, 1)
 
 
 def look_up(frames: Tensor, flow: Tensor) -> Tensor:

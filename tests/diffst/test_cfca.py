@@ -115,6 +115,16 @@ def test_what_speeds_up_is_met_where_it_passes(monkeypatch):
     assert bent < 0.2 * error()
 
 
+def test_a_part_that_was_still_before_bends_as_the_whole_picture_does(cfca):
+    keyframes = smooth_clip(4)
+    flows = neighbour_flows(keyframes)
+    flows[0] = 0  # still, then it moves
+    flows[0, ..., 48:] = 1
+    whole = cfca(keyframes, flows, [(1, 0.5)]).frames[..., :16]
+    part = cfca(keyframes[..., :40], flows[..., :40], [(1, 0.5)]).frames[..., :16]
+    torch.testing.assert_close(part, whole, rtol=0, atol=1e-5)
+
+
 def test_instants_outside_the_clip_are_refused(cfca):
     clip = smooth_clip(3)
     flows = neighbour_flows(clip)
