@@ -98,17 +98,19 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         A clip's end stands in for what lies beyond it.
         """
         last = len(frames) - 1
-        to_left, to_right = self.steps(flows, indices, -1), self.steps(flows, indices, 1)
-        to_outer_left = to_left + warp(self.steps(flows, [n - 1 for n in indices], -1), to_left)
-        to_outer_right = to_right + warp(self.steps(flows, [n + 1 for n in indices], 1), to_right)
-        ways = ((-2, to_outer_left), (-1, to_left), (1, to_right), (2, to_outer_right))
-        return torch.stack(
-            [
-                look_up(frames[[min(max(n + away, 0), last) for n in indices]], flow)
-                for away, flow in ways
-            ],
-            dim=1,
+        ways = torch.cat((self.steps(flows, indices, -1), self.steps(flows, indices, 1)))
+        beyond = torch.cat(
+            (
+                self.steps(flows, [n - 1 for n in indices], -1),
+                self.steps(flows, [n + 1 for n in indices], 1),
+            )
         )
+        to_outer = ways + warp(beyond, ways)
+        # All in one call, so that all cores find work.
+        chosen = [min(max(n + away, 0), last) for away in (-1, 1, -2, 2) for n in indices]
+        seen = look_up(frames[chosen], torch.cat((ways, to_outer)))
+        left, right, outer_left, outer_right = seen.chunk(4)
+        return torch.stack((outer_left, left, right, outer_right), dim=1)
 
     @staticmethod
     def steps(flows: Tensor, indices: list[int], direction: int) -> Tensor:
@@ -126,29 +128,25 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         alpha = torch.tensor(
             [a for _, a in instants], dtype=torch.float32, device=frames.device
         ).view(-1, 1, 1, 1)
-        left, right = frames[n], frames[[k + 1 for k in n]]
-        step_left, step_right = self.steps(flows, n, -1), self.steps(flows, [k + 1 for k in n], 1)
         # 1. The motion through each new pixel, once told by the left keyframe and once by the right, and its bend.
-        forward, backward = flow_at(flows[n, 0], alpha), flow_at(flows[n, 1], 1 - alpha)
-        has_left = alpha.new_tensor([k > 0 for k in n]).view_as(alpha)
-        has_right = alpha.new_tensor([k + 1 < last for k in n]).view_as(alpha)
-        bend = bend_of(
-            has_left * warp(flows[n, 0] + step_left, -alpha * forward),
-            has_right * warp(flows[n, 1] + step_right, -(1 - alpha) * backward),
-            alpha,
-        )
+        pair = flows[n].transpose(0, 1).flatten(0, 1)
+        sides = torch.cat((alpha, 1 - alpha))
+        motion = flow_at(pair, sides)
+        steps = torch.cat((self.steps(flows, n, -1), self.steps(flows, [k + 1 for k in n], 1)))
+        has_step = alpha.new_tensor([k > 0 for k in n] + [k + 1 < last for k in n]).view_as(sides)
+        acceleration = has_step * warp(pair + steps, -sides * motion)
+        bend = bend_of(*acceleration.chunk(2), alpha)
         # 2. Temporary frames: the inner keyframes along both motions.
-        to_left, to_right = bend - alpha * forward, bend - (1 - alpha) * backward
-        left_own, left_other = look_up(left, to_left), look_up(left, bend + alpha * backward)
-        right_own, right_other = (
-            look_up(right, to_right),
-            look_up(right, bend + (1 - alpha) * forward),
-        )
+        (forward, backward), both = motion.chunk(2), torch.cat((bend, bend))
+        to_own = both - sides * motion
+        to_other = torch.cat((bend + alpha * backward, bend + (1 - alpha) * forward))
+        inner = [*n, *(k + 1 for k in n)]
         # 3. The outer ones, one step further along the nearer keyframe's own motion.
-        far_left = look_up(frames[[max(k - 1, 0) for k in n]], to_left + warp(step_left, to_left))
-        far_right = look_up(
-            frames[[min(k + 2, last) for k in n]], to_right + warp(step_right, to_right)
-        )
+        to_far = to_own + warp(steps, to_own)
+        outer = [max(k - 1, 0) for k in n] + [min(k + 2, last) for k in n]
+        # All in one call, so that all cores find work.
+        seen = look_up(frames[inner + inner + outer], torch.cat((to_own, to_other, to_far)))
+        left_own, right_own, left_other, right_other, far_left, far_right = seen.chunk(6)
         # 4. Scores and the fused frame.
         pairs = ((left_own, right_other), (left_other, right_own), (far_left, far_right))
         weights = self.weights(pairs, alpha)
