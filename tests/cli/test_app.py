@@ -60,7 +60,7 @@ def test_batch_takes_every_option_of_upscale(capsys: pytest.CaptureFixture[str])
         main([command, "-h"])
         shown[command] = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     assert shown["upscale"] - shown["batch"] == {"--receipt"}
-    assert shown["batch"] - shown["upscale"] == {"--glob"}
+    assert shown["batch"] - shown["upscale"] == {"--glob", "--log", "--watch"}
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]):

@@ -25,8 +25,12 @@ def table(name: str) -> Any:
     return json.loads((FIXTURES / f"{name}.json").read_text(encoding="utf-8"))
 
 
+# Of values that reach 25; the order of sums in float32 depends on the number of threads.
+RELATIVE = 1e-5
+
+
 def assert_near(made: Tensor, known: Tensor, tolerance: float, name: str = "") -> None:
-    """Fail where any value is further than `tolerance` from the known one."""
+    """Fail where any value is further than `tolerance` and `RELATIVE` of it from the known one."""
     torch.testing.assert_close(
-        made, known, rtol=0, atol=tolerance, msg=lambda message: f"{name}: {message}"
+        made, known, rtol=RELATIVE, atol=tolerance, msg=lambda message: f"{name}: {message}"
     )
