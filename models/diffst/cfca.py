@@ -134,8 +134,8 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         motion = flow_at(pair, sides)
         steps = torch.cat((self.steps(flows, n, -1), self.steps(flows, [k + 1 for k in n], 1)))
         has_step = alpha.new_tensor([k > 0 for k in n] + [k + 1 < last for k in n]).view_as(sides)
-        acceleration = has_step * warp(pair + steps, -sides * motion)
-        bend = bend_of(*acceleration.chunk(2), alpha)
+        from_left, from_right = (has_step * warp(pair + steps, -sides * motion)).chunk(2)
+        bend = bend_of(from_left, from_right, alpha)
         # 2. Temporary frames: the inner keyframes along both motions.
         (forward, backward), both = motion.chunk(2), torch.cat((bend, bend))
         to_own = both - sides * motion
