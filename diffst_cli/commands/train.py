@@ -1,4 +1,4 @@
-"""`diffst train`: the recipe that made nano."""
+"""`diffst train`: the recipe that made nano, and the stages of a model of Wan's size."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from diffst_cli.errors import UserError
 
 if TYPE_CHECKING:
     from diffst.training.config import TrainConfig
+    from diffst.wan.training.config import WanTrainConfig
 
 
 def train(
@@ -21,12 +22,24 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train a DiffST model on prepared clips; called again, it goes on where it stopped."""
-    from diffst.training.loop import train as run_training
+    from diffst.training.config import TrainConfig
     from diffst_cli.progress import print_note
 
     wanted = _load(config)
+    if isinstance(wanted, TrainConfig):
+        trained = f"the best checkpoint is in `{_train_nano(wanted, quiet)}`"
+    else:
+        trained = f"the model is in `{_train_wan(wanted, quiet)}`"
+    if not quiet:
+        print_note(trained)
+
+
+def _train_nano(wanted: TrainConfig, quiet: bool) -> Path:
+    from diffst.training.loop import train as run_training
+    from diffst_cli.progress import print_note
+
     try:
-        best = run_training(
+        return run_training(
             wanted, report=lambda line: None if quiet else print_note(_sentence(line))
         )
     except FloatingPointError as error:
@@ -34,21 +47,33 @@ def train(
             f"{error}",
             hint="put it in `start_from`, with another `out` and a lower `learning_rate`",
         ) from error
-    if not quiet:
-        print_note(f"the best checkpoint is in `{best}`")
 
 
-def _load(path: Path) -> TrainConfig:
+def _train_wan(wanted: WanTrainConfig, quiet: bool) -> Path:
+    from diffst.wan.training.loop import train as run_training
+    from diffst_cli.progress import print_note
+
+    try:
+        return run_training(
+            wanted, report=lambda line: None if quiet else print_note(_losses(line))
+        )
+    except FloatingPointError as error:
+        raise UserError(
+            f"{error}", hint="start again with another `out` and a lower `rate_factor`"
+        ) from error
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(f"this run cannot start: {error}") from error
+
+
+def _load(path: Path) -> TrainConfig | WanTrainConfig:
     """The run that a file asks for, with the data it needs in place."""
-    from diffst.training.config import load_config
-
     if not path.is_file():
         raise UserError(f"there is no file `{path}`", hint="nano's recipe is in the package")
     try:
-        wanted = load_config(path)
+        wanted, folders = _parsed(path)
     except (ValueError, TypeError) as error:
         raise UserError(f"`{path}` is not a training file: {error}") from error
-    for folder in (wanted.data, wanted.validation):
+    for folder in folders:
         if not any(folder.glob("*/meta.json")):
             raise UserError(
                 f"there are no prepared clips in `{folder}`",
@@ -57,8 +82,31 @@ def _load(path: Path) -> TrainConfig:
     return wanted
 
 
+def _parsed(path: Path) -> tuple[TrainConfig | WanTrainConfig, tuple[Path, ...]]:
+    """The run, by the file's key `model`, and its folders of prepared clips."""
+    from diffst.training.config import load_config, read_table
+
+    model = read_table(path).get("model", "nano")
+    if model == "nano":
+        nano = load_config(path)
+        return nano, (nano.data, nano.validation)
+    if model == "wan":
+        from diffst.wan.training.config import load_wan_config
+
+        wan = load_wan_config(path)
+        return wan, (wan.data,)
+    raise ValueError(f'`model` is "nano" or "wan", not {model!r}')
+
+
 def _sentence(line: dict[str, float]) -> str:
     return (
         f"step {line['step']:.0f}, {line['seconds'] / 60:.1f} min: "
         f"kept {line['kept']:.2f} dB, new {line['new']:.2f} dB"
     )
+
+
+def _losses(line: dict[str, float]) -> str:
+    values = ", ".join(
+        f"{name} {value:.4f}" for name, value in line.items() if name not in ("step", "seconds")
+    )
+    return f"step {line['step']:.0f}, {line['seconds'] / 60:.1f} min: {values}"

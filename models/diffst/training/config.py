@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +63,45 @@ class TrainConfig:
     seed: int = 0
 
 
+def read_table(path: Path) -> dict[str, Any]:
+    """The keys of a TOML file.
+
+    Raises:
+        ValueError: It is not TOML.
+    """
+    table: dict[str, Any] = tomllib.loads(path.read_text())
+    return table
+
+
+def parse_config(kind: type[Config], table: dict[str, Any], path: Path) -> Config:
+    """A training file's table as its dataclass; `model`, which says whose file it is, is not one of its keys.
+
+    Raises:
+        ValueError: A key is unknown or a required one is missing.
+    """
+    given = {name: value for name, value in table.items() if name != "model"}
+    known = {field.name: field for field in fields(kind)}
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ValueError(f"unknown key `{unknown[0]}` in `{path}`; known are {', '.join(known)}")
+    required = {
+        name
+        for name, field in known.items()
+        if field.default is MISSING and field.default_factory is MISSING
+    }
+    missing = sorted(required - set(given))
+    if missing:
+        raise ValueError(f"`{path}` lacks `{missing[0]}`")
+    for name, field in known.items():
+        if name in given and field.type in ("Path", "Path | None"):
+            given[name] = Path(given[name])
+    return kind(**given)
+
+
 def load_config(path: Path) -> TrainConfig:
     """Read a TOML file; relative paths are taken from the current folder, as on a command line.
 
     Raises:
         ValueError: A key is unknown or a required one is missing.
     """
-    raw = tomllib.loads(path.read_text())
-    known = {field.name: field for field in fields(TrainConfig)}
-    unknown = sorted(set(raw) - set(known))
-    if unknown:
-        raise ValueError(f"unknown key `{unknown[0]}` in `{path}`; known are {', '.join(known)}")
-    missing = sorted({"data", "validation", "out"} - set(raw))
-    if missing:
-        raise ValueError(f"`{path}` lacks `{missing[0]}`")
-    for name in ("data", "validation", "out", "start_from"):
-        if name in raw:
-            raw[name] = Path(raw[name])
-    return TrainConfig(**raw)
+    return parse_config(TrainConfig, read_table(path), path)

@@ -1,0 +1,99 @@
+"""What a training run at Wan's size is made of: one TOML file with `model = "wan"`, one dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffst.training.config import parse_config, read_table
+from diffst.wan.sizes import PIXEL_MULTIPLE, TIME_STRIDE
+from diffst.wan.training.stages import FACTOR, STAGES
+
+
+@dataclass(frozen=True, kw_only=True)
+class WanTrainConfig:
+    """One stage of a training at Wan's size.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+
+    data: Path
+    """Folder made by `python -m diffst.training.prepare`: the training windows."""
+    out: Path
+    """Folder for the model (`last/`) and `log.jsonl`."""
+    start_from: Path
+    """Pipeline folder to start from: of Wan's published weights, or what the stage before left in `last/`."""
+    stage: int
+    """0: CFCA alone. 1: all but the VAE, in latents. 2: the same, in pixels."""
+    steps: int
+    """At which the stage ends."""
+    frames: int = 17
+    """Of a window, 4 k + 1."""
+    crop: int = 80
+    """Side of a window at low resolution, in pixels, a multiple of 4."""
+    batch_windows: int = 1
+    """Windows a step."""
+    run_latents: int = 2
+    """Neighbouring latents that stage 2 decodes of each window."""
+    rate_factor: float = 1.0
+    """Factor on every learning rate of the stage."""
+    warmup_steps: int = 100
+    """In which the rates rise from 0; then they stay."""
+    ema: float = 0.999
+    """Decay of the averaged weights, which are what is saved for use."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Of losses that shall not have the stage's own weight."""
+    timestep: float | None = None
+    """The fixed timestep, 0..1000; the pipeline's own unless given."""
+    sigma: float | None = None
+    """Length of the one step; likewise."""
+    checkpointing: bool = True
+    """Keep only what is between the transformer's blocks, and compute the rest again on the way back."""
+    device: str = "cuda"
+    bfloat16: bool = True
+    """Compute in bfloat16 where autocast does (weights stay float32)."""
+    save_steps: int = 500
+    """Steps between checkpoints, each with a line in the log."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        multiple = PIXEL_MULTIPLE // FACTOR
+        if self.stage not in range(len(STAGES)):
+            raise ValueError(f"`stage` is 0, 1 or 2, not {self.stage}")
+        if self.frames < TIME_STRIDE + 1 or self.frames % TIME_STRIDE != 1:
+            raise ValueError(f"`frames` is 5, 9, 13, 17, ..., not {self.frames}")
+        if self.crop < multiple or self.crop % multiple:
+            raise ValueError(f"`crop` is a multiple of {multiple}, not {self.crop}")
+        if not 2 <= self.run_latents <= self.latents:
+            raise ValueError(
+                f"`run_latents` is 2 to {self.latents}, the latents of {self.frames} frames"
+            )
+        for name in ("steps", "batch_windows", "warmup_steps", "save_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` is at least 1, not {getattr(self, name)}")
+        known = STAGES[self.stage].weights
+        for name in self.weights:
+            if name not in known:
+                raise ValueError(
+                    f"stage {self.stage} has no loss `{name}`; it has {', '.join(known)}"
+                )
+
+    @property
+    def latents(self) -> int:
+        """Of a window."""
+        return 1 + self.frames // TIME_STRIDE
+
+    @property
+    def keyframes(self) -> int:
+        """Of a window: every second frame, and two more on each side."""
+        return (self.frames + 9) // 2
+
+
+def load_wan_config(path: Path) -> WanTrainConfig:
+    """Read a TOML file; relative paths are taken from the current folder, as on a command line.
+
+    Raises:
+        ValueError: A key is unknown, a required one is missing, or a value is out of its range.
+    """
+    return parse_config(WanTrainConfig, read_table(path), path)

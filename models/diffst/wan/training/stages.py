@@ -1,0 +1,210 @@
+"""The three stages of training at Wan's size: what each compares, for a batch of windows.
+
+Stage 0 teaches CFCA alone, stage 1 all that learns in the space of latents, stage 2 in the space of
+pixels. The VAE stays as it is in all of them. Its encoder runs without gradients, so CFCA learns
+from its own frames only: a backward pass through the encoder would hold tens of GB at real size.
+
+Source: the two spaces and the consistency loss are in DiffST's figure (arXiv 2605.13182); weights and
+rates are ours, after DOVE (arXiv 2505.16239).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffst.cfca import Instants
+from diffst.training import losses
+from diffst.training.windows import Batch
+from diffst.transformer import null_guidance, one_step
+from diffst.wan.codec import WanCodec, WanDecoder
+from diffst.wan.pipeline import DiffSTWanPipeline
+from diffst.wan.sizes import TIME_STRIDE
+
+FACTOR = 4  # high-resolution pixels along each side of a low-resolution one
+FIRST_TARGET = 2  # keyframe; CFCA looks at two on each side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage trains, how fast, and for which losses."""
+
+    rates: dict[str, float]
+    """Learning rate of each component that is trained."""
+    weights: dict[str, float]
+    """Of each loss."""
+
+
+STAGES = (
+    Stage(rates={"cfca": 1e-4}, weights={"cfca": 1.0}),
+    Stage(
+        rates={"cfca": 1e-4, "vrg": 1e-4, "transformer": 2e-5},
+        weights={"latent": 1.0, "cfca": 0.1},
+    ),
+    Stage(
+        rates={"cfca": 5e-6, "vrg": 5e-6, "transformer": 5e-6},
+        weights={
+            "reconstruction": 1.0,
+            "spectrum": 1.0,
+            "consistency": 1.0,
+            "latent": 0.1,
+            "cfca": 0.1,
+        },
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """B windows of K keyframes and T true frames on the device."""
+
+    keyframes: Tensor
+    """(B, K, 3, h, w) float32 in [0, 1]."""
+    flows: Tensor
+    """(B, K - 1, 2, 2, h, w) float32."""
+    targets: Tensor
+    """(B, T, 3, 4h, 4w) float32 in [0, 1], T = 2 K - 9: keyframe 2, the instant 2.5, ..., keyframe K - 3."""
+    interpolate: Tensor
+    """(B,) bool: whether the frames between keyframes are true motion."""
+
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device) -> Sample:
+        """A batch of the data set as floats."""
+        return cls(
+            keyframes=batch.keyframes.to(device).float().div(255),
+            flows=batch.flows.to(device),
+            targets=batch.targets.to(device).float().div(255),
+            interpolate=batch.interpolate.to(device),
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the targets."""
+        return self.targets.shape[-2], self.targets.shape[-1]
+
+
+def instants(num_keyframes: int) -> Instants:
+    """Those of a window's targets: keyframe 2, halfway, keyframe 3, ..., keyframe K - 3."""
+    return [(n // 2, 0.5 * (n % 2)) for n in range(2 * FIRST_TARGET, 2 * (num_keyframes - 3) + 1)]
+
+
+def loss_terms(
+    stage: int, pipeline: DiffSTWanPipeline, sample: Sample, run: range
+) -> dict[str, Tensor]:
+    """Each loss of a stage for a batch, not weighted.
+
+    Args:
+        stage: 0, 1 or 2.
+        pipeline: The one that is trained; its codec is never changed.
+        sample: The windows; T is 4 k + 1.
+        run: Latents that stage 2 decodes, at least two.
+    """
+    frames = aggregated(pipeline, sample)
+    terms = {"cfca": cfca_loss(frames, sample)}
+    if stage == 0:
+        return terms
+    given = encoded(pipeline.codec, frames, sample.size)
+    true = encoded(pipeline.codec, sample.targets, sample.size)
+    made = stepped(pipeline, given, sample.keyframes)
+    terms["latent"] = latent_loss(made, true, sample.interpolate)
+    if stage == 2:
+        terms |= pixel_losses(pipeline.codec, made, sample, run)
+    return terms
+
+
+def aggregated(pipeline: DiffSTWanPipeline, sample: Sample) -> Tensor:
+    """CFCA's frames at the targets' instants, (B, T, 3, h, w)."""
+    asked = instants(sample.keyframes.shape[1])
+    return torch.stack(
+        [
+            pipeline.cfca(frames, flows, asked).frames
+            for frames, flows in zip(sample.keyframes, sample.flows, strict=True)
+        ]
+    )
+
+
+@torch.no_grad()
+def encoded(codec: WanCodec, clips: Tensor, size: tuple[int, int]) -> Tensor:
+    """Latents (B, L, C, H / 8, W / 8) of clips (B, T, 3, h, w), enlarged to `size`; held fixed."""
+    return torch.stack([codec.encode(clip, clip.unsqueeze(1), size).latents for clip in clips])
+
+
+def stepped(pipeline: DiffSTWanPipeline, latents: Tensor, keyframes: Tensor) -> Tensor:
+    """The one step on each window, (B, L, C, h, w): all latents of a window see each other."""
+    if pipeline.vrg is None:
+        guidance = null_guidance(pipeline.transformer).to(latents.device)
+    else:
+        guidance = pipeline.vrg(keyframes)
+    made = one_step(
+        pipeline.transformer,
+        latents.flatten(0, 1),
+        guidance,
+        timestep=pipeline.config.timestep,
+        sigma=pipeline.config.sigma,
+        window_latents=latents.shape[1],
+    )
+    per_window: Tensor = made.unflatten(0, latents.shape[:2])
+    return per_window
+
+
+def cfca_loss(frames: Tensor, sample: Sample) -> Tensor:
+    """Charbonnier distance of the new frames, (B, T, 3, h, w), to the true ones made small, where motion is true."""
+    true = sample.targets[:, 1::2].flatten(0, 1)
+    small = F.interpolate(true, scale_factor=1 / FACTOR, mode="bicubic", antialias=True)
+    error = losses.to_ycbcr(frames[:, 1::2].flatten(0, 1) - small.clamp(0, 1))
+    counts = sample.interpolate.repeat_interleave(frames.shape[1] // 2)
+    return losses.charbonnier(error * counts.view(-1, 1, 1, 1))
+
+
+def latent_loss(made: Tensor, true: Tensor, interpolate: Tensor) -> Tensor:
+    """L_latent: mean squared distance of (B, L, C, h, w); of a window without true motion the first latent alone.
+
+    The first latent holds one frame, a keyframe; every other holds new frames too.
+    """
+    first = torch.arange(made.shape[1], device=made.device) == 0
+    counts = interpolate.unsqueeze(1) | first
+    return losses.latent(made[counts], true[counts])
+
+
+def pixel_losses(codec: WanCodec, latents: Tensor, sample: Sample, run: range) -> dict[str, Tensor]:
+    """L_rec, L_perc's stand-in and L_consis over the frames of a run of latents, (B, L, C, h, w)."""
+    made = torch.stack([decoded_run(codec, window, sample.size, run) for window in latents])
+    frames = frames_of(run)
+    kept = torch.arange(frames.start, frames.stop, device=made.device) % 2 == 0
+    counts = (sample.interpolate.unsqueeze(1) | kept)[:, :, None, None, None]
+    error = losses.to_ycbcr(made - sample.targets[:, frames]) * counts
+    return {
+        "reconstruction": losses.reconstruction(error),
+        "spectrum": losses.spectrum(error),
+        "consistency": losses.consistency(error),
+    }
+
+
+def decoded_run(codec: WanCodec, latents: Tensor, size: tuple[int, int], run: range) -> Tensor:
+    """Frames of some latents of a clip, as decoding the whole clip gives them.
+
+    What comes before is decoded too, since the VAE looks back, but without gradients, so only the run takes memory.
+
+    Args:
+        codec: Not changed.
+        latents: (L, C, h, w), normalised.
+        size: Height and width of the frames.
+        run: Neighbouring latents.
+
+    Returns:
+        (T', 3, height, width) float32: the frames `frames_of(run)`.
+    """
+    decoder = WanDecoder(codec, size)
+    with torch.no_grad():
+        for latent in latents[: run.start].split(1) if run.start else ():
+            list(decoder.feed(latent))
+    return torch.cat(list(decoder.feed(latents[run.start : run.stop])))
+
+
+def frames_of(run: range) -> slice:
+    """Which frames of a clip some latents hold."""
+    first = 0 if run.start == 0 else TIME_STRIDE * (run.start - 1) + 1
+    return slice(first, TIME_STRIDE * (run.stop - 1) + 1)

@@ -1,0 +1,38 @@
+"""The training file of a model of Wan's size."""
+
+import re
+
+import pytest
+
+from diffst.wan.training.config import load_wan_config
+
+WHOLE = 'model = "wan"\ndata = "a"\nout = "b"\nstart_from = "c"\nstage = 1\nsteps = 9\n'
+
+
+def test_a_file_is_read(tmp_path):
+    (tmp_path / "run.toml").write_text(f"{WHOLE}frames = 33\n[weights]\ncfca = 0.5\n")
+    config = load_wan_config(tmp_path / "run.toml")
+    assert (str(config.start_from), config.weights) == ("c", {"cfca": 0.5})
+    assert (config.latents, config.keyframes) == (9, 21)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('model = "wan"\ndata = "a"\nout = "b"\n', "lacks `stage`"),
+        (f"{WHOLE}minutes = 3\n", "unknown key `minutes`"),
+        (WHOLE.replace("stage = 1", "stage = 3"), "`stage` is 0, 1 or 2, not 3"),
+        (f"{WHOLE}frames = 16\n", "`frames` is 5, 9, 13, 17, ..., not 16"),
+        (f"{WHOLE}crop = 30\n", "`crop` is a multiple of 4, not 30"),
+        (f"{WHOLE}run_latents = 6\n", "`run_latents` is 2 to 5"),
+        (f"{WHOLE}save_steps = 0\n", "`save_steps` is at least 1, not 0"),
+        (
+            f"{WHOLE}[weights]\nspectrum = 1\n",
+            "stage 1 has no loss `spectrum`; it has latent, cfca",
+        ),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path, text, sentence):
+    (tmp_path / "run.toml").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        load_wan_config(tmp_path / "run.toml")

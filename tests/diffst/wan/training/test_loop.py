@@ -1,0 +1,202 @@
+"""Training a tiny model of Wan's kind: it learns two clips by heart, resumes, and what it leaves is a model."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from diffst.checkpoint import load_pipeline, new_nano
+from diffst.upscaler import load_model
+from diffst.wan.training import loop
+from diffst.wan.training.config import WanTrainConfig
+from diffst.wan.training.stages import aggregated, decoded_run, encoded
+from tests.diffst.wan.training.toy import ToyData, sample, toy_batch, toy_pipeline
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> WanTrainConfig:
+    toy_pipeline(monkeypatch).save_pretrained(tmp_path / "start")
+    monkeypatch.setattr(loop, "WindowDataset", lambda *_, **__: ToyData(toy_batch()))
+    return WanTrainConfig(
+        data=tmp_path,
+        out=tmp_path / "out",
+        start_from=tmp_path / "start",
+        stage=1,
+        steps=4,
+        frames=5,
+        crop=16,
+        batch_windows=2,
+        warmup_steps=2,
+        rate_factor=10,
+        save_steps=2,
+        device="cpu",
+        bfloat16=False,
+    )
+
+
+def learnt(config: WanTrainConfig, batch) -> tuple[float, float]:
+    """Weighted losses of the first step and of the last."""
+    trainer = loop.WanTrainer(config, lambda _: None)
+    lines = [trainer.train_step(ToyData(batch)) for _ in range(config.steps)]
+    return lines[0]["total"], lines[-1]["total"]
+
+
+def test_stage_0_learns_two_clips_by_heart(config):
+    run = dataclasses.replace(config, stage=0, steps=150, rate_factor=100)
+    first, last = learnt(run, toy_batch())
+    assert last < 0.1 * first
+
+
+@pytest.mark.slow
+def test_stage_1_learns_two_clips_by_heart(config):
+    run = dataclasses.replace(config, steps=150, rate_factor=100, weights={"cfca": 0.0})
+    first, last = learnt(run, toy_batch())
+    assert last < 0.1 * first
+
+
+@pytest.mark.slow
+def test_stage_2_learns_two_clips_by_heart(config):
+    pipeline = load_pipeline(config.start_from)
+    given = sample(toy_batch())
+    # A random decoder cannot show any picture: the truth is what it shows of latents with other means.
+    start = encoded(pipeline.codec, aggregated(pipeline, given), given.size)
+    shift = 0.5 * torch.randn(16, 1, 1, generator=torch.Generator().manual_seed(3))
+    truth = torch.stack(
+        [decoded_run(pipeline.codec, z + shift, given.size, range(2)) for z in start]
+    )
+    run = dataclasses.replace(
+        config, stage=2, steps=50, rate_factor=100, weights={"latent": 0.0, "cfca": 0.0}
+    )
+    first, last = learnt(run, toy_batch(truth.detach()))
+    # What is left is rounding to 8 bits and Charbonnier's epsilon.
+    assert last < 0.15 * first
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_run_that_was_stopped_goes_on_to_the_last_digit(config, tmp_path, stage):
+    whole = dataclasses.replace(config, stage=stage, out=tmp_path / "whole")
+    halves = dataclasses.replace(whole, out=tmp_path / "halves", steps=2)
+    loop.train(whole)
+    loop.train(halves)
+    loop.train(dataclasses.replace(halves, steps=4))
+    lines = [
+        [
+            {name: value for name, value in json.loads(line).items() if name != "seconds"}
+            for line in (out / "log.jsonl").read_text().splitlines()
+        ]
+        for out in (whole.out, halves.out)
+    ]
+    assert [line["step"] for line in lines[0]] == [2, 4]
+    assert lines[0] == lines[1]
+    ours, theirs = (load_pipeline(out / "last") for out in (whole.out, halves.out))
+    for name, part in ours.components.items():
+        for key, value in part.state_dict().items():
+            assert torch.equal(value, theirs.components[name].state_dict()[key]), (name, key)
+
+
+def test_the_order_of_the_data_follows_from_seed_and_step(config):
+    trainers = [
+        loop.WanTrainer(dataclasses.replace(config, seed=seed), lambda _: None)
+        for seed in (0, 0, 1)
+    ]
+    seen: list[list[list[int]]] = [[], [], []]
+
+    class Watching(ToyData):
+        def __init__(self, number):
+            super().__init__(toy_batch())
+            self.number = number
+
+        def batch(self, batch_size, rng):
+            seen[self.number].append(rng.integers(0, 1000, 4).tolist())
+            return super().batch(batch_size, rng)
+
+    for number, trainer in enumerate(trainers):
+        for _ in range(2):
+            trainer.train_step(Watching(number))
+    assert seen[0] == seen[1] != seen[2]
+    assert seen[0][0] != seen[0][1]
+
+
+@pytest.mark.parametrize(("stage", "parts"), [(0, {"cfca"}), (1, {"cfca", "vrg", "transformer"})])
+def test_a_stage_changes_its_parts_and_no_others(config, stage, parts):
+    before = load_pipeline(config.start_from)
+    after = load_pipeline(loop.train(dataclasses.replace(config, stage=stage)))
+    changed = {
+        name
+        for name, part in before.components.items()
+        for key, value in part.state_dict().items()
+        if not torch.equal(value, after.components[name].state_dict()[key])
+    }
+    assert changed == parts
+
+
+def test_the_average_follows_its_formula(config):
+    trainer = loop.WanTrainer(config, lambda _: None)
+    start = trainer.average.transformer.proj_out.bias.clone()
+    trainer.train_step(ToyData(toy_batch()))
+    now = trainer.pipeline.transformer.proj_out.bias.detach()
+    # After the first step the decay is 1 / 10.
+    expected = 0.1 * start + 0.9 * now
+    torch.testing.assert_close(trainer.average.transformer.proj_out.bias.data, expected)
+
+
+def test_the_rate_rises_and_stays(config):
+    trainer = loop.WanTrainer(config, lambda _: None)
+    rates = []
+    for _ in range(3):
+        trainer.train_step(ToyData(toy_batch()))
+        rates.append([group["lr"] for group in trainer.optimizer.param_groups])
+    full = [1e-3, 1e-3, 2e-4]
+    assert rates == [[rate / 2 for rate in full], full, full]
+
+
+def test_what_is_left_is_a_model_that_upscales(config):
+    folder = loop.train(dataclasses.replace(config, sigma=0.5, timestep=500.0))
+    model = load_model(str(folder), device="cpu")
+    frames = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
+    made = model(frames, [(0, 0.0), (0, 0.5), (1, 0.0)], (64, 64))
+    assert made.shape == (3, 3, 64, 64)
+    index = json.loads((folder / "model_index.json").read_text())
+    assert (index["sigma"], index["timestep"], index["trained"]) == (0.5, 500.0, True)
+
+
+def test_after_stage_0_alone_it_is_not_called_trained(config):
+    folder = loop.train(dataclasses.replace(config, stage=0))
+    with pytest.raises(ValueError, match="no trained DiffST weights"):
+        load_model(str(folder), device="cpu")
+
+
+def test_stages_follow_each_other(config, tmp_path):
+    folder = config.start_from
+    for stage in (0, 1, 2):
+        run = dataclasses.replace(
+            config, stage=stage, start_from=folder, out=tmp_path / f"stage {stage}", steps=1
+        )
+        folder = loop.train(run)
+    assert load_pipeline(folder).config.trained
+
+
+def test_bfloat16_computes_short_and_keeps_weights_long(config):
+    folder = loop.train(dataclasses.replace(config, stage=2, bfloat16=True, steps=1))
+    parameters = load_pipeline(folder).transformer.parameters()
+    assert {p.dtype for p in parameters} == {torch.float32}
+
+
+def test_a_run_of_another_stage_is_not_gone_on_with(config):
+    loop.train(dataclasses.replace(config, steps=1))
+    with pytest.raises(ValueError, match=r"holds a run of stage 1; put `.*last` in `start_from`"):
+        loop.train(dataclasses.replace(config, stage=2))
+
+
+def test_nano_is_refused_as_a_start(config, tmp_path):
+    new_nano(0).save_pretrained(tmp_path / "nano")
+    with pytest.raises(ValueError, match="holds no pipeline of Wan's size"):
+        loop.train(dataclasses.replace(config, start_from=tmp_path / "nano"))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(config):
+    trainer = loop.WanTrainer(config, lambda _: None)
+    trainer.pipeline.transformer.proj_out.bias.data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="diverged at step 0"):
+        trainer.train_step(ToyData(toy_batch()))

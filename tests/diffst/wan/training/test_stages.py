@@ -1,0 +1,173 @@
+"""Each stage's losses and their gradients against closed forms; what is held fixed; the memory law."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from diffst.cfca import CFCA
+from diffst.training import losses
+from diffst.wan.training.stages import (
+    STAGES,
+    decoded_run,
+    encoded,
+    frames_of,
+    instants,
+    loss_terms,
+    stepped,
+)
+from tests.diffst.wan.training.toy import sample, toy_batch, toy_pipeline
+
+RUN = range(2)
+
+
+@pytest.fixture
+def pipeline(monkeypatch):
+    made = toy_pipeline(monkeypatch)
+    for name in ("cfca", "vrg", "transformer"):
+        made.components[name].requires_grad_(True)
+    return made
+
+
+@pytest.fixture
+def given():
+    return sample(toy_batch())
+
+
+def test_instants_are_those_of_the_windows_targets():
+    assert instants(7) == [(2, 0.0), (2, 0.5), (3, 0.0), (3, 0.5), (4, 0.0)]
+    assert len(instants(13)) == 17
+
+
+def test_each_stage_has_the_losses_it_weighs(pipeline, given):
+    for stage, recipe in enumerate(STAGES):
+        assert set(loss_terms(stage, pipeline, given, RUN)) == set(recipe.weights)
+
+
+def test_the_loss_of_cfca_is_charbonnier_of_a_constant_error(pipeline, given):
+    flat = dataclasses.replace(
+        given,
+        keyframes=torch.full_like(given.keyframes, 0.5),
+        targets=torch.full_like(given.targets, 0.3),
+    )
+    made = loss_terms(0, pipeline, flat, RUN)["cfca"]
+    # Grey: all of the error is luma; the two colour differences leave epsilon.
+    expected = (math.hypot(0.2, 1e-3) + 2e-3) / 3
+    torch.testing.assert_close(made.detach(), torch.tensor(expected))
+
+
+def test_the_gradient_of_the_step_is_its_formula(pipeline, given):
+    terms = loss_terms(1, pipeline, given, RUN)
+    terms["latent"].backward()
+    frames = CFCA.forward(pipeline.cfca, given.keyframes[0], given.flows[0], instants(7)).frames
+    start = encoded(pipeline.codec, frames.unsqueeze(0), (64, 64))[0]
+    true = encoded(pipeline.codec, given.targets, (64, 64))
+    made = stepped(
+        pipeline, encoded(pipeline.codec, cfca_frames(pipeline, given), (64, 64)), given.keyframes
+    )
+    # A fresh network says 0, so z = z_lr - sigma v stays where it is.
+    torch.testing.assert_close(made[0], start)
+    error = (made - true).detach()
+    torch.testing.assert_close(terms["latent"].detach(), error.square().mean())
+    # L = mean (z_lr - sigma v - z_hr)^2, and v = bias: dL/dbias, over all of bias, is -2 sigma mean(error).
+    gradient = pipeline.transformer.proj_out.bias.grad
+    torch.testing.assert_close(gradient.sum(), -2 * pipeline.config.sigma * error.mean())
+
+
+def cfca_frames(pipeline, given):
+    return torch.stack(
+        [
+            pipeline.cfca(frames, flows, instants(7)).frames
+            for frames, flows in zip(given.keyframes, given.flows, strict=True)
+        ]
+    ).detach()
+
+
+def test_the_pixel_losses_of_a_shift_are_their_closed_forms(pipeline, given, monkeypatch):
+    def shifted(codec, latents, size, run):
+        return given.targets[0] + 0.1 + 0 * latents.sum()
+
+    monkeypatch.setattr("diffst.wan.training.stages.decoded_run", shifted)
+    same = dataclasses.replace(given, targets=given.targets[:1].expand(2, -1, -1, -1, -1))
+    made = loss_terms(2, pipeline, same, RUN)
+    grey = (math.hypot(0.1, 1e-3) + 2e-3) / 3
+    # Pixels, and half of each of two means, which are the same.
+    torch.testing.assert_close(made["reconstruction"].detach(), torch.tensor(2 * grey))
+    # All of the spectrum is at frequency 0: 64 * 0.1 of 64 x 33 coefficients.
+    expected = torch.tensor(64 * 0.1 / (64 * 33))
+    torch.testing.assert_close(made["spectrum"].detach(), expected, rtol=1e-3, atol=1e-6)
+    assert made["consistency"] < 1e-6
+
+
+def test_frames_between_count_only_where_motion_is_true(pipeline, given):
+    wrong = given.targets.clone()
+    wrong[:, 1::2] = 1 - wrong[:, 1::2]
+    never = torch.zeros(2, dtype=torch.bool)
+    right, other = (
+        dataclasses.replace(given, targets=targets, interpolate=never)
+        for targets in (given.targets, wrong)
+    )
+    for stage in (0, 1, 2):
+        ours, theirs = (loss_terms(stage, pipeline, seen, RUN) for seen in (right, other))
+        for name, value in ours.items():
+            torch.testing.assert_close(value, theirs[name], msg=f"stage {stage}, {name}")
+    assert loss_terms(2, pipeline, given, RUN)["latent"] != ours["latent"]
+
+
+def test_the_vae_learns_nothing_and_cfca_from_its_own_frames_alone(pipeline, given):
+    terms = loss_terms(2, pipeline, given, RUN)
+    torch.stack([value for name, value in terms.items() if name != "cfca"]).sum().backward()
+    assert all(p.grad is None for p in pipeline.codec.parameters())
+    assert all(p.grad is None for p in pipeline.cfca.parameters())
+    assert any(p.grad.abs().sum() > 0 for p in pipeline.transformer.parameters())
+    assert pipeline.vrg.out.weight.grad is not None
+
+
+def test_a_run_is_decoded_as_in_the_whole_clip_and_only_it_has_gradients(pipeline):
+    latents = torch.randn(4, 16, 8, 8, generator=torch.Generator().manual_seed(1))
+    ours, theirs = (latents.clone().requires_grad_() for _ in range(2))
+    size, run = (60, 64), range(1, 3)
+    whole = decoded_run(pipeline.codec, theirs, size, range(4))
+    assert whole.shape == (13, 3, 60, 64)
+    part = decoded_run(pipeline.codec, ours, size, run)
+    assert frames_of(run) == slice(1, 9)
+    assert torch.equal(part, whole[frames_of(run)])
+    part.square().mean().backward()
+    whole[frames_of(run)].square().mean().backward()
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    torch.testing.assert_close(ours.grad[1:3], theirs.grad[1:3])
+    assert ours.grad[0].abs().max() == ours.grad[3].abs().max() == 0
+    assert theirs.grad[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_checkpointing_changes_no_gradient(pipeline, given, stage):
+    def gradients():
+        pipeline.transformer.zero_grad()
+        torch.stack(list(loss_terms(stage, pipeline, given, RUN).values())).sum().backward()
+        return [p.grad.clone() for p in pipeline.transformer.parameters() if p.grad is not None]
+
+    pipeline.transformer.proj_out.weight.data.normal_(std=0.1)
+    plain = gradients()
+    pipeline.transformer.enable_gradient_checkpointing()
+    torch.testing.assert_close(gradients(), plain)
+
+
+def test_a_run_without_guidance_steps_all_the_same(pipeline, given):
+    pipeline.vrg = None
+    assert torch.isfinite(loss_terms(1, pipeline, given, RUN)["latent"])
+
+
+def test_the_pictures_losses_are_the_projects_own(pipeline, given):
+    made = torch.stack(
+        [
+            decoded_run(pipeline.codec, window, (64, 64), RUN)
+            for window in encoded(pipeline.codec, cfca_frames(pipeline, given), (64, 64))
+        ]
+    )
+    error = losses.to_ycbcr(made - given.targets)
+    terms = loss_terms(2, pipeline, given, RUN)
+    torch.testing.assert_close(terms["reconstruction"].detach(), losses.reconstruction(error))
+    torch.testing.assert_close(terms["consistency"].detach(), losses.consistency(error))
