@@ -174,7 +174,7 @@ class _Runner:
         """Makes the output unless it is there; `place` tells the user where in the batch this is."""
         if job.output.exists() and not job.overwrite:
             return FileResult(job=job, outcome="skipped: already there", failed=False)
-        if self._model is None and not job.devices:
+        if self._model is None and not job.is_shared_out:
             self._reporter.stage("loading the model")
             self._model = open_model(job)
         result = _run_one(job, self._model, self._reporter)

@@ -1,20 +1,22 @@
-"""Several processes that make pieces of one output, each on a device of its own.
+"""Several workers that make pieces of one output, each on a device of its own.
 
-Segments are dealt out one at a time, in order, to whoever is free. A process that dies, or is silent
-for too long, is replaced, and its segment dealt again. A piece depends on its segment alone, so how
-many processes there are, and which of them made what, is not seen in the output.
+Workers are processes of this machine, or actors on others (`cluster`). Segments are dealt out one at
+a time, in order, to whoever is free. A worker that dies, or is silent for too long, is replaced, and
+its segment dealt again. A piece depends on its segment alone, so how many workers there are, and
+which of them made what, is not seen in the output.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from diffst_cli.clips import ClipRules
 from diffst_cli.errors import UserError
@@ -41,11 +43,37 @@ class WorkerLost(Exception):  # noqa: N818 - it is replaced
     """A process died or hung."""
 
 
-class _Worker:
-    """One process and the way to talk to it; owns it until `stop`."""
+class CrewMember(Protocol):
+    """One that makes pieces, elsewhere, and the way to talk to it; used by one thread at a time."""
+
+    name: str
+    """Where it works."""
+
+    def receive(self, timeout_seconds: float) -> Any:
+        """What it says next.
+
+        Raises:
+            WorkerLost: It died, or says nothing for too long.
+            UserError: It says that a step failed.
+        """
+
+    def send(self, segment: Segment | None) -> None:
+        """Give it a segment to make; None lets it end.
+
+        Raises:
+            WorkerLost: It died.
+        """
+
+    def stop(self) -> None:
+        """End it at once; a thread that waits in `receive` gets WorkerLost. Safe to call twice."""
+
+
+class LocalWorker:
+    """One process of this machine, as a `CrewMember`."""
 
     def __init__(self, job: UpscaleJob, *arguments: Any) -> None:
         """Start the process; `arguments` are those of `work_for` after the job."""
+        self.name = job.device
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         self._connection: Connection
         self._connection, other = context.Pipe()
@@ -91,54 +119,68 @@ class _Worker:
         self._connection.close()
 
 
-class Crew:
-    """The processes of one run. Use as a context manager: leaving it ends them all."""
+def local_starters(
+    job: UpscaleJob, folder: Path, settings: PieceSettings, open_model: OpenModel
+) -> list[Callable[[], CrewMember]]:
+    """What starts a process for each of the job's devices.
 
-    def __init__(
-        self,
-        job: UpscaleJob,
-        folder: Path,
-        settings: PieceSettings,
-        open_model: OpenModel,
-        stages: Stages,
-    ) -> None:
-        """Start a process for each of the job's devices.
+    Args:
+        job: What to do.
+        folder: For the pieces.
+        settings: How they are encoded.
+        open_model: Gives the model of a job; importable by name from another process.
+    """
+    jobs = [replace(job, device=device, devices=()) for device in job.devices]
+    return [partial(LocalWorker, each, folder, settings, open_model) for each in jobs]
+
+
+class Crew:
+    """The workers of one run. Use as a context manager: leaving it ends them all."""
+
+    def __init__(self, starters: Sequence[Callable[[], CrewMember]], stages: Stages) -> None:
+        """Start all workers.
 
         Args:
-            job: What to do.
-            folder: For the pieces.
-            settings: How they are encoded.
-            open_model: Gives the model of a job; importable by name from another process.
+            starters: Each starts one, and those that replace it.
             stages: Counts the seconds of all of them.
         """
-        self._job = job
-        self._rest = (folder, settings, open_model)
+        self._starters = starters
         self._stages = stages
-        self._workers: list[_Worker | None] = [None] * len(job.devices)
-        for number in range(len(job.devices)):
+        self._starting = threading.Lock()
+        self._is_stopped = False
+        self._num_given_up = 0
+        self._workers: list[CrewMember | None] = [None] * len(starters)
+        for number in range(len(starters)):
             self._start(number)
 
-    def _start(self, number: int) -> _Worker:
-        job = replace(self._job, device=self._job.devices[number], devices=())
-        worker = _Worker(job, *self._rest)
-        self._workers[number] = worker
-        return worker
+    def _start(self, number: int) -> CrewMember:
+        with self._starting:
+            if self._is_stopped:
+                raise WorkerLost("is not wanted any more")
+            worker = self._starters[number]()
+            self._workers[number] = worker
+            return worker
 
     def wait_until_ready(self, note: Callable[[str], None]) -> ClipRules:
-        """How clips are cut, which the model decides; notes what each process plans to do.
+        """How clips are cut, which the model decides; notes what the workers plan to do.
 
         Raises:
             UserError: A process could not load it.
         """
         rules: list[ClipRules] = []
+        plans: set[str] = set()
         for worker in self._workers:
             assert worker is not None
             try:
                 message = worker.receive(START_SECONDS)
             except WorkerLost as error:
-                raise UserError(f"a worker process {error} while it loaded the model") from error
+                raise UserError(
+                    f"a worker on `{worker.name}` {error} while it loaded the model"
+                ) from error
             assert isinstance(message, Ready)
-            note(message.plan)
+            if message.plan not in plans:
+                note(message.plan)
+            plans.add(message.plan)
             rules.append(message.clip_rules)
         return rules[0]
 
@@ -161,38 +203,65 @@ class Crew:
             dealer.wait()
         finally:
             dealer.stop()
-            if not dealer.is_done:
-                self.stop()
+            self.stop()
             for thread in threads:
                 thread.join()
 
     def _serve(
         self, number: int, dealer: _Dealer, recipient: Recipient, warn: Callable[[str], None]
     ) -> None:
-        """Deal segments to one process, and to those that replace it."""
+        """Deal segments to one worker, and to those that replace it."""
         worker = self._workers[number]
         try:
-            while (segment := dealer.take()) is not None:
+            # A worker is there before a segment is taken, which others could make meanwhile.
+            while (worker := worker or self._replacement(number, dealer, warn)) is not None:
+                segment = dealer.take()
+                if segment is None:
+                    return
                 try:
-                    if worker is None:
-                        worker = self._start(number)
-                        worker.receive(START_SECONDS)
                     self._make(worker, segment, recipient, warn)
                     dealer.finish(segment)
                 except WorkerLost as error:
-                    if worker is not None:
-                        worker.stop()
-                    worker = None
-                    device = self._job.devices[number]
+                    worker.stop()
                     if not dealer.is_stopped:
-                        warn(f"the process on `{device}` {error}; its segment is dealt again")
+                        warn(f"the worker on `{worker.name}` {error}; its segment is dealt again")
+                    worker = None
                     dealer.give_back(segment)
         except BaseException as error:
             dealer.fail(error)
 
+    def _replacement(
+        self, number: int, dealer: _Dealer, warn: Callable[[str], None]
+    ) -> CrewMember | None:
+        """Another worker instead of one that was lost, ready; None where there is none, or no need.
+
+        Raises:
+            UserError: It failed, or no worker is left.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            if dealer.is_stopped:
+                return None
+            try:
+                worker = self._start(number)
+                worker.receive(START_SECONDS)
+                return worker
+            except WorkerLost:
+                started = self._workers[number]
+                if started is not None:
+                    started.stop()
+        if dealer.is_stopped:
+            return None
+        with self._starting:
+            self._num_given_up += 1
+            num_left = len(self._workers) - self._num_given_up
+        if num_left == 0:
+            raise UserError("no worker is left, and none could be started again")
+        warn(f"a worker could not be started again; going on with {num_left}")
+        return None
+
     def _make(
         self,
-        worker: _Worker,
+        worker: CrewMember,
         segment: Segment,
         recipient: Recipient,
         warn: Callable[[str], None],
@@ -211,8 +280,11 @@ class Crew:
                 return
 
     def stop(self) -> None:
-        """End every process at once."""
-        for worker in self._workers:
+        """End every worker at once, and start none again."""
+        with self._starting:
+            self._is_stopped = True
+            workers = list(self._workers)
+        for worker in workers:
             if worker is not None:
                 worker.stop()
 

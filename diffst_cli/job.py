@@ -56,6 +56,8 @@ class UpscaleJob:
     """`auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
     devices: tuple[str, ...] = ()
     """Several, each with a process of its own, instead of `device`: `cpu`, `mps`, `cuda` or `cuda:N`."""
+    ray: str | None = None
+    """Address of a Ray cluster whose machines make the segments, or `auto`; `device` tells their kind."""
     precision: str = "auto"
     """`auto`, `fp32`, `bf16` or `fp16`."""
     vram_limit: Fraction | None = None
@@ -92,6 +94,12 @@ class UpscaleJob:
             raise UsageError(
                 "`--device` and `--devices` exclude each other", hint="give one of them"
             )
+        if self.ray is not None and (self.devices or ":" in self.device or self.device == "mps"):
+            given = "--devices" if self.devices else f"--device {self.device}"
+            raise UsageError(
+                f"`--ray` and `{given}` exclude each other",
+                hint="Ray chooses devices; `--device cpu` or `--device cuda` says which kind",
+            )
         if self.precision not in PRECISIONS:
             raise UsageError(f"`--precision` is `{self.precision}`; it takes {_listed(PRECISIONS)}")
         if self.vram_limit is not None and self.vram_limit <= 0:
@@ -103,6 +111,11 @@ class UpscaleJob:
         if not self.model:
             raise UsageError("`--model` is empty", hint="`diffst models list` names the models")
         _check_sampling(self)
+
+    @property
+    def is_shared_out(self) -> bool:
+        """Whether several workers make the segments, rather than the model in this process."""
+        return bool(self.devices) or self.ray is not None
 
     def output_size(self, info: VideoInfo) -> tuple[int, int]:
         """(width, height) asked for, in pixels; halves round up, nothing falls below 1.

@@ -16,7 +16,17 @@ from diffst_cli.probe import VideoInfo
 # Of a job: which file it reads is told by its content, which device it uses more loosely, and the
 # others are not seen in the output.
 NOT_IN_RECIPE = frozenset(
-    ("input", "output", "device", "devices", "vram_limit", "overwrite", "restart", "work_folder")
+    (
+        "input",
+        "output",
+        "device",
+        "devices",
+        "ray",
+        "vram_limit",
+        "overwrite",
+        "restart",
+        "work_folder",
+    )
 )
 SAMPLES = 64  # blocks of a file that are looked at
 SAMPLE_BYTES = 2**16

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffst_cli.clips import ClipRules
-from diffst_cli.devices import Crew
+from diffst_cli.cluster import ray_starters, resolve_device
+from diffst_cli.devices import Crew, local_starters
 from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import SAMPLING, UpscaleJob
@@ -99,6 +101,8 @@ def run_job(
     reporter = reporter or Reporter()
     reporter.begin(job.input.name)
     try:
+        if job.ray is not None:
+            job = resolve_device(job)
         return _Journey(job, reporter).run(model)
     except BrokenPipeError as error:  # Typer would take it for a closed stdout
         raise UserError(
@@ -228,12 +232,15 @@ class _Journey:
         output: Output,
         stack: ExitStack,
     ) -> MakeAll:
-        """What makes the pieces: the model in this process, or several processes."""
+        """What makes the pieces: the model in this process, several processes, or a cluster."""
         job, settings = self._job, output.piece_settings
         if model is None:
             self._reporter.stage("loading the model")
-        if job.devices:
-            crew = stack.enter_context(Crew(job, work.folder, settings, open_model, self._stages))
+        if job.is_shared_out:
+            starters = ray_starters if job.ray is not None else local_starters
+            crew = stack.enter_context(
+                Crew(starters(job, work.folder, settings, open_model), self._stages)
+            )
             self._require_same_rules(work, crew.wait_until_ready(self._reporter.note))
             return crew.make_all
         if model is None:
@@ -255,14 +262,18 @@ class _Journey:
         estimate = estimate_frames(info, self._job)
         unfinished: dict[int, int] = {}
 
+        counting = threading.Lock()  # so that no piece counts twice while it is recorded
+
         def tell_frames(index: int, num_frames: int) -> None:
-            unfinished[index] = num_frames
-            total = work.num_planned if work.scanned is not None else estimate
-            self._reporter.advance(work.num_finished + sum([*unfinished.values()]), total)
+            with counting:
+                unfinished[index] = num_frames
+                total = work.num_planned if work.scanned is not None else estimate
+                self._reporter.advance(work.num_finished + sum(unfinished.values()), total)
 
         def take_piece(piece: Piece) -> None:
-            work.record(piece)
-            unfinished.pop(piece.index, None)
+            with counting:
+                work.record(piece)
+                unfinished.pop(piece.index, None)
 
         self._reporter.advance(self._frames_resumed, estimate)
         recipient = Recipient(frames_written=tell_frames, piece_finished=take_piece)

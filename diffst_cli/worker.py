@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from diffst_cli.clips import ClipRules
 from diffst_cli.errors import explain
@@ -78,7 +78,27 @@ def work_for(
     """Serve the other end of `connection` until it sends None or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and ends us
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-    line = _Line(connection)
+    serve(_Connected(connection), job, folder, settings, open_model)
+
+
+class Line(Protocol):
+    """The way from a worker to the run that it works for."""
+
+    def send(self, message: object) -> None:
+        """Say something; called from several threads."""
+
+    def receive(self) -> Segment | None:
+        """The next segment to make; None when there are no more."""
+
+
+def serve(
+    line: Line,
+    job: UpscaleJob,
+    folder: Path,
+    settings: PieceSettings,
+    open_model: Callable[[UpscaleJob], UpscaleModel],
+) -> None:
+    """Load the model, then make every segment that `line` gives; a failure is told, not raised."""
     try:
         _serve(line, job, folder, settings, open_model)
     except (EOFError, BrokenPipeError):  # the parent is gone
@@ -88,7 +108,7 @@ def work_for(
         line.send(Failed(explained.message, explained.hint))
 
 
-class _Line:
+class _Connected:
     """Our end of the connection, which several threads send on."""
 
     def __init__(self, connection: Connection) -> None:
@@ -114,7 +134,7 @@ def _leave_with(parent: int) -> None:
 
 
 def _serve(
-    line: _Line,
+    line: Line,
     job: UpscaleJob,
     folder: Path,
     settings: PieceSettings,

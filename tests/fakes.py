@@ -55,6 +55,26 @@ def open_bilinear(_job: UpscaleJob) -> BilinearModel:
     return BilinearModel()
 
 
+class SlowModel(BilinearModel):
+    """Takes half a second a call."""
+
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Sequence[tuple[int, float]],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
+    ) -> Tensor:
+        time.sleep(0.5)
+        return super().__call__(frames, instants, out_size, on_stage, first_keyframe)
+
+
+def open_slow(_job: UpscaleJob) -> BilinearModel:
+    """A model that leaves time to do something to it."""
+    return SlowModel()
+
+
 class OnceModel(BilinearModel):
     """Does something bad on its second call, unless a process that did it left `mark` behind."""
 

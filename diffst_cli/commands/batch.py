@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from diffst_cli.commands.options import JobMaker, QuietOption, takes_job_options
+from diffst_cli.commands.options import JobMaker, QuietOption, RayOption, takes_job_options
 
 
 @takes_job_options
@@ -34,6 +35,7 @@ def batch(
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and take what appears in IN_DIR, until Ctrl-C.")
     ] = False,
+    ray: RayOption = None,
     quiet: QuietOption = False,
 ) -> int:
     """Upscale every video of a folder, keeping its tree.
@@ -45,7 +47,7 @@ def batch(
     from diffst_cli.batch import find_jobs, run_batch, watch_folder
     from diffst_cli.progress import print_results, reporter
 
-    template = make_job(source, output)
+    template = replace(make_job(source, output), ray=ray)
     if watch:
         find = partial(find_jobs, template, glob, may_be_empty=True)
         watch_folder(find, reporter=reporter(quiet=quiet), log_file=log)

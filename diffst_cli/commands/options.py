@@ -36,6 +36,15 @@ JOB_MAKER = "make_job"  # the parameter that a command with these options takes 
 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Make segments on a Ray cluster: auto, or the HOST:PORT of its head. Needs diffst[ray].",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+
 
 def _job_options(
     scale: Annotated[

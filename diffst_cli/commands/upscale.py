@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffst_cli.commands.options import JobMaker, QuietOption, takes_job_options
+from diffst_cli.commands.options import JobMaker, QuietOption, RayOption, takes_job_options
 from diffst_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def upscale(
     receipt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write what was checked, as JSON.")
     ] = None,
+    ray: RayOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Upscale one video, in space and time.
@@ -38,7 +40,7 @@ def upscale(
     from diffst_cli.progress import print_summary, reporter
     from diffst_cli.run import require_good, run_job, write_receipt
 
-    job = make_job(source, output)
+    job = replace(make_job(source, output), ray=ray)
     if receipt is not None:
         _check_receipt(receipt, job)
     summary = run_job(job, reporter=reporter(quiet=quiet))

@@ -56,7 +56,7 @@ def test_two_processes_one_of_which_is_killed_make_the_file_of_one(
     notes = Notes()
     summary = run_job(asked, reporter=notes)
     (warning,) = notes.warnings
-    assert warning == "the process on `cpu` ended with status -9; its segment is dealt again"
+    assert warning == "the worker on `cpu` ended with status -9; its segment is dealt again"
     assert summary.receipt.ok
     assert notes.counts[-1][0] == summary.frames_out == 48
     assert {"read", "model", "write", "scan"} <= set(summary.stage_seconds)

@@ -21,6 +21,7 @@ OPTIONS: list[tuple[list[str], str, Any]] = [
     (["--device", "cuda:1"], "device", "cuda:1"),
     (["--devices", "0,cuda:1"], "devices", ("cuda:0", "cuda:1")),
     (["--devices", "cpu:2"], "devices", ("cpu", "cpu")),
+    (["--ray", "10.0.0.1:6379"], "ray", "10.0.0.1:6379"),
     (["--precision", "bf16"], "precision", "bf16"),
     (["--vram-limit", "7.5"], "vram_limit", Fraction(15, 2)),
     (["--steps", "9"], "steps", 9),

@@ -1,0 +1,230 @@
+"""Workers on the machines of a Ray cluster: an actor for each GPU, or for each CPU slot where there is none.
+
+An actor does what a worker process does here (`worker.serve`), and is dealt segments by the same `Crew`.
+All machines see the input and the work's folder under the same paths. Ray is the scheduler; nothing of
+it is imported until a cluster is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffst_cli.devices import WorkerLost
+from diffst_cli.errors import UserError
+from diffst_cli.job import UpscaleJob
+from diffst_cli.pieces import PieceSettings, hash_piece
+from diffst_cli.segments import Segment
+from diffst_cli.worker import Failed, Finished, serve
+
+if TYPE_CHECKING:
+    from diffst.upscaler import UpscaleModel
+
+HEAR_SECONDS = 2.0  # for which an actor waits for something to tell
+CONNECT_SECONDS = 10.0
+GPU, CPU = "GPU", "CPU"  # Ray's names of what a machine has
+
+
+class Desk:
+    """The actor: works in a thread of its own, and keeps what it says until it is asked for."""
+
+    def __init__(self, *arguments: Any) -> None:
+        """Begin; `arguments` are those of `worker.serve` after the line, which we are."""
+        self._orders: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        threading.Thread(target=serve, args=(self, *arguments), daemon=True).start()
+
+    def send(self, message: object) -> None:
+        """Keep a message for the run."""
+        self._messages.put(message)
+
+    def receive(self) -> Segment | None:
+        """The next segment to make, as soon as there is one."""
+        return self._orders.get()
+
+    def give(self, segment: Segment | None) -> None:
+        """Take an order of the run."""
+        self._orders.put(segment)
+
+    def hear(self) -> tuple[str, list[object]]:
+        """This machine's name, and all messages since the last call; none if none comes soon."""
+        messages = []
+        try:
+            messages.append(self._messages.get(timeout=HEAR_SECONDS))
+            while True:
+                messages.append(self._messages.get_nowait())
+        except queue.Empty:
+            return socket.gethostname(), messages
+
+
+class RayWorker:
+    """An actor and the way to talk to it, as `devices.LocalWorker`; owns it until `stop`."""
+
+    def __init__(
+        self,
+        job: UpscaleJob,
+        folder: Path,
+        settings: PieceSettings,
+        open_model: Callable[[UpscaleJob], UpscaleModel],
+    ) -> None:
+        """Ask Ray for an actor with a GPU or a CPU slot; it begins as soon as a machine has room."""
+        import ray
+
+        self.name = job.device
+        self._folder = folder
+        self._settings = settings
+        self._messages: deque[object] = deque()
+        self._asked: Any = None
+        needs = {"num_cpus": 1} if job.device == "cpu" else {"num_gpus": 1, "num_cpus": 0}
+        # Two calls at once, so that a segment is taken while somebody listens.
+        actor = ray.remote(max_concurrency=2, max_restarts=0, **needs)(Desk)
+        self._actor = actor.remote(job, folder, settings, open_model)
+
+    def receive(self, timeout_seconds: float) -> Any:
+        """What the actor says next.
+
+        Raises:
+            WorkerLost: It or its machine died, or it says nothing for too long.
+            UserError: It says that a step failed, or its piece is not seen here.
+        """
+        import ray
+
+        deadline = time.monotonic() + timeout_seconds
+        while not self._messages:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise WorkerLost(f"was silent for {timeout_seconds:.0f} s")
+            try:
+                self._asked = self._asked or self._actor.hear.remote()
+                if ray.wait([self._asked], timeout=left)[0]:
+                    asked, self._asked = self._asked, None
+                    host, messages = ray.get(asked)
+                    self._messages.extend(messages)
+                    self.name = f"{self.name.partition(' ')[0]} of {host}"
+            except ray.exceptions.RayError as error:
+                raise WorkerLost("ended with its actor") from error
+        message = self._messages.popleft()
+        if isinstance(message, Failed):
+            raise UserError(f"{message.message}, says {self.name}", hint=message.hint)
+        if isinstance(message, Finished):
+            self._require_here(message)
+        return message
+
+    def _require_here(self, finished: Finished) -> None:
+        path = self._folder / self._settings.name(finished.piece.index)
+        try:
+            is_here = hash_piece(path) == finished.piece.sha256
+        except OSError:
+            is_here = False
+        if not is_here:
+            raise UserError(
+                f"`{path}`, made on {self.name}, is not seen here",
+                hint="give a `--work-folder` that all machines share under the same path",
+            )
+
+    def send(self, segment: Segment | None) -> None:
+        """Give the actor a segment to make; None lets it end. That it died is told by `receive`."""
+        self._actor.give.remote(segment)
+
+    def stop(self) -> None:
+        """End the actor at once. Safe to call twice."""
+        import ray
+
+        ray.kill(self._actor, no_restart=True)
+
+
+def connect(address: str) -> None:
+    """Join the cluster at `address`, or the one that this machine belongs to for `auto`; once.
+
+    Raises:
+        UserError: Ray is not installed, or there is no such cluster.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            "`--ray` needs Ray, which is not here", hint="run `pip install 'diffst[ray]'`"
+        ) from error
+    if ray.is_initialized():
+        return
+    before = signal.getsignal(signal.SIGTERM)  # Ray's own would end us without cleaning up
+    try:
+        if address != "auto":  # which Ray would wait for, for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"there is no Ray cluster at `{address}`",
+            hint="`ray start --head` starts one, and prints its address",
+        ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def resolve_device(job: UpscaleJob) -> UpscaleJob:
+    """The job with the device that its workers use: `cuda` where the cluster has GPUs, else `cpu`.
+
+    Its paths are absolute, since an actor has another current folder.
+
+    Raises:
+        UserError: The cluster cannot be used.
+    """
+    assert job.ray is not None
+    connect(job.ray)
+    device = job.device
+    if device == "auto":
+        device = "cuda" if _num_slots(GPU) else "cpu"
+    is_folder = Path(job.model).is_dir()
+    return replace(
+        job,
+        device=device,
+        input=job.input.absolute(),
+        model=str(Path(job.model).absolute()) if is_folder else job.model,
+    )
+
+
+def ray_starters(
+    job: UpscaleJob,
+    folder: Path,
+    settings: PieceSettings,
+    open_model: Callable[[UpscaleJob], UpscaleModel],
+) -> Sequence[Callable[[], RayWorker]]:
+    """What starts a worker, for each slot of the cluster that was free when it was joined.
+
+    Raises:
+        UserError: There is none.
+    """
+    kind = CPU if job.device == "cpu" else GPU
+    num_slots = min(_num_free(kind), _num_slots(kind))  # machines may have died since
+    if not num_slots:
+        raise UserError(
+            f"the Ray cluster has no free {kind}",
+            hint="`ray status` says what it has, and who uses it",
+        )
+    return [partial(RayWorker, replace(job, ray=None), folder, settings, open_model)] * num_slots
+
+
+def _num_slots(kind: str) -> int:
+    """GPUs or CPU slots of all machines that are alive."""
+    import ray
+
+    return int(ray.cluster_resources().get(kind, 0))
+
+
+@functools.cache  # later, what this run's own actors leave is not back at once
+def _num_free(kind: str) -> int:
+    import ray
+
+    return int(ray.available_resources().get(kind, 0))

@@ -1,0 +1,166 @@
+"""A Ray cluster: the file of one process, whatever happens to the machines."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from diffst_cli import cluster, run, segments
+from diffst_cli.app import main
+from diffst_cli.errors import UsageError, UserError
+from diffst_cli.job import UpscaleJob
+from diffst_cli.run import run_job
+from tests import fakes
+from tests.cli.test_run import Notes
+from tests.media import make_video
+from tests.stand_in_ray import make_ray
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(segments, "MIN_KEYFRAMES", 4)
+    monkeypatch.setattr(segments, "MAX_KEYFRAMES", 6)
+    monkeypatch.setattr(cluster, "HEAR_SECONDS", 0.05)
+    monkeypatch.setattr(run, "open_model", fakes.open_bilinear)
+    cluster._num_free.cache_clear()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> UpscaleJob:
+    """24 frames in one shot."""
+    source = make_video(tmp_path / "clip.mp4", size=(32, 24), num_frames=24)
+    values: dict[str, Any] = {"scale": Fraction(2), "fps_x": Fraction(2)}
+    return UpscaleJob(input=source, output=tmp_path / "out.mp4", ray="auto", **values)
+
+
+def alone(asked: UpscaleJob) -> bytes:
+    """What one process makes, without a cluster."""
+    output = asked.output.with_name("alone.mp4")
+    single = replace(asked, output=output, ray=None, device="cpu")
+    assert run_job(single, model=fakes.BilinearModel()).receipt.ok
+    return output.read_bytes()
+
+
+def install(monkeypatch: pytest.MonkeyPatch, ray: Any) -> Any:
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    return ray
+
+
+def test_actors_one_of_which_dies_make_the_file_of_one_process(
+    asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
+):
+    ray = install(monkeypatch, make_ray({"CPU": 2.0}, dies_at=[6]))
+    notes = Notes()
+    summary = run_job(asked, reporter=notes)
+    assert summary.receipt.ok
+    (warning,) = notes.warnings
+    assert warning.startswith("the worker on `cpu of ")
+    assert warning.endswith("ended with its actor; its segment is dealt again")
+    assert notes.counts[-1][0] == summary.frames_out == 48
+    assert {"read", "model", "write", "scan"} <= set(summary.stage_seconds)
+    assert len(ray.options) >= 2
+    assert all(options["num_cpus"] == 1 for options in ray.options)
+    assert all(actor.dead.is_set() for actor in ray.actors), "an actor is left"
+    assert asked.output.read_bytes() == alone(asked)
+
+
+def test_a_cluster_with_gpus_is_asked_for_them(monkeypatch: pytest.MonkeyPatch, asked: UpscaleJob):
+    ray = install(monkeypatch, make_ray({"CPU": 8.0, "GPU": 3.0}))
+    job = cluster.resolve_device(asked)
+    assert job.device == "cuda"
+    monkeypatch.setattr(cluster, "Desk", lambda *arguments: arguments)
+    starters = cluster.ray_starters(job, Path(), None, fakes.open_bilinear)  # type: ignore[arg-type]
+    assert len(starters) == 3
+    starters[0]()
+    assert ray.options == [{"num_gpus": 1, "num_cpus": 0, "max_concurrency": 2, "max_restarts": 0}]
+    assert cluster.resolve_device(replace(asked, device="cpu")).device == "cpu"
+
+
+def test_paths_reach_the_machines_whole(
+    asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    install(monkeypatch, make_ray({"CPU": 1.0}))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my model").mkdir()
+    relative = replace(asked, input=Path("clip.mp4"), model="my model")
+    job = cluster.resolve_device(relative)
+    assert (job.input, job.model) == (tmp_path / "clip.mp4", str(tmp_path / "my model"))
+
+
+def test_a_folder_that_is_not_shared_is_told(asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch):
+    install(monkeypatch, make_ray({"CPU": 1.0}))
+    monkeypatch.setattr(cluster, "hash_piece", lambda path: "0" * 64)
+    with pytest.raises(UserError, match="is not seen here"):
+        run_job(asked)
+    assert not asked.output.exists()
+
+
+def test_what_fails_on_a_machine_ends_the_run_and_names_it(
+    asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
+):
+    install(monkeypatch, make_ray({"CPU": 1.0}))
+    monkeypatch.setattr(run, "open_model", fakes.open_broken)
+    with pytest.raises(UserError, match=r"the disk is full, says cpu of "):
+        run_job(asked)
+
+
+def test_a_cluster_without_room_is_told(asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch):
+    install(monkeypatch, make_ray({"memory": 1e9}))
+    with pytest.raises(UserError, match="no free CPU"):
+        run_job(asked)
+
+
+def test_actors_that_never_live_again_end_the_run(
+    asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
+):
+    install(monkeypatch, make_ray({"CPU": 1.0}, dies_at=[6, 1, 1, 1]))
+    with pytest.raises(UserError, match="no worker is left"):
+        run_job(asked)
+
+
+def test_the_others_go_on_where_one_never_lives_again(
+    asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
+):
+    install(monkeypatch, make_ray({"CPU": 2.0}, dies_at=[6, None, 1, 1, 1]))
+    assert run_job(asked).receipt.ok
+    assert asked.output.read_bytes() == alone(asked)
+
+
+def test_no_ray_is_told_with_what_to_install(
+    asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    install(monkeypatch, None)
+    assert main(["upscale", str(asked.input), str(asked.output), "--ray", "auto"]) == 1
+    told = capsys.readouterr().err
+    assert "pip install 'diffst[ray]'" in told
+    assert "Traceback" not in told
+
+
+def test_no_cluster_is_told(asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch):
+    ray = install(monkeypatch, make_ray({}))
+
+    def fail(**options: Any) -> None:
+        assert options["address"] == "auto"
+        raise ConnectionError("Could not find any running Ray instance")
+
+    monkeypatch.setattr(ray, "init", fail)
+    for address in ("auto", "127.0.0.1:1", "nonsense", "127.0.0.1:99999", "127.0.0.1:x"):
+        with pytest.raises(UserError, match=f"no Ray cluster at `{address}`"):
+            run_job(replace(asked, ray=address))
+
+
+@pytest.mark.parametrize(
+    "options", [{"devices": ("cpu",)}, {"device": "cuda:1"}, {"device": "mps"}]
+)
+def test_a_cluster_and_devices_of_this_machine_exclude_each_other(options: dict[str, Any]):
+    with pytest.raises(UsageError, match=r"`--ray` and `--device.*exclude each other"):
+        UpscaleJob(input=Path("a"), output=Path("b"), ray="auto", **options)

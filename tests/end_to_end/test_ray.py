@@ -1,0 +1,78 @@
+"""A real Ray cluster of several nodes on this machine, one of which is killed in the middle."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diffst_cli import cluster, run, segments
+from diffst_cli.job import UpscaleJob
+from diffst_cli.run import run_job
+from tests import fakes
+from tests.cli.test_run import Notes
+from tests.media import make_video
+
+ray = pytest.importorskip("ray", reason="needs diffst[ray]")
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
+SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head that makes nothing, and two nodes that make a segment each at a time."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else a busy machine starves the workers
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
+    try:
+        for _ in range(2):
+            made.add_node(num_cpus=1, **SMALL)
+        made.wait_for_nodes()
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+def test_a_node_that_is_killed_costs_only_its_segment(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(segments, "MIN_KEYFRAMES", 4)
+    monkeypatch.setattr(segments, "MAX_KEYFRAMES", 6)
+    monkeypatch.setattr(run, "open_model", fakes.open_slow)
+    cluster._num_free.cache_clear()
+    source = make_video(tmp_path / "clip.mp4", size=(32, 24), num_frames=48)
+    job = UpscaleJob(
+        input=source, output=tmp_path / "out.mp4", scale=Fraction(2), fps_x=Fraction(2)
+    )
+    killed: list[int] = []
+
+    def kill_a_node() -> None:
+        deadline = time.monotonic() + 300
+        while len(list(tmp_path.glob(".out.diffst-*/0*.mp4"))) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        nodes.remove_node(nodes.list_all_nodes()[-1], allow_graceful=False)
+        killed.append(len(list(tmp_path.glob(".out.diffst-*/0*.mp4"))))
+
+    killer = threading.Thread(target=kill_a_node, daemon=True)
+    killer.start()
+    notes = Notes()
+    summary = run_job(replace(job, ray=nodes.address), reporter=notes)
+    killer.join()
+    assert summary.receipt.ok
+    assert 2 <= killed[0] < 8, "it was not killed in the middle"
+    (warning,) = notes.warnings
+    assert warning.endswith("its segment is dealt again")
+    assert notes.counts[-1][0] == summary.frames_out == 96
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
+
+    alone = replace(job, output=tmp_path / "alone.mp4", device="cpu")
+    run_job(alone, model=fakes.BilinearModel())
+    assert job.output.read_bytes() == alone.output.read_bytes()

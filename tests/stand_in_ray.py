@@ -1,0 +1,78 @@
+"""As much of Ray as `diffst_cli.cluster` uses, with threads of this process for actors."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+
+class RayError(Exception):
+    """The base of what Ray raises about tasks and actors."""
+
+
+class Actor:
+    """An actor that dies at its `dies_at`th call, as with its machine."""
+
+    def __init__(self, obj: Any, dies_at: int | None) -> None:
+        self._obj = obj
+        self._calls_left = dies_at
+        self.dead = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=lambda *arguments: self._call(name, arguments))
+
+    def _call(self, name: str, arguments: tuple[Any, ...]) -> "Future[Any]":
+        future: Future[Any] = Future()
+        if self._calls_left is not None:
+            self._calls_left -= 1
+            if self._calls_left == 0:
+                self.dead.set()
+
+        def answer() -> None:
+            result = None if self.dead.is_set() else getattr(self._obj, name)(*arguments)
+            if self.dead.is_set():
+                future.set_exception(RayError("the actor died"))
+            else:
+                future.set_result(result)
+
+        threading.Thread(target=answer, daemon=True).start()
+        return future
+
+
+def make_ray(resources: dict[str, float], dies_at: Sequence[int | None] = ()) -> Any:
+    """A module `ray` of a cluster with these resources.
+
+    Args:
+        resources: As `cluster_resources` gives them.
+        dies_at: For each actor, in order of starting, at which call it dies; later ones never do.
+    """
+    ray: Any = ModuleType("ray")
+    deaths = list(dies_at)
+    ray.options = []  # of every actor asked for
+    ray.actors = []
+
+    def remote(**options: Any) -> Callable[[type], Any]:
+        def start(kind: type, *arguments: Any) -> Actor:
+            ray.options.append(options)
+            ray.actors.append(Actor(kind(*arguments), deaths.pop(0) if deaths else None))
+            return ray.actors[-1]
+
+        return lambda kind: SimpleNamespace(remote=lambda *arguments: start(kind, *arguments))
+
+    def wait_for(futures: "list[Future[Any]]", timeout: float) -> tuple[list[Any], list[Any]]:
+        # An actor that is killed answers, so nobody waits for the whole of a long timeout.
+        done, rest = wait(futures, timeout=timeout, return_when=FIRST_COMPLETED)
+        return list(done), list(rest)
+
+    ray.remote = remote
+    ray.wait = wait_for
+    ray.get = lambda future: future.result()
+    ray.kill = lambda actor, no_restart: actor.dead.set()
+    ray.exceptions = SimpleNamespace(RayError=RayError)
+    ray.cluster_resources = lambda: resources
+    ray.available_resources = lambda: resources
+    ray.is_initialized = lambda: False
+    ray.init = lambda **options: time.sleep(0)
+    return ray
