@@ -13,7 +13,7 @@ from diffst_cli.colour import SCALE_MATRICES
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.ffmpeg import ffmpeg_path
 from diffst_cli.hdr import x265_parameters
-from diffst_cli.probe import Colour, VideoInfo, resolved_colour
+from diffst_cli.probe import LARGEST_ASPECT, Colour, VideoInfo, resolved_colour
 
 TRIAL_SIZE = "256x256"  # the smallest that every hardware encoder takes
 TRIAL_SECONDS = 60.0
@@ -169,6 +169,8 @@ def _sample_aspect(info: VideoInfo, size: tuple[int, int]) -> tuple[Fraction, st
     kept = kept.limit_denominator(10_000)
     if kept == aspect:
         return aspect, None
+    if not Fraction(1, LARGEST_ASPECT) <= kept <= LARGEST_ASPECT:
+        return Fraction(1), "the size asked for squeezes the picture more than a player can undo"
     return (
         kept,
         f"pixels are {kept.numerator}:{kept.denominator} wide, so the picture keeps its shape",

@@ -12,6 +12,11 @@ from diffst_cli.colour import Colour, fill_in
 __all__ = ["Colour", "StreamInfo", "VideoInfo", "probe", "resolved_colour"]
 
 
+LARGEST_ASPECT = (
+    16  # of a pixel, either way; what says more is damaged, and no player would show it
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamInfo:
     """One stream of a file, as its header tells."""

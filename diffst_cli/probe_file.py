@@ -23,7 +23,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg_facts import find_field_order, read_chroma_location
 from diffst_cli.orientation import read_display_matrix
 from diffst_cli.packet_scan import Scan, is_uneven, scan_packets
-from diffst_cli.probe import StreamInfo, VideoInfo
+from diffst_cli.probe import LARGEST_ASPECT, StreamInfo, VideoInfo
 
 # Containers that hold video and cannot name another file. Playlists, devices, text art and scripts
 # are left out on purpose.
@@ -132,7 +132,7 @@ def _describe(
     orientation = read_display_matrix(frame)
     stored = (frame.width, frame.height)
     width, height = orientation.turn_size(*stored)
-    aspect = stream.sample_aspect_ratio or Fraction(1)
+    aspect = likely_aspect(stream.sample_aspect_ratio)
     start = _start_seconds(stream, scan)
     rate = _frame_rate(stream, scan)
     return VideoInfo(
@@ -146,7 +146,7 @@ def _describe(
         stored_height=stored[1],
         rotation=orientation.rotation,
         mirrored=orientation.mirrored,
-        sample_aspect=orientation.turn_aspect(aspect if aspect > 0 else Fraction(1)),
+        sample_aspect=orientation.turn_aspect(aspect),
         codec=stream.codec_context.name,
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
@@ -165,6 +165,13 @@ def _describe(
         num_chapters=len(container.chapters()),
         tags=dict(container.metadata),
     )
+
+
+def likely_aspect(stated: Fraction | None) -> Fraction:
+    """A pixel's width over its height: 1 where none is stated, or one that no video has."""
+    if stated is None or not Fraction(1, LARGEST_ASPECT) <= stated <= LARGEST_ASPECT:
+        return Fraction(1)
+    return stated
 
 
 def _frame_rate(stream: VideoStream, scan: Scan) -> Fraction:

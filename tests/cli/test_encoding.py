@@ -127,6 +127,11 @@ def test_rounding_a_size_does_not_change_the_pixel_shape(clip: VideoInfo) -> Non
         assert chosen.sample_aspect == Fraction(8, 9)
 
 
+def test_a_shape_that_no_player_can_undo_is_given_up(clip: VideoInfo) -> None:
+    tall = replace(clip, width=32, height=16408, sample_aspect=Fraction(1))
+    assert choose(tall, ".mkv", size=(16, 12)).sample_aspect == 1
+
+
 def test_rgb_becomes_bt709_and_says_so(clip: VideoInfo) -> None:
     silent = Colour(matrix="gbr", range="pc", primaries=None, transfer=None, chroma_location=None)
     colour = choose(replace(clip, is_rgb=True, colour=silent), ".mp4").colour

@@ -67,6 +67,11 @@ def test_the_sample_aspect_turns_with_the_picture(tmp_path):
     assert probe(tmp_path / "t.mp4").sample_aspect == F(3, 4)
 
 
+def test_a_sample_aspect_that_no_video_has_counts_as_unstated(tmp_path):
+    absurd = media.make_video(tmp_path / "a.mp4", filters="setsar=3/2051")
+    assert probe(absurd).sample_aspect == 1
+
+
 def test_deep_hlg_keeps_its_depth_and_tags(tmp_path):
     tags = "setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=arib-std-b67:range=tv"
     path = media.make_video(tmp_path / "h.mp4", filters=tags, pixel_format="yuv420p10le")
