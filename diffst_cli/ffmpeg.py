@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import threading
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,8 +115,16 @@ class FfmpegProcess:
             start_new_session=True,  # Ctrl-C is ours to handle; ffmpeg must not race us to it
         )
         self._lines: deque[str] = deque(maxlen=num_kept_lines)
-        self._drain = threading.Thread(target=self._keep_lines, name="ffmpeg-stderr", daemon=True)
+        self._drain = threading.Thread(
+            target=_keep_lines,
+            args=(self._process.stderr, self._lines),
+            name="ffmpeg-stderr",
+            daemon=True,
+        )
         self._drain.start()
+        # Runs at the latest when Python exits, while threads still run: later, a pipe that the drain
+        # holds can no longer be closed, and Python aborts.
+        self._end = weakref.finalize(self, _end, self._process, self._drain)
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -154,13 +163,7 @@ class FfmpegProcess:
 
     def stop(self) -> None:
         """End the process if it still runs, and close its pipes; safe to call twice."""
-        self.kill()
-        self._process.wait()
-        self._drain.join()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # bytes left for a process that is gone
-                    pipe.close()
+        self._end()
 
     def __enter__(self) -> FfmpegProcess:
         return self
@@ -168,12 +171,23 @@ class FfmpegProcess:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _keep_lines(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            text = line.decode(errors="replace").strip()
-            if text:
-                self._lines.append(text)
+
+def _keep_lines(stderr: IO[bytes], lines: deque[str]) -> None:
+    for line in stderr:
+        text = line.decode(errors="replace").strip()
+        if text:
+            lines.append(text)
+
+
+def _end(process: subprocess.Popen[bytes], drain: threading.Thread) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    drain.join()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # bytes left for a process that is gone
+                pipe.close()
 
 
 def error_lines(lines: Sequence[str]) -> list[str]:

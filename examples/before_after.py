@@ -23,9 +23,10 @@ LABEL_HEIGHT = 44  # pixels
 
 def frame_at(path: Path, index: int) -> Frame:
     """The frame with this index, 8 bits a channel."""
-    for frame in read_frames(probe(path)):
-        if frame.index == index:
-            return frame
+    with read_frames(probe(path)) as reader:
+        for frame in reader:
+            if frame.index == index:
+                return frame
     raise ValueError(f"{path} has no frame {index}")
 
 

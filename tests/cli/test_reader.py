@@ -2,6 +2,8 @@
 
 import gc
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -381,3 +383,20 @@ def test_a_killed_ffmpeg_is_an_error_not_an_end(tmp_path):
         child.kill()
     with pytest.raises(UserError, match="killed by signal 9"):
         list(reader)
+
+
+def test_a_reader_left_open_when_python_exits_ends_quietly(tmp_path):
+    """A pipe whose reading thread is frozen by Python's exit cannot be closed: Python aborts."""
+    path = media.make_video(tmp_path / "long.mkv", size=(640, 360), num_frames=200)
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from diffst_cli.probe import probe\n"
+        "from diffst_cli.reader import read_frames\n"
+        "reader = read_frames(probe(Path(sys.argv[1])))\n"
+        "next(reader)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
