@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -73,7 +73,7 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffST
 
     Raises:
         FileNotFoundError: The folder or a part of it is missing.
-        ValueError: It holds another pipeline, or its weights do not fit its configuration.
+        ValueError: It holds another pipeline, its weights do not fit its configuration, or a file is damaged.
     """
     index_file = folder / "model_index.json"
     if not index_file.is_file():
@@ -142,6 +142,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: The folder has no such file, or a file of the index is missing.
+        ValueError: A file is damaged.
     """
     index_file = folder / f"{WEIGHTS_FILE}.index.json"
     names = [WEIGHTS_FILE]
@@ -152,8 +153,21 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"no `{missing[0]}` in `{folder}`")
     weights: dict[str, Tensor] = {}
     for name in names:
-        weights.update(load_file(folder / name))
+        weights.update(read_safetensors(folder / name))
     return weights
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file.
+
+    Raises:
+        ValueError: It is damaged, as after a copy that was cut off.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"`{path}` is damaged: {error}") from error
+    return tensors
 
 
 def weights_hash(folder: Path) -> str:

@@ -39,6 +39,13 @@ def test_weights_that_do_not_fit_are_refused(folder, change):
         load_pipeline(folder)
 
 
+def test_weights_that_were_cut_off_are_named(folder):
+    path = folder / "codec" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"codec.diffusion_pytorch_model\.safetensors` is damaged"):
+        load_pipeline(folder)
+
+
 def test_a_folder_without_a_pipeline_is_refused(tmp_path, folder):
     with pytest.raises(FileNotFoundError, match="no `model_index"):
         load_pipeline(tmp_path)

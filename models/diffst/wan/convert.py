@@ -15,11 +15,10 @@ from diffusers.loaders.single_file_utils import (
     convert_wan_transformer_to_diffusers,
     convert_wan_vae_to_diffusers,
 )
-from safetensors.torch import load_file
 from torch import Tensor
 
 from diffst.cfca import CFCA
-from diffst.checkpoint import fill_component, read_weights
+from diffst.checkpoint import fill_component, read_safetensors, read_weights
 from diffst.layers import zeroed
 from diffst.vrg import VideoGuidance
 from diffst.wan.build import empty_parts
@@ -72,18 +71,17 @@ def read(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: It is not there.
-        ValueError: A file that is neither safetensors nor a plain table of tensors.
+        ValueError: A file that is damaged, or neither safetensors nor a plain table of tensors.
     """
     if path.is_dir():
         return read_weights(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: `{path}`")
     if path.suffix == ".safetensors":
-        tensors: dict[str, Tensor] = load_file(path)
-        return tensors
+        return read_safetensors(path)
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # EOFError: it is empty
         raise ValueError(f"`{path}` is damaged, or holds more than tensors") from error
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise ValueError(f"`{path}` is not a plain table of tensors")

@@ -125,9 +125,15 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, parts):
     torch.save({"hook": print}, tmp_path / "v.pth")
     with pytest.raises(ValueError, match="holds more than tensors"):
         pipeline_from_wan(tmp_path / "t.safetensors", tmp_path / "v.pth", size=TINY)
-    (tmp_path / "v.pth").write_bytes(b"cut off")
-    with pytest.raises(ValueError, match="damaged"):
-        pipeline_from_wan(tmp_path / "t.safetensors", tmp_path / "v.pth", size=TINY)
+
+
+@pytest.mark.parametrize("content", [b"", b"cut off"])
+@pytest.mark.parametrize("name", ["v.pth", "v.safetensors"])
+def test_a_damaged_file_is_named(tmp_path, parts, name, content):
+    save_file(parts[0], tmp_path / "t.safetensors")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}` is damaged"):
+        pipeline_from_wan(tmp_path / "t.safetensors", tmp_path / name, size=TINY)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
