@@ -241,41 +241,6 @@ def test_frames_may_be_written_to(tmp_path):
     assert frame.image.flags.writeable
 
 
-# Pictures.
-
-
-def test_a_folder_is_read_in_order(tmp_path):
-    frames = read(media.make_png_folder(tmp_path))
-    assert [frame.time for frame in frames] == [F(n, 24) for n in range(4)]
-    assert [int(frame.image[3, 3, 1]) for frame in frames] == [0, 10, 20, 30]
-
-
-def test_deep_pictures_keep_their_values(tmp_path):
-    frames = read(media.make_png_folder(tmp_path, deep=True))
-    assert [int(frame.image[3, 3, 1]) for frame in frames] == [0, 2570, 5140, 7710]
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".tif"])
-def test_other_kinds_of_pictures_come_in_their_colours(tmp_path, suffix):
-    media.write_image(tmp_path / f"a{suffix}", np.full((16, 16, 3), (200, 60, 40), np.uint8))
-    colour = read(tmp_path)[0].image[8, 8].astype(int)
-    assert np.abs(colour - (200, 60, 40)).max() <= (2 if suffix == ".jpg" else 0)
-
-
-def test_a_part_of_a_sequence_is_taken_by_time(tmp_path):
-    media.make_png_folder(tmp_path)
-    assert times(tmp_path, start=F(1, 24), duration=F(2, 24)) == [F(1, 24), F(2, 24)]
-
-
-def test_pictures_of_two_sizes_are_refused(tmp_path):
-    media.make_png_folder(tmp_path)
-    media.write_image(tmp_path / "frame_0009.png", np.zeros((10, 10, 3), np.uint8))
-    with pytest.raises(
-        UserError, match=r"frame_0009.png` is 10x10, but the first picture is 24x16"
-    ):
-        read(tmp_path)
-
-
 # Damage, and stopping.
 
 
