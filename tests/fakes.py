@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,6 +18,18 @@ from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 
 
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What a model was asked for."""
+
+    number: int
+    """1 for the first call of this model."""
+    frames: Tensor
+    """(T, 3, H, W), the keyframes."""
+    instants: Sequence[tuple[int, float]]
+    first_keyframe: int
+
+
 class BilinearModel:
     """Bilinear enlargement; new frames are mixes of their two neighbours."""
 
@@ -28,6 +41,10 @@ class BilinearModel:
             overlap_keyframes=overlap,
             context_keyframes=context,
         )
+        self._num_calls = 0
+
+    def before(self, call: Call) -> None:
+        """What a model made from this one does first on every call: raise, wait, remember."""
 
     def __call__(
         self,
@@ -37,6 +54,15 @@ class BilinearModel:
         on_stage: OnStage | None = None,
         first_keyframe: int = 0,
     ) -> Tensor:
+        self._num_calls += 1
+        self.before(
+            Call(
+                number=self._num_calls,
+                frames=frames,
+                instants=instants,
+                first_keyframe=first_keyframe,
+            )
+        )
         given = to_float(frames)
         mixed = [
             given[keyframe]
@@ -58,16 +84,8 @@ def open_bilinear(_job: UpscaleJob) -> BilinearModel:
 class SlowModel(BilinearModel):
     """Takes half a second a call."""
 
-    def __call__(
-        self,
-        frames: Tensor,
-        instants: Sequence[tuple[int, float]],
-        out_size: tuple[int, int],
-        on_stage: OnStage | None = None,
-        first_keyframe: int = 0,
-    ) -> Tensor:
+    def before(self, call: Call) -> None:
         time.sleep(0.5)
-        return super().__call__(frames, instants, out_size, on_stage, first_keyframe)
 
 
 def open_slow(_job: UpscaleJob) -> BilinearModel:
@@ -82,22 +100,12 @@ class OnceModel(BilinearModel):
         super().__init__()
         self._mark = mark
         self._bad = bad
-        self._num_calls = 0
 
-    def __call__(
-        self,
-        frames: Tensor,
-        instants: Sequence[tuple[int, float]],
-        out_size: tuple[int, int],
-        on_stage: OnStage | None = None,
-        first_keyframe: int = 0,
-    ) -> Tensor:
-        self._num_calls += 1
-        if self._num_calls == 2 and not (self._mark and self._mark.exists()):
+    def before(self, call: Call) -> None:
+        if call.number == 2 and not (self._mark and self._mark.exists()):
             if self._mark:
                 self._mark.touch()
             self._bad()
-        return super().__call__(frames, instants, out_size, on_stage, first_keyframe)
 
 
 def die() -> None:
@@ -126,14 +134,7 @@ def open_deadly(_job: UpscaleJob) -> BilinearModel:
 class BrokenModel(BilinearModel):
     """Never works."""
 
-    def __call__(
-        self,
-        frames: Tensor,
-        instants: Sequence[tuple[int, float]],
-        out_size: tuple[int, int],
-        on_stage: OnStage | None = None,
-        first_keyframe: int = 0,
-    ) -> Tensor:
+    def before(self, call: Call) -> None:
         raise UserError("the disk is full", hint="free some space")
 
 

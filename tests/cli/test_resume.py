@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from diffst.pipeline import OnStage
 from diffst_cli import making, segments
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
@@ -21,7 +20,7 @@ from diffst_cli.probe import probe
 from diffst_cli.reader import read_frames
 from diffst_cli.run import run_job
 from tests.cli.test_run import FailingModel, Notes, fails_after
-from tests.fakes import BilinearModel
+from tests.fakes import BilinearModel, Call
 from tests.media import make_variable_rate, make_video, pattern, run_ffmpeg
 from tests.outputs import frame_times
 
@@ -58,24 +57,14 @@ class StoppingModel(BilinearModel):
         super().__init__()
         self._num_pieces = num_pieces
         self._folder = asked.work_folder or asked.output.parent
-        self._num_calls = 0
 
-    def __call__(
-        self,
-        frames: torch.Tensor,
-        instants: Sequence[tuple[int, float]],
-        out_size: tuple[int, int],
-        on_stage: OnStage | None = None,
-        first_keyframe: int = 0,
-    ) -> torch.Tensor:
-        self._num_calls += 1
-        if self._num_calls == 2 * self._num_pieces + 2:  # a call makes 3 keyframes, a piece has 6
+    def before(self, call: Call) -> None:
+        if call.number == 2 * self._num_pieces + 2:  # a call makes 3 keyframes, a piece has 6
             deadline = time.monotonic() + 60
             while self._count() < self._num_pieces:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             raise KeyboardInterrupt
-        return super().__call__(frames, instants, out_size, on_stage, first_keyframe)
 
     def _count(self) -> int:
         lists = list(self._folder.glob(".*.diffst-*/watch.m3u"))
@@ -256,17 +245,9 @@ def test_two_runs_cannot_make_the_same_output_at_once(clip: Path, tmp_path: Path
     asked = job(clip, tmp_path / "out.mp4")
 
     class Second(BilinearModel):
-        def __call__(
-            self,
-            frames: torch.Tensor,
-            instants: Sequence[tuple[int, float]],
-            out_size: tuple[int, int],
-            on_stage: OnStage | None = None,
-            first_keyframe: int = 0,
-        ) -> torch.Tensor:
+        def before(self, call: Call) -> None:
             with pytest.raises(UserError, match="another diffst is at work"):
                 run_job(asked, model=BilinearModel())
-            return super().__call__(frames, instants, out_size, on_stage)
 
     assert run_job(asked, model=Second(clip=100)).receipt.ok
 

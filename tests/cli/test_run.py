@@ -1,6 +1,6 @@
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffst.pipeline import OnStage
 from diffst_cli import run
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.job import UpscaleJob
@@ -27,7 +26,7 @@ from diffst_cli.run import (
     run_job,
     write_receipt,
 )
-from tests.fakes import BilinearModel
+from tests.fakes import BilinearModel, Call
 from tests.outputs import make, make_clip
 
 
@@ -141,20 +140,10 @@ class FailingModel(BilinearModel):
         super().__init__()
         self._error = error
         self._calls = calls
-        self._num_calls = 0
 
-    def __call__(
-        self,
-        frames: Tensor,
-        instants: Sequence[tuple[int, float]],
-        out_size: tuple[int, int],
-        on_stage: OnStage | None = None,
-        first_keyframe: int = 0,
-    ) -> Tensor:
-        self._num_calls += 1
-        if self._num_calls > self._calls:
+    def before(self, call: Call) -> None:
+        if call.number > self._calls:
             raise self._error
-        return super().__call__(frames, instants, out_size, on_stage)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("broken"), UserError("broken")])
@@ -229,16 +218,8 @@ class RememberingModel(BilinearModel):
         super().__init__(clip=4, overlap=1, context=2)
         self.clips: list[Tensor] = []
 
-    def __call__(
-        self,
-        frames: Tensor,
-        instants: Sequence[tuple[int, float]],
-        out_size: tuple[int, int],
-        on_stage: OnStage | None = None,
-        first_keyframe: int = 0,
-    ) -> Tensor:
-        self.clips.append(frames.clone())
-        return super().__call__(frames, instants, out_size, on_stage)
+    def before(self, call: Call) -> None:
+        self.clips.append(call.frames.clone())
 
 
 def test_no_clip_holds_frames_from_both_sides_of_a_cut(tmp_path: Path, folder: Path):

@@ -1,18 +1,15 @@
-from collections.abc import Sequence
-
 import pytest
 import torch
 from torch import Tensor
 
 from diffst.limits import Limits
-from diffst.pipeline import OnStage
 from diffst_cli import free_memory
 from diffst_cli.clips import ClipRules
 from diffst_cli.errors import UserError
 from diffst_cli.ladders import Rung, Workload
 from diffst_cli.planner import RunPlan
 from diffst_cli.stepping import SteppingModel, needed, shares
-from tests.fakes import BilinearModel
+from tests.fakes import BilinearModel, Call
 
 INSTANTS = [(keyframe, alpha) for keyframe in range(8) for alpha in (0.0, 0.5)]
 OUT_SIZE = (8, 12)
@@ -26,18 +23,10 @@ class GreedyModel(BilinearModel):
         self.most = most
         self.asked: list[int] = []
 
-    def __call__(
-        self,
-        frames: Tensor,
-        instants: Sequence[tuple[int, float]],
-        out_size: tuple[int, int],
-        on_stage: OnStage | None = None,
-        first_keyframe: int = 0,
-    ) -> Tensor:
-        self.asked.append(len(instants))
-        if len(instants) > self.most:
+    def before(self, call: Call) -> None:
+        self.asked.append(len(call.instants))
+        if len(call.instants) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4.00 GiB")
-        return super().__call__(frames, instants, out_size, on_stage)
 
 
 class TiledModel(BilinearModel):
@@ -50,17 +39,9 @@ class TiledModel(BilinearModel):
     def keep_within(self, limits: Limits) -> None:
         self.told.append(limits)
 
-    def __call__(
-        self,
-        frames: Tensor,
-        instants: Sequence[tuple[int, float]],
-        out_size: tuple[int, int],
-        on_stage: OnStage | None = None,
-        first_keyframe: int = 0,
-    ) -> Tensor:
+    def before(self, call: Call) -> None:
         if self.told[-1].tile is None or self.told[-1].tile > 512:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return super().__call__(frames, instants, out_size, on_stage)
 
 
 def plan(*rungs: Rung, chosen: int = 0) -> RunPlan:
@@ -127,16 +108,8 @@ def test_every_part_is_told_its_first_keyframe(clip: Tensor):
     told: list[int] = []
 
     class Counting(BilinearModel):
-        def __call__(
-            self,
-            frames: Tensor,
-            instants: Sequence[tuple[int, float]],
-            out_size: tuple[int, int],
-            on_stage: OnStage | None = None,
-            first_keyframe: int = 0,
-        ) -> Tensor:
-            told.append(first_keyframe)
-            return super().__call__(frames, instants, out_size, on_stage)
+        def before(self, call: Call) -> None:
+            told.append(call.first_keyframe)
 
     stepping = SteppingModel(Counting(), plan(parts(2)), lambda line: None)
     stepping(clip, INSTANTS, OUT_SIZE, None, 100)
