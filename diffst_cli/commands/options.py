@@ -27,21 +27,22 @@ Parsed = TypeVar("Parsed")
 JobMaker = Callable[[Path, Path], UpscaleJob]
 """Makes the job of an input and an output from the options given."""
 
-SIZE_PANEL = "Size and rate"
-MODEL_PANEL = "Model"
-SAMPLING_PANEL = "Models that sample (STAR)"
-PART_PANEL = "Part of the input"
-OUTPUT_PANEL = "Output"
+# An option under a heading of the help.
+in_size = functools.partial(typer.Option, rich_help_panel="Size and rate")
+in_part = functools.partial(typer.Option, rich_help_panel="Part of the input")
+in_model = functools.partial(typer.Option, rich_help_panel="Model")
+in_sampling = functools.partial(typer.Option, rich_help_panel="Models that sample (STAR)")
+in_output = functools.partial(typer.Option, rich_help_panel="Output")
+
 JOB_MAKER = "make_job"  # the parameter that a command with these options takes instead of them
 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 RayOption = Annotated[
     str | None,
-    typer.Option(
+    in_model(
         metavar="ADDRESS",
         help="Make segments on a Ray cluster: auto, or the HOST:PORT of its head. Needs diffst[ray].",
-        rich_help_panel=MODEL_PANEL,
     ),
 ]
 
@@ -49,127 +50,79 @@ RayOption = Annotated[
 def _job_options(
     scale: Annotated[
         str | None,
-        typer.Option(
+        in_size(
             metavar="FACTOR",
             help=f"Times width and height: any number above 0, at most {MAX_SCALE}; {DEFAULT_SCALE} if not given.",
-            rich_help_panel=SIZE_PANEL,
         ),
     ] = None,
     size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WxH",
-            help="Exact size in pixels, instead of --scale.",
-            rich_help_panel=SIZE_PANEL,
-        ),
+        str | None, in_size(metavar="WxH", help="Exact size in pixels, instead of --scale.")
     ] = None,
     fps_x: Annotated[
         str | None,
-        typer.Option(
+        in_size(
             metavar="FACTOR",
             help="Times the frame rate: any number from 1. Variable rate stays variable; 1 if not given.",
-            rich_help_panel=SIZE_PANEL,
         ),
     ] = None,
     fps: Annotated[
         str | None,
-        typer.Option(
+        in_size(
             metavar="RATE",
             help="Exact constant frame rate, as 60 or 60000/1001, instead of --fps-x.",
-            rich_help_panel=SIZE_PANEL,
         ),
     ] = None,
     start: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Begin here: seconds, or h:mm:ss.", rich_help_panel=PART_PANEL
-        ),
+        str | None, in_part(metavar="TIME", help="Begin here: seconds, or h:mm:ss.")
     ] = None,
     duration: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Take this much, for a trial.", rich_help_panel=PART_PANEL
-        ),
+        str | None, in_part(metavar="TIME", help="Take this much, for a trial.")
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Model's name, or its folder.", rich_help_panel=MODEL_PANEL)
-    ] = UpscaleJob.model,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.", rich_help_panel=MODEL_PANEL)
-    ] = UpscaleJob.device,
+    model: Annotated[str, in_model(help="Model's name, or its folder.")] = UpscaleJob.model,
+    device: Annotated[str, in_model(help="auto, cpu, mps, cuda or cuda:N.")] = UpscaleJob.device,
     devices: Annotated[
         str | None,
-        typer.Option(
+        in_model(
             metavar="LIST",
             help="Several at once, instead of --device: GPUs as 0,1, or cpu:2 for two processes.",
-            rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
-    precision: Annotated[
-        str, typer.Option(help=f"{', '.join(PRECISIONS)}.", rich_help_panel=MODEL_PANEL)
-    ] = UpscaleJob.precision,
+    precision: Annotated[str, in_model(help=f"{', '.join(PRECISIONS)}.")] = UpscaleJob.precision,
     vram_limit: Annotated[
         str | None,
-        typer.Option(
+        in_model(
             metavar="GB",
             help="Most memory that the model may take: of the GPU, or of main memory without one.",
-            rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Steps of the sampler.", rich_help_panel=SAMPLING_PANEL),
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(help="How strongly the prompt counts.", rich_help_panel=SAMPLING_PANEL),
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="What the video shows.", rich_help_panel=SAMPLING_PANEL),
-    ] = None,
+    steps: Annotated[int | None, in_sampling(help="Steps of the sampler.")] = None,
+    guidance: Annotated[float | None, in_sampling(help="How strongly the prompt counts.")] = None,
+    prompt: Annotated[str | None, in_sampling(metavar="TEXT", help="What the video shows.")] = None,
     seed: Annotated[
-        int | None,
-        typer.Option(
-            help="Of all noise: the same seed gives the same result.",
-            rich_help_panel=SAMPLING_PANEL,
-        ),
+        int | None, in_sampling(help="Of all noise: the same seed gives the same result.")
     ] = None,
     codec: Annotated[
         str | None,
-        typer.Option(
+        in_output(
             metavar="NAME",
             help=f"{', '.join(CODECS)}; chosen by container and bit depth if not given.",
-            rich_help_panel=OUTPUT_PANEL,
         ),
     ] = None,
-    crf: Annotated[
-        float | None,
-        typer.Option(help="The encoder's quality, lower is better.", rich_help_panel=OUTPUT_PANEL),
-    ] = None,
+    crf: Annotated[float | None, in_output(help="The encoder's quality, lower is better.")] = None,
     preset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="The encoder's speed preset.", rich_help_panel=OUTPUT_PANEL
-        ),
+        str | None, in_output(metavar="NAME", help="The encoder's speed preset.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what exists.", rich_help_panel=OUTPUT_PANEL)
-    ] = False,
+    overwrite: Annotated[bool, in_output("--overwrite", help="Replace what exists.")] = False,
     restart: Annotated[
         bool,
-        typer.Option(
-            "--restart",
-            help="Start over, instead of going on where the same command was stopped.",
-            rich_help_panel=OUTPUT_PANEL,
+        in_output(
+            "--restart", help="Start over, instead of going on where the same command was stopped."
         ),
     ] = False,
     work_folder: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Keep what is not finished here; beside the output if not given.",
-            rich_help_panel=OUTPUT_PANEL,
+        in_output(
+            metavar="DIR", help="Keep what is not finished here; beside the output if not given."
         ),
     ] = None,
 ) -> JobMaker:
