@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 
 from diffst.folders import model_folder
 from diffst_cli.errors import UserError
+from diffst_cli.hashing import sha256
 from diffst_cli.model_files import HUB, LICENCE_NAMES, Download, RemoteFile, Repository
 from diffst_cli.words import gigabytes
 
@@ -22,7 +22,6 @@ RECORD_FILE = "download.json"  # in the model's folder: what was fetched, from w
 LICENCE_FOLDER = "licences"
 PART_SUFFIX = ".part"  # of a file that is not complete
 SPARE_BYTES = 500 * 10**6  # to be left on the disk
-BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,15 +236,6 @@ class UnreachableError(UserError):
 
 def _host() -> str:
     return _endpoint().partition("://")[2] or _endpoint()
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from diffst.folders import model_folder
 from diffst.star.names import INDEX_FILE
-from diffst_cli.download import Item, is_complete, read_record, sha256, write_record
+from diffst_cli.download import Item, is_complete, read_record, write_record
 from diffst_cli.errors import UserError
+from diffst_cli.hashing import sha256
 from diffst_cli.model_files import DOWNLOADS, Download
 from diffst_cli.words import gigabytes
 

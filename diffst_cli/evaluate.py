@@ -1,6 +1,5 @@
 """Quality of upscalers against real video: degrade, upscale, compare. The protocol is docs/quality.md."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from diffst_cli.costs import Cost
 from diffst_cli.errors import UserError
+from diffst_cli.hashing import sha256
 from diffst_cli.layouts import Clip, find_members, find_set
 from diffst_cli.measures import Metric, Pair, read_pair
 from diffst_cli.scores import ClipScore, Series
@@ -159,7 +159,7 @@ def score_output(
     Raises:
         UserError: The output's size, length or alignment is wrong.
     """
-    digest = hashlib.sha256(output.read_bytes() + reference.path.read_bytes()).hexdigest()
+    digest = sha256(output, reference.path)
     kept = {
         metric.name: work / "scores" / f"{digest}-{metric.name}-{metric.version}.json"
         for metric in metrics

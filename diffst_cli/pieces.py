@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from array import array
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from diffst_cli.codecs import GIF, PNG
 from diffst_cli.encoding import Encoding
 from diffst_cli.errors import UserError
 from diffst_cli.frame_pipe import FramePipe
+from diffst_cli.hashing import sha256
 from diffst_cli.pixels import Image
 from diffst_cli.target import remove
 
-READ_BYTES = 2**20
 PART = ".part-"  # begins the name of a piece that is not finished
 
 
@@ -149,9 +148,4 @@ def hash_piece(path: Path) -> str:
     Raises:
         OSError: It cannot be read.
     """
-    digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else (path,):
-        with file.open("rb") as opened:
-            while block := opened.read(READ_BYTES):
-                digest.update(block)
-    return digest.hexdigest()
+    return sha256(*(sorted(path.iterdir()) if path.is_dir() else (path,)))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from diffst_cli.costs import Cost, run_measured
 from diffst_cli.errors import UsageError, UserError
-from diffst_cli.tracks import COLOUR_FILTER, COLOUR_TAGS, FPS_FACTOR, SCALE, Reference, file_digest
+from diffst_cli.hashing import sha256
+from diffst_cli.tracks import COLOUR_FILTER, COLOUR_TAGS, FPS_FACTOR, SCALE, Reference
 
 PRESET = "medium"  # of every system's final x264 encoding, so that none is better coded
 BASELINE = "ffmpeg"
@@ -43,7 +44,7 @@ class System:
             UserError: The program cannot be started, fails, or writes nothing.
         """
         words = self._without_files(reference)
-        recipe = json.dumps([words, file_digest(source)])
+        recipe = json.dumps([words, sha256(source)])
         record = output.with_suffix(".run.json")
         is_kept = self.keeps and output.exists() and record.exists()
         if is_kept and record.read_text(encoding="utf-8") == recipe:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PROTOCOLS, file_argument
+from diffst_cli.hashing import sha256
 from diffst_cli.layouts import Clip
 from diffst_cli.measuring import read_from, run_ffmpeg
 from diffst_cli.probe import VideoInfo, probe
@@ -21,7 +22,6 @@ SCALE = 4  # reference size over degraded size
 FPS_FACTOR = 2  # reference frame rate over degraded frame rate
 SIZE_MULTIPLE = SCALE * 2  # the degraded clip is 4:2:0, so even both ways
 NOISE_SEED = 20260
-DIGEST_BLOCK = 1 << 20  # bytes read at a time
 
 COLOUR_FILTER = (
     "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709:field_mode=prog"
@@ -182,7 +182,8 @@ def take_input(source: Path, reference: Reference, track: str, work: Path, num_f
 def make_once(sources: Sequence[Path], arguments: Sequence[str], path: Path) -> None:
     """Let ffmpeg make `path` unless it is there, from these very files with these arguments."""
     stamp = path.with_suffix(".json")
-    recipe = json.dumps([list(arguments), *map(file_digest, sources)])
+    # Unlike dates, hashes stay the same after a copy or a download.
+    recipe = json.dumps([list(arguments), *map(sha256, sources)])
     if path.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == recipe:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,15 +195,6 @@ def make_once(sources: Sequence[Path], arguments: Sequence[str], path: Path) -> 
     finally:
         unfinished.unlink(missing_ok=True)
     stamp.write_text(recipe, encoding="utf-8")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of what is in the file: unlike its date, the same after a copy or a download."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(DIGEST_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _is_cut_from(reference: Reference, info: VideoInfo, factor: int) -> bool:
