@@ -99,7 +99,8 @@ def measured_time(model: UpscaleModel, plan: RunPlan) -> TimeForecast:
 def computed_time(plan: RunPlan) -> TimeForecast:
     """wan-1.3b's time from its counted operations and this machine's speed at matrix products."""
     window = plan.rung.limits.window_frames or plan.work.clip_frames
-    operations = sum(laws.wan_operations(plan.size[0] * plan.size[1], window).values())
+    pixels, decoder = plan.size[0] * plan.size[1], plan.work.decoder
+    operations = sum(laws.wan_operations(pixels, window, decoder=decoder).values())
     matrices = matrix_rate(plan.device, plan.precision)
     rate = matrices / (OVER_COUNTED if plan.device.startswith("cuda") else OVER_COUNTED_CPU)
     seconds = None

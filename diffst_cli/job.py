@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from diffst.star.names import STAR_MODELS, star_pipeline
+from diffst.wan.names import DECODERS
 from diffst_cli.errors import UsageError
 from diffst_cli.probe import VideoInfo
 
@@ -60,6 +61,8 @@ class UpscaleJob:
     """Address of a Ray cluster whose machines make the segments, or `auto`; `device` tells their kind."""
     precision: str = "auto"
     """`auto`, `fp32`, `bf16` or `fp16`."""
+    decoder: str = "full"
+    """`full`, or `tiny` for models of Wan's size: quicker, its pictures near those of `full`."""
     vram_limit: Fraction | None = None
     """Most memory for the model, in GB of 10^9 bytes: of the GPU, or of main memory where it runs there."""
     steps: int | None = None
@@ -110,6 +113,7 @@ class UpscaleJob:
             raise UsageError(f"`--crf` is `{self.crf:g}`; it takes 0 to {MAX_CRF}")
         if not self.model:
             raise UsageError("`--model` is empty", hint="`diffst models list` names the models")
+        _check_decoder(self)
         _check_sampling(self)
 
     @property
@@ -173,6 +177,16 @@ def _check_time(job: UpscaleJob) -> None:
         raise UsageError(f"`--start` is `{_shown(job.start)}`; it takes 0 or more seconds")
     if job.duration is not None and job.duration <= 0:
         raise UsageError(f"`--duration` is `{_shown(job.duration)}`; it takes more than 0 seconds")
+
+
+def _check_decoder(job: UpscaleJob) -> None:
+    if job.decoder not in DECODERS:
+        raise UsageError(f"`--decoder` is `{job.decoder}`; it takes {_listed(DECODERS)}")
+    if job.decoder != "full" and (job.model == "nano" or star_pipeline(job.model) is not None):
+        raise UsageError(
+            f"`--decoder {job.decoder}` is for models of Wan's size, and `{job.model}` is not one of them",
+            hint="leave it out, or give the folder of such a model with `--model`",
+        )
 
 
 def _check_sampling(job: UpscaleJob) -> None:

@@ -40,6 +40,8 @@ class Workload:
     """1 or 2, of the frames going in and coming out."""
     precision: str
     """`bf16`, `fp16` or `fp32`."""
+    decoder: str = "full"
+    """Of a model of Wan's size: `full` or `tiny`."""
     can_offload: bool = True
     """Whether main memory is another than the device's, so that parts may wait there."""
 
@@ -148,7 +150,8 @@ def wan_rung(work: Workload, tile: int | None, latents: int, window: int, *, off
     width, height = (-(-side // 16) * 16 for side in work.output_size)
     pixels = width * height if tile is None else min(tile * tile, width * height)
     tokens_at_once = min(width * height // laws.WAN_PIXELS_PER_TOKEN, WAN_MOST_TOKENS)
-    vae = max(laws.wan_decode_bytes(pixels, latents), laws.wan_encode_bytes(pixels))
+    decode = laws.DECODE_BYTES[work.decoder](pixels, latents)
+    vae = max(decode, laws.wan_encode_bytes(pixels))
     transformer = laws.wan_transformer_bytes(tokens_at_once * laws.wan_latents(window))
     clip = laws.wan_clip_bytes(width * height, work.clip_frames)
     if offload:

@@ -22,6 +22,11 @@ WAN_GUIDANCE_BYTES = 0.10e9  # our own encoder, the resampler, and CFCA
 WAN_CACHE_BYTES = 4.98e3  # for each pixel of a frame or tile, whatever its length
 WAN_DECODE_BYTES = 5.31e3  # for each pixel and each latent of one call
 WAN_ENCODE_BYTES = 7.64e3
+TINY_MEMORY_BYTES = (
+    0.17e3  # the tiny decoder's, computed from its widths: for each pixel, whatever the length
+)
+TINY_DECODE_BYTES = 1.15e3  # for each pixel and each latent of one call
+TINY_OPERATIONS = 0.33e6  # of the tiny decoder for each pixel of each frame, four frames a latent
 WAN_TOKEN_BYTES = 48.7e3
 WAN_CLIP_BYTES = 12  # for each pixel of each frame: 6 going in and 6 coming out
 WAN_PIXELS_PER_TOKEN = 16 * 16
@@ -68,6 +73,15 @@ def wan_decode_bytes(pixels: int, latents_per_call: int = 1) -> float:
     return (WAN_CACHE_BYTES + WAN_DECODE_BYTES * latents_per_call) * pixels
 
 
+def tiny_decode_bytes(pixels: int, latents_per_call: int = 1) -> float:
+    """Peak of the tiny decoder, likewise."""
+    return (TINY_MEMORY_BYTES + TINY_DECODE_BYTES * latents_per_call) * pixels
+
+
+DECODE_BYTES = {"full": wan_decode_bytes, "tiny": tiny_decode_bytes}
+"""By the name of the decoder."""
+
+
 def wan_encode_bytes(pixels: int) -> float:
     """Peak of the VAE's encoder over frames or tiles of so many pixels, four frames a call, in bfloat16."""
     return WAN_ENCODE_BYTES * pixels
@@ -98,7 +112,9 @@ def wan_weights_bytes() -> float:
     return WAN_TRANSFORMER_BYTES + WAN_VAE_BYTES + WAN_GUIDANCE_BYTES
 
 
-def wan_operations(pixels: int, num_frames: int, guidance_tokens: int = 512) -> dict[str, float]:
+def wan_operations(
+    pixels: int, num_frames: int, guidance_tokens: int = 512, decoder: str = "full"
+) -> dict[str, float]:
     """Floating-point operations by stage of `num_frames` frames at once; a multiply-add is two."""
     tokens, latents = wan_tokens(pixels, num_frames), wan_latents(num_frames)
     attention_in_vae = 1536 * latents * (pixels / 64) ** 2
@@ -107,7 +123,9 @@ def wan_operations(pixels: int, num_frames: int, guidance_tokens: int = 512) -> 
         "dit": 2.506e9 * tokens
         + 184_320 * tokens * (tokens + guidance_tokens)
         + 0.28e9 * guidance_tokens,
-        "decode": 8.5e6 * pixels * num_frames + attention_in_vae,
+        "decode": TINY_OPERATIONS * pixels * latents * WAN_FRAMES_PER_LATENT
+        if decoder == "tiny"
+        else 8.5e6 * pixels * num_frames + attention_in_vae,
     }
 
 

@@ -40,7 +40,7 @@ class ModelPlan:
     """
 
     job: UpscaleJob
-    """Of which model, device and precision count."""
+    """Of which model, device, precision and decoder count."""
     size: tuple[int, int]
     """Output width and height, in pixels."""
     scale: Fraction
@@ -97,6 +97,8 @@ class ModelResult:
     repeats: int
     levers: list[str]
     """What was done to make it faster; without any, these are diffusers' own modules."""
+    decoder: str
+    """`full`, the VAE's, or `tiny`."""
     parameters: dict[str, int]
     """Of each component."""
     seconds: Spread
@@ -130,6 +132,7 @@ def measure_model(plan: ModelPlan, say: Callable[[str], None]) -> ModelResult:
 
     from diffst.upscaler import PRECISIONS
     from diffst.wan import build_random, parameter_counts
+    from diffst.wan.build import random_tiny_decoder
     from diffst.wan.levers import Levers, pull
 
     try:
@@ -139,6 +142,8 @@ def measure_model(plan: ModelPlan, say: Callable[[str], None]) -> ModelResult:
     device, precision = choose_place(plan.job)
     say("building the model")
     pipeline = build_random(RANDOM_SIZES[plan.job.model], dtype=PRECISIONS[precision])
+    if plan.job.decoder == "tiny":
+        pipeline.codec.take_tiny_decoder(random_tiny_decoder(RANDOM_SIZES[plan.job.model]))
     parameters = parameter_counts(pipeline)
     pull(pipeline, levers)
     pipeline.to(device)
@@ -168,7 +173,9 @@ def measure_model(plan: ModelPlan, say: Callable[[str], None]) -> ModelResult:
         levers=levers.pulled,
         parameters=parameters,
         operations=operations,
-        formula=wan_operations(padded_pixels(plan.size), plan.num_frames, rows),
+        formula=wan_operations(
+            padded_pixels(plan.size), plan.num_frames, rows, decoder=plan.job.decoder
+        ),
     )
 
 
@@ -204,6 +211,7 @@ def summarise_model(
         frames=plan.num_frames,
         repeats=plan.repeats,
         levers=levers,
+        decoder=plan.job.decoder,
         parameters=parameters,
         seconds=seconds,
         stage_seconds={
@@ -277,7 +285,7 @@ def report_model(result: ModelResult) -> str:
         f"{result.frames} frames of {width}x{height} from {result.keyframes} of "
         f"{result.input_size[0]}x{result.input_size[1]}, {result.precision} on {result.device}, "
         f"random weights, measured {result.repeats} times after one run to warm up",
-        f"levers: {', '.join(result.levers) or 'none, the modules of diffusers'}",
+        f"levers: {', '.join(result.levers) or 'none, the modules of diffusers'}; decoder: {result.decoder}",
         "",
         f"{'':12} {'seconds':>9} {'TFLOP':>9} {'TFLOP/s':>9}",
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
+
 HUB = "https://huggingface.co"
 LICENCE_NAMES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "README.md")
 """Files of a repository in which its licence stands; those that are there are kept."""
@@ -98,6 +100,20 @@ WAN = Repository(
         ),
     ),
 )
+# The author publishes it on github.com/madebyollin/taehv only. This is the same file to the byte: several independent
+# projects name this size and hash for the author's; another repository's file of that name holds other weights.
+TAEW = Repository(
+    name="ionden/taew2.1",
+    revision="2ac5ae1c3291a8607a2d6c423b9a0337cef45f2b",
+    licence="MIT",
+    files=(
+        _same(
+            TINY_DECODER_FILE,
+            22_642_902,
+            "04766eac0221b5390b985ae3fdcca652cbb4b1e8b82b28ea7ff89dfad1b1a93f",
+        ),
+    ),
+)
 SVD_VAE = Repository(
     name="stabilityai/stable-video-diffusion-img2vid",
     revision="9cf024d5bfa8f56622af86c884f26a52f6676f2e",
@@ -163,6 +179,12 @@ DOWNLOADS = {
             description="Wan2.1-T2V-1.3B's transformer and VAE, to train DiffST wan-1.3b from",
             repositories=(WAN,),
             about_bytes=6_183_736_000,
+        ),
+        Download(
+            name=TINY_DECODER,
+            description="TAEW2.1, a small decoder for models of Wan's size: `--decoder tiny`",
+            repositories=(TAEW,),
+            about_bytes=22_642_902,
         ),
         Download(
             name="star-light",

@@ -145,6 +145,7 @@ def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
         clip_frames=_clip_frames(clip_rules, factor, num_frames),
         bytes_per_sample=info.bytes_per_sample,
         precision=precision,
+        decoder=job.decoder,
         can_offload=device.startswith("cuda"),
     )
     queues = (queue_frames(in_bytes), queue_frames(out_bytes))

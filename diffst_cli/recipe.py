@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
 from diffst_cli.ffmpeg import ffmpeg_path, read_version
 from diffst_cli.job import UpscaleJob
 from diffst_cli.planner import choose_place
@@ -44,7 +45,7 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
         "output": job.output.name,
         "device": _kind_of_device(job),
         "input": fingerprint(info.images or (info.path,)),
-        "weights": fingerprint(_model_files(job.model)),
+        "weights": fingerprint(_model_files(job.model) + _decoder_files(job)),
         "diffst": version("diffst"),
         "ffmpeg": f"{ffmpeg_path()} {read_version(ffmpeg_path())}",
     }
@@ -89,6 +90,14 @@ def _add_samples(digest: hashlib.blake2b, path: Path) -> None:
         for place in sorted({last * number // (SAMPLES - 1) for number in range(SAMPLES)}):
             file.seek(place)
             digest.update(file.read(SAMPLE_BYTES))
+
+
+def _decoder_files(job: UpscaleJob) -> tuple[Path, ...]:
+    """The decoder's own file, where it has one and it is here."""
+    from diffst.folders import model_folder
+
+    file = model_folder(TINY_DECODER) / TINY_DECODER_FILE
+    return (file,) if job.decoder == "tiny" and file.is_file() else ()
 
 
 def _model_files(name: str) -> tuple[Path, ...]:

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffst.wan.names import TINY_DECODER
 from diffst_cli.clips import ClipRules
 from diffst_cli.cluster import ray_starters, resolve_device
 from diffst_cli.devices import Crew, local_starters
@@ -122,9 +123,15 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
     from diffst_cli.downloaded import require_ready
 
     require_ready(job.model)
+    if job.decoder == "tiny":
+        require_ready(TINY_DECODER)
     try:
         return load_model(
-            job.model, device=job.device, precision=job.precision, sampling=sampling_of(job)
+            job.model,
+            device=job.device,
+            precision=job.precision,
+            sampling=sampling_of(job),
+            decoder=job.decoder,
         )
     except (ValueError, KeyError, FileNotFoundError) as error:
         reason = error.args[0] if isinstance(error, KeyError) and error.args else error

@@ -66,6 +66,9 @@ def benchmark(
     precision: Annotated[
         str, typer.Option(help=f"{', '.join(PRECISIONS)}.")
     ] = UpscaleJob.precision,
+    decoder: Annotated[
+        str, typer.Option(help="full, or tiny for models of Wan's size.")
+    ] = UpscaleJob.decoder,
     repeats: Annotated[int, typer.Option(help="Runs that count, after one to warm up.")] = 3,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write every figure as JSON.")
@@ -90,6 +93,7 @@ def benchmark(
             model=model,
             device=device,
             precision=precision,
+            decoder=decoder,
         )
 
     shown = reporter(quiet=False)

@@ -88,6 +88,12 @@ def _job_options(
         ),
     ] = None,
     precision: Annotated[str, in_model(help=f"{', '.join(PRECISIONS)}.")] = UpscaleJob.precision,
+    decoder: Annotated[
+        str,
+        in_model(
+            help="full, or tiny for models of Wan's size: quicker, not as good; `models pull wan-tiny-decoder` first."
+        ),
+    ] = UpscaleJob.decoder,
     vram_limit: Annotated[
         str | None,
         in_model(
@@ -142,6 +148,7 @@ def _job_options(
             device=device,
             devices=_given(devices, parse_devices, "--devices") or (),
             precision=precision,
+            decoder=decoder,
             vram_limit=_given(vram_limit, parse_number, "--vram-limit"),
             steps=steps,
             guidance=guidance,

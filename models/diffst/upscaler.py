@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
+from diffst.folders import model_folder
 from diffst.limits import Limits
 from diffst.pipeline import DiffSTPipeline, OnStage
 from diffst.star.load import Sampling, load_any_star
 from diffst.star.names import star_pipeline
+from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
 from diffst.wan.pipeline import DiffSTWanPipeline
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -158,7 +160,12 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def load_model(
-    name: str, *, device: str = "auto", precision: str = "auto", sampling: Sampling | None = None
+    name: str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    sampling: Sampling | None = None,
+    decoder: str = "full",
 ) -> UpscaleModel:
     """Load a model by its name, or a pipeline folder by its path.
 
@@ -167,12 +174,14 @@ def load_model(
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto", "fp32", "bf16" or "fp16".
         sampling: For a model that samples; None is as published.
+        decoder: "full", or "tiny" for a model of Wan's size: the small decoder that was downloaded.
 
     Raises:
         ValueError: No such model, device or precision, its files do not fit together, or it cannot be told how to
-            sample.
+            sample or how to decode.
         FileNotFoundError: Its files are missing.
     """
+    from diffst.wan.convert import tiny_decoder_from
     from diffst.wan.upscaler import NAME as WAN
     from diffst.wan.upscaler import NO_WEIGHTS, WanUpscaler
 
@@ -191,7 +200,12 @@ def load_model(
         )
     pipeline = load_pipeline(folder, dtype=kind)
     if isinstance(pipeline, DiffSTWanPipeline):
+        if decoder == "tiny":
+            file = model_folder(TINY_DECODER) / TINY_DECODER_FILE
+            pipeline.codec.take_tiny_decoder(tiny_decoder_from(file, dtype=kind))
         return WanUpscaler(name, pipeline, chosen)
+    if decoder != "full":
+        raise ValueError(f"it has one decoder, and `{decoder}` is for models of Wan's size")
     return DiffSTUpscaler(name, pipeline, chosen, kind)
 
 

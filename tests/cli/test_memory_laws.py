@@ -1,7 +1,11 @@
-"""The laws against the figures that were counted on the modules themselves (diffusers 0.42.1, on meta tensors)."""
+"""The laws against the figures that were counted on the modules themselves, on meta tensors (diffusers 0.42.1)."""
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from diffst.wan.build import empty_tiny_decoder
+from diffst.wan.sizes import SIZES
 from diffst_cli import memory_laws as laws
 
 # Output size: decoder, encoder, transformer with 17, 33, 65 and 121 frames, whole peak with 33 and 121; all in GB.
@@ -47,6 +51,21 @@ def test_wan_operations_are_as_counted(size: tuple[int, int]):
     found = laws.wan_operations(size[0] * size[1], 33)
     for stage, counted in zip(("encode", "dit", "decode"), COUNTED_OPERATIONS[size], strict=True):
         assert found[stage] / 1e12 == pytest.approx(counted, rel=0.005), stage
+
+
+@torch.inference_mode()
+def test_the_tiny_decoders_laws_are_what_torch_counts():
+    decoder = empty_tiny_decoder(SIZES["1.3b"])
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        memory = decoder.new_memory()
+        decoder(torch.empty(3, 16, 90, 160), memory)
+    law = laws.wan_operations(720 * 1280, 9, decoder="tiny")["decode"]
+    assert counter.get_total_flops() == pytest.approx(law, rel=0.005)
+    kept = sum(frame.numel() for frame in memory if frame is not None)
+    assert 2 * kept == pytest.approx(laws.TINY_MEMORY_BYTES * 720 * 1280, rel=0.02)
+    # The largest moment: 64 channels of four frames, before and after the last activation.
+    whole = laws.tiny_decode_bytes(1, 3) - laws.TINY_MEMORY_BYTES
+    assert whole == pytest.approx(3 * 4 * 64 * 2 * 2 + 3 * 4 * 64 / 4 * 2, rel=0.1)
 
 
 def test_wan_latents_hold_four_frames_after_the_first():

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from diffst.wan.names import DECODERS
 from diffst_cli import model_benchmark
 from diffst_cli.app import main
 from diffst_cli.errors import UsageError
@@ -27,16 +28,20 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_benchmark, "matrix_rate", lambda device, precision: 2e12)
 
 
-def plan(**options: Any) -> ModelPlan:
-    job = UpscaleJob(
+def job(decoder: str = "full") -> UpscaleJob:
+    return UpscaleJob(
         input=Path("in.mp4"),
         output=Path("out.mp4"),
         model="wan-tiny",
         device="cpu",
         precision="fp32",
+        decoder=decoder,
     )
+
+
+def plan(**options: Any) -> ModelPlan:
     usual: dict[str, Any] = {
-        "job": job,
+        "job": job(),
         "size": (64, 32),
         "scale": Fraction(2),
         "fps_x": Fraction(2),
@@ -76,8 +81,21 @@ def test_levers_are_pulled_and_told():
     assert "phase_convolutions" in exact.levers
     assert exact.stage_operations["decode"] < stock.stage_operations["decode"]
     assert exact.parameters == stock.parameters
-    assert report_model(stock).splitlines()[1] == "levers: none, the modules of diffusers"
+    assert (
+        report_model(stock).splitlines()[1]
+        == "levers: none, the modules of diffusers; decoder: full"
+    )
     assert "levers: fused_norms, no_copies," in report_model(exact)
+
+
+def test_the_tiny_decoder_takes_the_place_of_the_vaes():
+    full, tiny = (measure_model(plan(job=job(decoder=name)), lambda _: None) for name in DECODERS)
+    assert (full.decoder, tiny.decoder) == ("full", "tiny")
+    assert tiny.parameters["codec"] != full.parameters["codec"]
+    assert tiny.parameters["transformer"] == full.parameters["transformer"]
+    assert tiny.stage_operations["encode"] == full.stage_operations["encode"]
+    assert tiny.formula_operations["decode"] < 0.1 * full.formula_operations["decode"]
+    assert "; decoder: tiny" in report_model(tiny).splitlines()[1]
 
 
 def test_operations_are_credited_to_the_stage_that_did_them():

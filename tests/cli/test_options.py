@@ -23,6 +23,7 @@ OPTIONS: list[tuple[list[str], str, Any]] = [
     (["--devices", "cpu:2"], "devices", ("cpu", "cpu")),
     (["--ray", "10.0.0.1:6379"], "ray", "10.0.0.1:6379"),
     (["--precision", "bf16"], "precision", "bf16"),
+    (["--decoder", "tiny"], "decoder", "tiny"),
     (["--vram-limit", "7.5"], "vram_limit", Fraction(15, 2)),
     (["--steps", "9"], "steps", 9),
     (["--guidance", "2.5"], "guidance", 2.5),
@@ -55,6 +56,8 @@ def test_an_option_sets_its_field_and_no_other(
     words: list[str], field: str, value: Any, jobs: list[UpscaleJob]
 ):
     needed = {"model": "star-light"} if field in SAMPLING else {}
+    if field == "decoder":
+        needed = {"model": "wan-1.3b"}
     chosen = [part for name, given in needed.items() for part in (f"--{name}", given)]
     assert main(["upscale", "a.mp4", "b.mp4", *words, *chosen]) == 130
     expected: dict[str, Any] = {field: value, **needed}

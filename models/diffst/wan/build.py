@@ -15,6 +15,7 @@ from diffst.vrg import VideoGuidance
 from diffst.wan.codec import WanCodec
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.sizes import SIZES, WanSize
+from diffst.wan.tiny_decoder import TinyDecoder
 
 
 def build_random(
@@ -47,6 +48,29 @@ def build_random(
             fill(part, key, random_values(key, parameter, generator, kind))
         part.eval().requires_grad_(False)
     return DiffSTWanPipeline(cfca=cfca, **parts)
+
+
+def random_tiny_decoder(
+    size: str = "1.3b", *, dtype: torch.dtype = torch.bfloat16, seed: int = 0
+) -> TinyDecoder:
+    """A tiny decoder whose weights are random; see `build_random`.
+
+    Raises:
+        ValueError: There is no such size.
+    """
+    decoder = empty_tiny_decoder(named_size(size))
+    generator = torch.Generator().manual_seed(seed)
+    for key, parameter in list(decoder.named_parameters()):
+        fill(decoder, key, random_values(key, parameter, generator, dtype))
+    decoder.eval().requires_grad_(False)
+    return decoder
+
+
+def empty_tiny_decoder(size: WanSize) -> TinyDecoder:
+    """The tiny decoder with its parameters on the meta device."""
+    with init_empty_weights():
+        decoder: TinyDecoder = TinyDecoder(**size.tiny_decoder)
+    return decoder
 
 
 def named_size(size: str) -> WanSize:

@@ -12,11 +12,12 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffst.codec import resize
 from diffst.wan.sizes import PIXEL_MULTIPLE
-from diffst.wan.vae_stream import DecoderStream, EncoderStream
+from diffst.wan.tiny_decoder import TinyDecoder, TinyStream
+from diffst.wan.vae_stream import DecoderStream, EncoderStream, LatentStream
 
 FRAMES_AT_ONCE = 4  # enlarged together; what the VAE takes in one call
 
@@ -71,6 +72,7 @@ class WanCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
             temperal_downsample=list(temperal_downsample),
             **{name: list(value) for name, value in constants.items() if value is not None},
         )
+        self.tiny_decoder: TinyDecoder | None = None
 
     def encode(
         self,
@@ -91,9 +93,27 @@ class WanCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def decode(self, latents: Tensor, encoded: WanEncoded) -> Tensor:
         """Frames (T, 3, height, width), float32, about [0, 1], not clamped."""
-        decoder = WanDecoder(self, encoded.size)
+        decoder = self.decoder(encoded.size)
         frames = torch.cat([*decoder.feed(latents), *decoder.finish()])
         return frames[: encoded.num_frames]
+
+    def decoder(self, size: tuple[int, int], latents_per_call: int = 1) -> WanDecoder:
+        """A decoder for one shot whose pictures shall have a height and a width."""
+        kind = WanDecoder if self.tiny_decoder is None else TinyWanDecoder
+        return kind(self, size, latents_per_call)
+
+    def take_tiny_decoder(self, decoder: TinyDecoder) -> None:
+        """Decode with this one from now on; the VAE's own is given up, so the codec cannot be saved any more.
+
+        Raises:
+            ValueError: It is for latents of other channels.
+        """
+        if decoder.config.latent_channels != self.config.z_dim:
+            raise ValueError(
+                f"a decoder of {decoder.config.latent_channels} channels does not fit latents of {self.config.z_dim}"
+            )
+        self.tiny_decoder = nn.Module.to(decoder, dtype=self.dtype)
+        self.vae.decoder, self.vae.post_quant_conv = nn.Identity(), nn.Identity()
 
     def normalisation(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, (C, 1, 1) float32, on the device of `like`."""
@@ -109,7 +129,7 @@ class WanCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return stream.finish() if frames is None else stream.feed(frames)
 
     @apply_forward_hook
-    def decode_piece(self, stream: DecoderStream, latents: Tensor | None) -> list[Tensor]:
+    def decode_piece(self, stream: LatentStream, latents: Tensor | None) -> list[Tensor]:
         """Likewise for decoding."""
         return stream.finish() if latents is None else stream.feed(latents)
 
@@ -154,14 +174,13 @@ class WanDecoder:
     def __init__(self, codec: WanCodec, size: tuple[int, int], latents_per_call: int = 1) -> None:
         self.codec = codec
         self.size = size
-        self.stream = DecoderStream(codec.vae, latents_per_call)
+        self.stream = self.new_stream(latents_per_call)
 
     def feed(self, latents: Tensor) -> Iterator[Tensor]:
         """(T, C, h, w) normalised -> pieces (T', 3, height, width) float32, about [0, 1], not clamped."""
-        mean, deviation = self.codec.normalisation(latents)
-        raw = (latents.float() * deviation + mean).to(self.codec.dtype)
+        given = self.given(latents.float()).to(self.codec.dtype)
         # One at a time, so that frames are given out before the next are made.
-        for latent in raw.split(1):
+        for latent in given.split(1):
             video = latent.transpose(0, 1).unsqueeze(0)
             yield from map(self.pictures, self.codec.decode_piece(self.stream, video))
 
@@ -170,9 +189,39 @@ class WanDecoder:
         yield from map(self.pictures, self.codec.decode_piece(self.stream, None))
 
     def pictures(self, video: Tensor) -> Tensor:
-        """(1, 3, T, H, W) in [-1, 1] -> (T, 3, height, width) float32 in [0, 1], without the padding."""
+        """(1, 3, T, H, W) of the network -> (T, 3, height, width) float32 in [0, 1], without the padding."""
         height, width = self.size
-        return (video[0].transpose(0, 1)[..., :height, :width].float() + 1.0) / 2.0
+        return self.in_range(video[0].transpose(0, 1)[..., :height, :width].float())
+
+    def new_stream(self, latents_per_call: int) -> LatentStream:
+        """The network with what it remembers of this shot."""
+        return DecoderStream(self.codec.vae, latents_per_call)
+
+    def given(self, latents: Tensor) -> Tensor:
+        """Normalised latents as the network wants them."""
+        mean, deviation = self.codec.normalisation(latents)
+        return latents * deviation + mean
+
+    def in_range(self, frames: Tensor) -> Tensor:
+        """What the network makes, brought to [0, 1]."""
+        return (frames + 1.0) / 2.0
+
+
+class TinyWanDecoder(WanDecoder):
+    """The same with the small decoder, whose latents stay normalised and whose pictures are in [0, 1]."""
+
+    def new_stream(self, latents_per_call: int) -> LatentStream:
+        """See `WanDecoder`."""
+        assert self.codec.tiny_decoder is not None
+        return TinyStream(self.codec.tiny_decoder, latents_per_call)
+
+    def given(self, latents: Tensor) -> Tensor:
+        """See `WanDecoder`."""
+        return latents
+
+    def in_range(self, frames: Tensor) -> Tensor:
+        """See `WanDecoder`."""
+        return frames
 
 
 def padded_size(size: tuple[int, int]) -> tuple[int, int]:

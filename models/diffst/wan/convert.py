@@ -21,9 +21,10 @@ from diffst.cfca import CFCA
 from diffst.checkpoint import fill_component, read_safetensors, read_weights
 from diffst.layers import zeroed
 from diffst.vrg import VideoGuidance
-from diffst.wan.build import empty_parts
+from diffst.wan.build import empty_parts, empty_tiny_decoder
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.sizes import SIZES, WanSize
+from diffst.wan.tiny_decoder import TinyDecoder
 
 NATIVE_TRANSFORMER_KEY = "head.modulation"
 NATIVE_VAE_KEY = "encoder.conv1.weight"
@@ -64,6 +65,20 @@ def pipeline_from_wan(
         transformer=fill_component(parts["transformer"], weights, dtype, str(transformer)),
         codec=fill_component(parts["codec"], vae_weights, dtype, str(vae)),
     )
+
+
+def tiny_decoder_from(
+    path: Path, *, size: WanSize = SIZES["1.3b"], dtype: torch.dtype = torch.float32
+) -> TinyDecoder:
+    """The tiny decoder of a published TAEW2.1 file, whose encoder is left.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: It holds something else.
+    """
+    weights = {key: value for key, value in read(path).items() if key.startswith("decoder.")}
+    decoder: TinyDecoder = fill_component(empty_tiny_decoder(size), weights, dtype, str(path))
+    return decoder
 
 
 def read(path: Path) -> dict[str, Tensor]:

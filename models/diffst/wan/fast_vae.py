@@ -23,6 +23,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from torch import Tensor, nn
 
+from diffst.wan.tiny_decoder import DoublingConv
+
 CACHED_FRAMES = 2  # that a convolution over three frames looks back on
 LEAST_NORM = 1e-12  # stock divides by no less
 
@@ -224,9 +226,9 @@ class PhaseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', 2 H, 2 W)."""
-        assert self.bias is not None
         batch, _, height, width = x.shape
-        made = F.conv2d(x, self.phases, self.bias.repeat(4), padding=1)
+        bias = None if self.bias is None else self.bias.repeat(4)
+        made = F.conv2d(x, self.phases, bias, padding=1)
         if made.is_contiguous(memory_format=torch.channels_last):
             buffer = made.new_empty(batch, height, 2, width, 2, self.out_channels)
             doubled = buffer.permute(0, 5, 1, 2, 3, 4)
@@ -278,22 +280,28 @@ def drop_copies(vae: nn.Module) -> None:
             become(module, kinds[type(module)])
 
 
-def use_phases(vae: nn.Module) -> None:
-    """Doubling and convolution in one."""
-    for module in vae.modules():
+def use_phases(codec: nn.Module) -> None:
+    """Doubling and convolution in one, in the VAE and in the tiny decoder."""
+    for module in codec.modules():
         if isinstance(module, WanResample) and isinstance(module.resample[0], WanUpsample):
-            convolution = module.resample[1]
             module.resample[0] = nn.Identity()
-            become(convolution, PhaseConv)
-            convolution.register_buffer(
-                "phases", phase_kernels(convolution.weight.detach()), persistent=False
-            )
+            in_phases(module.resample[1])
+        elif isinstance(module, DoublingConv):
+            in_phases(module)
 
 
-def lay_out_channels_last(vae: nn.Module) -> None:
+def in_phases(convolution: nn.Conv2d) -> None:
+    """Let a convolution double its input too."""
+    become(convolution, PhaseConv)
+    convolution.register_buffer(
+        "phases", phase_kernels(convolution.weight.detach()), persistent=False
+    )
+
+
+def lay_out_channels_last(codec: nn.Module) -> None:
     """Weights in the layout that tensor cores read; activations follow the weights."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for module in vae.modules():
+    for module in codec.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             for tensor in (module.weight, getattr(module, "phases", None)):
                 if tensor is not None:

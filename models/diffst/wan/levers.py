@@ -24,9 +24,9 @@ class Levers:
     no_copies: bool = False
     """VAE: borders by the convolution itself, one copy for the causal cache instead of three."""
     phase_convolutions: bool = False
-    """VAE: doubling and convolution in one, 4 / 9 of its work."""
+    """VAE and tiny decoder: doubling and convolution in one, 4 / 9 of its work."""
     channels_last: bool = False
-    """VAE: weights and activations in the layout that tensor cores read."""
+    """VAE and tiny decoder: weights and activations in the layout that tensor cores read."""
     folded_timestep: bool = False
     """Transformer: the one timestep in the weights."""
     fused_projections: bool = False
@@ -79,9 +79,9 @@ def pull(pipeline: DiffSTWanPipeline, levers: Levers) -> None:
     if levers.no_copies:
         drop_copies(vae)
     if levers.phase_convolutions:
-        use_phases(vae)
+        use_phases(pipeline.codec)
     if levers.channels_last:
-        lay_out_channels_last(vae)
+        lay_out_channels_last(pipeline.codec)
     if levers.folded_timestep:
         fold_timestep(transformer, pipeline.config.timestep)
     if levers.fused_projections:
@@ -97,5 +97,5 @@ def compile_parts(pipeline: DiffSTWanPipeline, backend: str = "inductor") -> Non
     later ones) and then no more, whatever the video's length. Blocks are compiled once for all sizes.
     """
     pipeline.codec.vae.encoder.compile(backend=backend)
-    pipeline.codec.vae.decoder.compile(backend=backend)
+    (pipeline.codec.tiny_decoder or pipeline.codec.vae.decoder).compile(backend=backend)
     pipeline.transformer.compile_repeated_blocks(dynamic=True, backend=backend)

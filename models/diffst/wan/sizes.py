@@ -23,6 +23,8 @@ class WanSize:
     """Of `VideoGuidance`."""
     cfca: dict[str, Any]
     """Of `CFCA`."""
+    tiny_decoder: dict[str, Any]
+    """Of `TinyDecoder`."""
 
 
 SIZES = {
@@ -41,6 +43,7 @@ SIZES = {
         vae={"base_dim": 96, "z_dim": 16},
         vrg={"num_tokens": 64, "token_dim": 4096, "channels": 384},
         cfca={},
+        tiny_decoder={},
     ),
     "tiny": WanSize(
         transformer={
@@ -57,5 +60,6 @@ SIZES = {
         vae={"base_dim": 4, "z_dim": 16},
         vrg={"num_tokens": 3, "token_dim": 16, "channels": 8, "max_frames": 4},
         cfca={"hidden_channels": 4},
+        tiny_decoder={"channels": (8, 4, 4, 4)},
     ),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from diffst.wan.codec import WanCodec, WanDecoder, WanEncoder
+from diffst.wan.codec import WanCodec, WanEncoder
 from diffst.wan.tiles import VaeTiles, decode_tiled, encode_tiled
 from diffst.wan.windows import Step, WindowedStep, Windows, step_in_space
 
@@ -54,7 +54,7 @@ class ShotStream:
         stage: Stage,
     ) -> None:
         self.encoder = WanEncoder(codec, size, cuts.latents_per_call)
-        self.decoder = WanDecoder(codec, size, cuts.latents_per_call)
+        self.decoder = codec.decoder(size, cuts.latents_per_call)
         self.windowed = in_windows(step, cuts.windows)
         self.stage = stage
         self.num_in = 0

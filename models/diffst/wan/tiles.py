@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffst.wan.codec import WanCodec, WanDecoder, WanEncoder, padded_size
+from diffst.wan.codec import WanCodec, WanEncoder, padded_size
 from diffst.wan.sizes import PIXEL_MULTIPLE, SPACE_STRIDE
 from diffst.wan.windows import feather, starts
 
@@ -118,7 +118,7 @@ def decode_tiled(
     padded = padded_size(size)
     places = zip(cut(padded, tiles, 1), cut(padded, tiles, SPACE_STRIDE), strict=True)
     for pixels, cells in places:
-        decoder = WanDecoder(codec, (len(pixels.weight), pixels.weight.shape[1]), latents_per_call)
+        decoder = codec.decoder((len(pixels.weight), pixels.weight.shape[1]), latents_per_call)
         some = latents[..., cells.rows, cells.columns]
         made = [piece.cpu() for piece in decoder.feed(some)]
         made += [piece.cpu() for piece in decoder.finish()]

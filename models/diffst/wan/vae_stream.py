@@ -11,6 +11,7 @@ and `._decode` of diffusers 0.42.1.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -81,27 +82,35 @@ class EncoderStream:
         return mode
 
 
-class DecoderStream:
-    """Decodes one video, handed over in pieces of any length; see `EncoderStream`."""
+class LatentStream(ABC):
+    """Decodes one video, handed over in pieces of any length.
 
-    def __init__(self, vae: AutoencoderKLWan, latents_per_call: int = 1) -> None:
-        self.vae = vae
+    The result does not depend on the pieces, bit for bit: the network always gets one latent, then `latents_per_call`
+    at a time.
+
+    Args:
+        latents_per_call: More makes fewer, larger calls; the result is the same to rounding.
+    """
+
+    def __init__(self, latents_per_call: int = 1) -> None:
         self.chunk = latents_per_call
-        self.cache = new_cache(vae.decoder)
         self.waiting: Tensor | None = None
         self.started = False
 
+    @abstractmethod
+    def decode(self, latents: Tensor, *, first: bool) -> Tensor:
+        """Frames (1, 3, T', 8 h, 8 w) of the next latents (1, z_dim, T, h, w); `first` begins the video."""
+
     def feed(self, latents: Tensor) -> list[Tensor]:
-        """Frames of latents (1, z_dim, T, h, w), not normalised.
+        """Frames of latents (1, z_dim, T, h, w).
 
         Returns:
-            Pieces (1, 3, T', 8 h, 8 w), about [-1, 1], not clamped: one frame for the video's first latent, four for
-            every other.
+            Pieces (1, 3, T', 8 h, 8 w), not clamped: one frame for the video's first latent, four for every other.
         """
         waiting = latents if self.waiting is None else torch.cat((self.waiting, latents), dim=2)
         frames = []
         while waiting.shape[2] >= (length := self.chunk if self.started else 1):
-            frames.append(self._decode(waiting[:, :, :length]))
+            frames.append(self._next(waiting[:, :, :length]))
             waiting = waiting[:, :, length:]
         self.waiting = waiting
         return frames
@@ -111,11 +120,23 @@ class DecoderStream:
         if self.waiting is None or not self.waiting.shape[2]:
             return []
         latents, self.waiting = self.waiting, None
-        return [self._decode(latents)]
+        return [self._next(latents)]
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        first = not self.started
-        self.started = True
+    def _next(self, latents: Tensor) -> Tensor:
+        first, self.started = not self.started, True
+        return self.decode(latents, first=first)
+
+
+class DecoderStream(LatentStream):
+    """Decodes one video with the VAE: latents not normalised, frames about [-1, 1]; see `LatentStream`."""
+
+    def __init__(self, vae: AutoencoderKLWan, latents_per_call: int = 1) -> None:
+        super().__init__(latents_per_call)
+        self.vae = vae
+        self.cache = new_cache(vae.decoder)
+
+    def decode(self, latents: Tensor, *, first: bool) -> Tensor:
+        """See `LatentStream`."""
         features = self.vae.post_quant_conv(latents)
         frames: Tensor = self.vae.decoder(
             features, feat_cache=self.cache, feat_idx=[0], first_chunk=first

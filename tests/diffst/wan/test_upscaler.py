@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from diffst.limits import LimitedModel, Limits
 from diffst.upscaler import load_model
 from diffst.wan import DiffSTWanPipeline, build_random
+from diffst.wan.build import random_tiny_decoder
 from diffst.wan.fast_vae import Decoder
 from diffst.wan.fold import FoldedTransformer
+from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
 from diffst.wan.stream import Cuts
 from diffst.wan.tiles import VaeTiles
 from diffst.wan.upscaler import WanUpscaler
@@ -99,3 +102,27 @@ def test_a_trained_folder_upscales(tmp_path, precision, dtype):
     made = model(clip, [(0, 0.0), (0, 0.5), (2, 0.0)], (50, 70))
     assert made.shape == (3, 3, 50, 70)
     assert made.dtype == torch.uint8
+
+
+def test_a_trained_folder_decodes_with_the_downloaded_tiny_decoder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFST_MODELS", str(tmp_path / "models"))
+    parts = build_random("tiny", dtype=torch.float32).components
+    DiffSTWanPipeline(**parts, trained=True).save_pretrained(tmp_path / "mine")
+    with pytest.raises(FileNotFoundError, match=r"no such file.*taew2_1\.safetensors"):
+        load_model(str(tmp_path / "mine"), device="cpu", decoder="tiny")
+    place = tmp_path / "models" / TINY_DECODER / TINY_DECODER_FILE
+    place.parent.mkdir(parents=True)
+    save_file(random_tiny_decoder(dtype=torch.float16).state_dict(), place)
+    tiny, full = (
+        load_model(str(tmp_path / "mine"), device="cpu", precision="fp32", decoder=name)
+        for name in ("tiny", "full")
+    )
+    clip = (smooth_clip(3) * 255).round().to(torch.uint8)
+    made, other = (model(clip, [(0, 0.0), (1, 0.5)], (48, 64)) for model in (tiny, full))
+    assert made.shape == other.shape
+    assert (made.int() - other.int()).abs().float().mean() > 1
+
+
+def test_a_model_of_another_kind_has_one_decoder():
+    with pytest.raises(ValueError, match="it has one decoder"):
+        load_model("nano", device="cpu", decoder="tiny")
