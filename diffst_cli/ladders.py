@@ -18,7 +18,7 @@ STAR_WINDOWS = (32, 16, 8)
 STAR_GROUP_FRAMES = 3  # latents of one frame each, that its VAE decodes at once
 STAR_TILES = (512, 256)
 COGVIDEOX_TILES = (512, 256)
-NANO_GROUP_PIXELS = 2 * 320 * 180  # as in `diffst.pipeline`
+NANO_GROUP_PIXELS = 320 * 180  # as in `diffst.pipeline`
 NANO_WHOLE_PIXELS = 640 * 480  # as in `diffst.tiling`: nano cuts larger pictures into tiles
 NANO_TILE_PIXELS = 512 * 512
 NANO_SMALL_TILES = (256, 128)  # input pixels, halo included: only where memory is short
@@ -42,6 +42,8 @@ class Workload:
     """`bf16`, `fp16` or `fp32`."""
     decoder: str = "full"
     """Of a model of Wan's size: `full` or `tiny`."""
+    lanes: int = 1
+    """Frames or tiles that nano makes at once, see `diffst.lanes`."""
     can_offload: bool = True
     """Whether main memory is another than the device's, so that parts may wait there."""
 
@@ -120,12 +122,12 @@ def nano_rung(work: Workload, side: int | None, parts: int) -> Rung:
         together = min(side * side, work.frame_pixels)
     given = work.frame_pixels * 3 * work.bytes_per_sample * keyframes
     made = work.output_pixels * 3 * work.bytes_per_sample * frames
-    taken = laws.nano_bytes(work.frame_pixels, together, work.precision) + given + made
+    taken = laws.nano_bytes(work.frame_pixels, work.lanes * together, work.precision)
     scale = work.output_size[1] / work.frame_size[1]
     return Rung(
         limits=Limits(tile=None if side is None else round(side * scale)),
         parts=parts,
-        device_bytes=round(taken),
+        device_bytes=round(taken + given + made),
         own_tiles=side is None and not whole,
     )
 

@@ -62,7 +62,7 @@ def nano_bytes(frame_pixels: int, together_pixels: int, precision: str) -> float
 
     Args:
         frame_pixels: Of a low-resolution frame.
-        together_pixels: Low-resolution pixels that go through the codec together: of some frames, or of a tile.
+        together_pixels: Low-resolution pixels that go through the codec together: of some frames, or of tiles.
         precision: `bf16`, `fp16` or `fp32`.
     """
     return NANO_FRAME_BYTES[precision] * together_pixels + NANO_MOTION_BYTES * frame_pixels

@@ -146,6 +146,7 @@ def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
         bytes_per_sample=info.bytes_per_sample,
         precision=precision,
         decoder=job.decoder,
+        lanes=_lanes(device),
         can_offload=device.startswith("cuda"),
     )
     queues = (queue_frames(in_bytes), queue_frames(out_bytes))
@@ -193,6 +194,14 @@ def choose_place(job: UpscaleJob) -> tuple[str, str]:
         return str(device), STAR_GPU_PRECISION
     kind = choose_precision(job.precision, device)
     return str(device), next(name for name, known in PRECISIONS.items() if known == kind)
+
+
+def _lanes(device: str) -> int:
+    import torch
+
+    from diffst.lanes import num_lanes
+
+    return num_lanes(torch.device(device))
 
 
 def kind_of(model: str) -> str:

@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from diffst.layers import leaky, zeroed
-from diffst.pixels import to_integer
+from diffst.pixels import to_integer_
 
 LATENT_STRIDE = 16  # low-resolution pixels along each side of one latent
 # The least-squares best share of the detail on four real clips, coded at crf 24 and not: 0.2 to 0.8 at the input's own
@@ -237,10 +237,10 @@ def arrange(pixels: Tensor, factor: int) -> Tensor:
 
 
 def finish(frames: Tensor, output_type: torch.dtype) -> Tensor:
-    """Float32 as it is, or clamped and rounded integers."""
+    """Float32 as it is, or clamped and rounded integers; uses up the frames."""
     if output_type.is_floating_point:
         return frames
-    return to_integer(frames, output_type)
+    return to_integer_(frames, output_type)
 
 
 def resize(frames: Tensor, size: tuple[int, int]) -> Tensor:

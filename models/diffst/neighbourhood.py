@@ -23,10 +23,21 @@ GRID = 4  # low-resolution pixels; what CFCA sees starts on its coarsest grid
 class ClipMotion:
     """A clip and the motion between its keyframes, asked for in order of time; forgets what is past."""
 
-    def __init__(self, frames: Tensor) -> None:
-        """Look at frames (T, 3, H, W), float in [0, 1], uint8 or uint16; finds nothing yet."""
+    def __init__(self, frames: Tensor, before: Remembered | None = None) -> None:
+        """Look at frames (T, 3, H, W), float in [0, 1], uint8 or uint16; finds nothing yet.
+
+        Args:
+            frames: The clip.
+            before: The end of the clip before; motion between keyframes that are in both is not sought again.
+        """
         self._frames = frames
-        self._flows: dict[int, Tensor] = {}
+        self._flows: dict[int, Tensor] = {} if before is None else before.shared(frames)
+
+    def end(self) -> Remembered:
+        """What the next clip may have in common with this one."""
+        first = min(self._flows, default=len(self._frames) - 1)
+        flows = [self._flows[pair] for pair in range(first, first + len(self._flows))]
+        return Remembered(frames=self._frames[first:].clone(), flows=flows)
 
     def around(self, instants: Instants) -> Neighbourhood:
         """The keyframes that instants depend on and the motion between them."""
@@ -49,6 +60,35 @@ class ClipMotion:
             found = neighbour_flows(self._frames[first : last + 1])
             self._flows.update(zip(range(first, last), found.unbind(), strict=True))
             first = last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembered:
+    """The last keyframes of a clip and the motion between them."""
+
+    frames: Tensor
+    """(T, 3, H, W), as the clip had them."""
+    flows: Sequence[Tensor]
+    """T - 1 at most, from the first pair on."""
+
+    def shared(self, frames: Tensor) -> dict[int, Tensor]:
+        """The flows of another clip's first pairs, as far as its keyframes are found here one after another.
+
+        Motion follows from the two pictures alone, so that they are equal to the last bit is all that matters.
+        """
+        if self.frames.dtype != frames.dtype:
+            return {}
+        kept = list(self.frames)
+        start = next(
+            (k for k, frame in enumerate(kept) if torch.equal(frame, frames[0])), len(kept)
+        )
+        found: dict[int, Tensor] = {}
+        for pair, flow in enumerate(self.flows[start:]):
+            same = pair + 1 < len(frames) and torch.equal(kept[start + pair + 1], frames[pair + 1])
+            if not same:
+                break
+            found[pair] = flow
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
@@ -13,16 +15,31 @@ from torch import Tensor
 
 from diffst.cfca import CFCA, Instants, check_instants
 from diffst.codec import NanoCodec
-from diffst.neighbourhood import ClipMotion
-from diffst.tiling import Canvas, tiles
+from diffst.lanes import in_order, num_lanes
+from diffst.neighbourhood import ClipMotion, Neighbourhood, Remembered
+from diffst.tiling import Canvas, Tile, tiles
 from diffst.transformer import null_guidance, one_step
 from diffst.vrg import VideoGuidance
 
 OnStage = Callable[[str, float], None]
+StageClock = Callable[[str], AbstractContextManager[None]]
 
-# Low-resolution pixels at once: fills two cores' convolutions, and keeps each tensor small enough for the allocator to
-# give its memory back to the next one; larger ones are mapped anew each time, which costs more than they take to fill.
-GROUP_PIXELS = 2 * 320 * 180
+# Low-resolution pixels at once: keeps each tensor small enough for the allocator to give its memory back to the next
+# one; larger ones are mapped anew each time, which costs more than they take to fill.
+GROUP_PIXELS = 320 * 180
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """One tile of a few frames, to be made."""
+
+    around: Neighbourhood
+    """The keyframes that the frames depend on."""
+    tile: Tile
+    output_type: torch.dtype
+    """Of the finished tile."""
+    canvas: Canvas
+    """Where it belongs."""
 
 
 class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -56,6 +73,9 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_to_config(timestep=timestep, sigma=sigma, window_latents=window_latents)
         # Low-resolution pixels of a tile's side where memory is short; a matter of the machine, so not saved.
         self.longest_tile: int | None = None
+        self._before: Remembered | None = (
+            None  # of the last clip: neighbouring clips share keyframes
+        )
 
     @torch.inference_mode()
     def __call__(
@@ -83,34 +103,51 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             ValueError: An instant lies outside the clip.
         """
         check_instants(instants, len(frames))
-        stage = stage_clock(on_stage, frames.device)
+        lanes = num_lanes(frames.device)
         made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
         # 1. What kind of video is this.
-        with stage("vrg"):
+        with stage_clock(on_stage, frames.device)("vrg"):
             guidance = self.guidance(frames)
-        # Then a few frames at a time, so that memory does not grow with the clip.
-        motion, group = ClipMotion(frames), self.group_frames(frames)
+        # Then a few frames at a time, so that memory does not grow with the clip, some on each core.
+        stage = stage_clock(on_stage, frames.device, lanes)
+        make = partial(self.make, guidance=guidance, stage=stage)
+        for piece, picture in in_order(make, self.cut_up(frames, instants, made, on_stage), lanes):
+            piece.canvas.add(picture, piece.tile)
+        return made
+
+    def cut_up(
+        self, frames: Tensor, instants: Instants, made: Tensor, on_stage: OnStage | None
+    ) -> Iterator[Piece]:
+        """The work of a clip, frames in order and each cut into tiles where it is large."""
+        size, seen = (made.shape[-2], made.shape[-1]), (frames.shape[-2], frames.shape[-1])
+        motion, group = ClipMotion(frames, self._before), self.group_frames(frames)
+        stage = stage_clock(on_stage, frames.device)
         for start in range(0, len(instants), group):
             # 2. Motion between the keyframes around.
             with stage("cfca"):
                 around = motion.around(instants[start : start + group])
             canvas = Canvas(made[start : start + group])
-            # A small picture is one tile.
-            for tile in tiles((frames.shape[-2], frames.shape[-1]), size, self.longest_tile):
-                # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
-                with stage("cfca"):
-                    clip = around.aggregate(self.cfca, tile.window)
-                # 4. Enlarge plainly, and into the codec.
-                with stage("encode"):
-                    encoded = self.codec.encode(clip.frames, clip.context, tile.size)
-                # 5. The one step.
-                with stage("dit"):
-                    latents = self.step(encoded.latents, guidance)
-                # 6. Back to pictures.
-                with stage("decode"):
-                    kind = output_type if tile.size == size else torch.float32
-                    canvas.add(self.codec.decode(latents, encoded, kind), tile)
-        return made
+            for tile in tiles(seen, size, self.longest_tile):
+                # A small picture is one tile; seams are mixed before they are rounded.
+                kind = made.dtype if tile.size == size else torch.float32
+                yield Piece(around=around, tile=tile, output_type=kind, canvas=canvas)
+        self._before = motion.end()
+
+    @torch.inference_mode()
+    def make(self, piece: Piece, guidance: Tensor, stage: StageClock) -> tuple[Piece, Tensor]:
+        """A piece and its pixels, (I, 3, *piece.tile.size)."""
+        # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
+        with stage("cfca"):
+            clip = piece.around.aggregate(self.cfca, piece.tile.window)
+        # 4. Enlarge plainly, and into the codec.
+        with stage("encode"):
+            encoded = self.codec.encode(clip.frames, clip.context, piece.tile.size)
+        # 5. The one step.
+        with stage("dit"):
+            latents = self.step(encoded.latents, guidance)
+        # 6. Back to pictures.
+        with stage("decode"):
+            return piece, self.codec.decode(latents, encoded, piece.output_type)
 
     def group_frames(self, frames: Tensor) -> int:
         """Frames that go through the codec together: whole transformer windows, about GROUP_PIXELS."""
@@ -137,10 +174,8 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
 
 
-def stage_clock(
-    on_stage: OnStage | None, device: torch.device
-) -> Callable[[str], AbstractContextManager[None]]:
-    """A context manager maker that reports how long its body took, GPU work included."""
+def stage_clock(on_stage: OnStage | None, device: torch.device, lanes: int = 1) -> StageClock:
+    """A context manager maker that reports how long its body took, GPU work included, as a share of its lane."""
 
     @contextmanager
     def stage(name: str) -> Iterator[None]:
@@ -149,6 +184,6 @@ def stage_clock(
         if on_stage is not None:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            on_stage(name, time.perf_counter() - start)
+            on_stage(name, (time.perf_counter() - start) / lanes)
 
     return stage

@@ -82,7 +82,7 @@ def test_crf_and_preset_reach_the_encoder(clip: VideoInfo) -> None:
     options = choose(clip, ".mp4", crf=20.5, preset="slow").options
     assert (options["crf"], options["preset"]) == ("20.5", "slow")
     options = choose(clip, ".mp4").options
-    assert (options["crf"], options["preset"]) == ("16", "medium")
+    assert (options["crf"], options["preset"]) == ("16", "veryfast")
 
 
 @pytest.mark.parametrize(

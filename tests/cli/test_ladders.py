@@ -5,6 +5,7 @@ import pytest
 
 from diffst import pipeline, tiling
 from diffst_cli import ladders
+from diffst_cli import memory_laws as laws
 from diffst_cli.ladders import (
     Rung,
     Workload,
@@ -58,6 +59,12 @@ def test_nano_is_tiled_as_its_model_tiles_itself():
     assert ladders.NANO_WHOLE_PIXELS == tiling.WHOLE_PIXELS
     assert ladders.NANO_TILE_PIXELS == tiling.LONGEST_SIDE**2
     assert ladders.NANO_GROUP_PIXELS == pipeline.GROUP_PIXELS
+
+
+def test_nano_takes_more_for_each_picture_that_it_makes_at_once():
+    one, two = (next(nano_ladder(workload(lanes=lanes))).device_bytes for lanes in (1, 2))
+    pixels = min(workload().frame_pixels, ladders.NANO_TILE_PIXELS)
+    assert two - one == pixels * laws.NANO_FRAME_BYTES["bf16"]
 
 
 def test_nano_says_whether_it_cuts_pictures():

@@ -61,3 +61,54 @@ def test_whole_number_frames_are_converted_as_they_are_needed(cfca, dtype):
     highest = 255 if dtype == torch.uint8 else 65535
     expected = ClipMotion(clip.float() / highest).around([(1, 0.5)]).aggregate(cfca, WHOLE)
     torch.testing.assert_close(made.frames, expected.frames, rtol=0, atol=1e-6)
+
+
+def count_found(monkeypatch) -> list[int]:
+    """Lengths of the runs of keyframes whose motion is sought, as it is sought."""
+    sought: list[int] = []
+
+    def counted(frames):
+        sought.append(len(frames))
+        return neighbour_flows(frames)
+
+    monkeypatch.setattr(neighbourhood, "neighbour_flows", counted)
+    return sought
+
+
+def test_motion_between_keyframes_of_two_clips_is_sought_once(monkeypatch, cfca):
+    video = moving_texture(10, 96, 128)
+    sought = count_found(monkeypatch)
+    first = ClipMotion(video[:8])
+    for n in range(6):
+        first.around([(n, 0.0), (n, 0.5)])
+    second = ClipMotion(video[4:], first.end())
+    made = second.around([(1, 0.0), (2, 0.5)]).aggregate(cfca, WHOLE)
+    assert sought == [8, 3], "pairs 4 to 7 were known, 7 to 10 were not"
+    expected = ClipMotion(video[4:]).around([(1, 0.0), (2, 0.5)]).aggregate(cfca, WHOLE)
+    assert torch.equal(made.frames, expected.frames)
+
+
+@pytest.mark.parametrize("other", ["other pictures", "another size", "another type"])
+def test_motion_of_another_video_is_not_taken_over(monkeypatch, other):
+    video = moving_texture(8, 96, 128)
+    first = ClipMotion(video)
+    first.around([(5, 0.0)])
+    sought = count_found(monkeypatch)
+    second = {
+        "other pictures": video[4:] + 1e-3,
+        "another size": video[4:, :, :80],
+        "another type": to_integer(video[4:], torch.uint16),
+    }[other]
+    ClipMotion(second, first.end()).around([(0, 0.0)])
+    assert sought == [4]
+
+
+def test_a_clip_that_begins_alike_and_goes_on_differently_takes_over_what_is_alike(monkeypatch):
+    video = moving_texture(8, 96, 128)
+    first = ClipMotion(video)
+    first.around([(4, 0.0)])
+    sought = count_found(monkeypatch)
+    second = video[2:].clone()
+    second[2:] += 0.01
+    ClipMotion(second, first.end()).around([(0, 0.0)])
+    assert sought == [5], "only the first pair is alike"

@@ -36,6 +36,8 @@ class TrainConfig:
     """Windows a step; each gives three frames: kept, new, kept."""
     crop: int = 64
     """Side of a window at low resolution, in pixels, a multiple of 16."""
+    faded_share: float = 0.25
+    """Share of the training windows whose contrast is lowered, as in fog or at dusk."""
     learning_rate: float = 5e-4
     """Peak learning rate of AdamW."""
     warmup_fraction: float = 0.02

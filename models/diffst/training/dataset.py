@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffst.training.degradation import FACTOR
-from diffst.training.windows import AUGMENTATIONS, Batch, Window, stack_windows
+from diffst.training.windows import (
+    AUGMENTATIONS,
+    Batch,
+    Window,
+    lower_contrast,
+    stack_windows,
+)
 
 CONTEXT_KEYFRAMES = 2  # keyframes on each side of the targets
 VARIANT_WEIGHTS = {"clean": 0.8, "web": 1.1, "old": 1.0}  # by what the variant's name starts with
@@ -53,7 +59,13 @@ class WindowDataset:
     """
 
     def __init__(
-        self, cache_dir: Path, *, lr_crop: int = 64, num_keyframes: int = 6, seed: int = 0
+        self,
+        cache_dir: Path,
+        *,
+        lr_crop: int = 64,
+        num_keyframes: int = 6,
+        faded_share: float = 0.0,
+        seed: int = 0,
     ) -> None:
         """Find the clips.
 
@@ -61,6 +73,7 @@ class WindowDataset:
             cache_dir: What `prepare` filled, or is filling.
             lr_crop: Side of a window at low resolution, in pixels.
             num_keyframes: Keyframes in a window, K; at least 5.
+            faded_share: Share of the windows whose contrast is lowered.
             seed: Of `batches`.
 
         Raises:
@@ -71,6 +84,7 @@ class WindowDataset:
         self.cache_dir = cache_dir
         self.lr_crop = lr_crop
         self.num_keyframes = num_keyframes
+        self.faded_share = faded_share
         self.seed = seed
         self.clips: list[Clip] = []
         self.refresh()
@@ -93,7 +107,7 @@ class WindowDataset:
         return len(fitting)
 
     def sample(self, rng: np.random.Generator) -> Window:
-        """Cut one window at random and turn it at random."""
+        """Cut one window at random, turn it and fade it at random."""
         clips = self.clips
         kinds = [
             [clip for clip in clips if clip.synthetic is synthetic] for synthetic in (False, True)
@@ -104,7 +118,7 @@ class WindowDataset:
         for augmentation in AUGMENTATIONS:
             if rng.random() < 0.5:
                 window = augmentation(window)
-        return window
+        return lower_contrast(window, rng) if rng.random() < self.faded_share else window
 
     def batch(self, batch_size: int, rng: np.random.Generator) -> Batch:
         """Sample and stack `batch_size` windows."""

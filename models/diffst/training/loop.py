@@ -194,6 +194,7 @@ class Trainer:
             config.data,
             lr_crop=config.crop,
             num_keyframes=KEYFRAMES,
+            faded_share=config.faded_share,
             seed=config.seed + self.step_number,
         )
         with closing(data.batches(config.batch_windows)) as batches:

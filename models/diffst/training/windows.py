@@ -12,6 +12,8 @@ from torch import Tensor
 Image = NDArray[np.uint8]
 Flow = NDArray[np.float32]
 
+LEAST_CONTRAST = 0.08
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
@@ -75,6 +77,17 @@ def reverse_time(window: Window) -> Window:
         flows=window.flows[::-1, ::-1],
         targets=window.targets[::-1],
     )
+
+
+def lower_contrast(window: Window, rng: np.random.Generator) -> Window:
+    """The window in fog or dusk: all pictures brought nearer to a level drawn at random, rounded to codes again.
+
+    What is left of the contrast is drawn between `LEAST_CONTRAST` and 1, evenly in its logarithm.
+    """
+    contrast = LEAST_CONTRAST ** rng.random()
+    level = rng.uniform(0.0, 255.0 * (1 - contrast))
+    codes = np.rint(level + contrast * np.arange(256)).astype(np.uint8)
+    return replace(window, keyframes=codes[window.keyframes], targets=codes[window.targets])
 
 
 AUGMENTATIONS = (flip_horizontal, flip_vertical, transpose, reverse_time)

@@ -1,0 +1,55 @@
+"""Several tasks at once on the CPU's cores, each on its own, their results in order.
+
+A picture on each core beats one picture spread over all cores: nobody waits for the slowest at the
+end of every convolution, and another program on one of the cores delays one picture, not each step
+of all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+MOST_LANES = 4  # each holds a picture's features; more cores than that share a picture
+
+
+def num_lanes(device: torch.device) -> int:
+    """Tasks to do at once on a device: one for each CPU thread of torch, up to `MOST_LANES`; 1 on a GPU."""
+    return min(MOST_LANES, torch.get_num_threads()) if device.type == "cpu" else 1
+
+
+def in_order(
+    work: Callable[[Task], Result], tasks: Iterable[Task], lanes: int
+) -> Generator[Result, None, None]:
+    """What `work` gives for each task, in the order of the tasks; an error is raised in its task's turn.
+
+    Tasks are taken, in this thread, as they are needed: twice as many as there are lanes are begun, so that no lane
+    waits for a slower one. Lanes share torch's threads evenly, and give them back at the end.
+    """
+    if lanes == 1:
+        yield from map(work, tasks)
+        return
+    threads = torch.get_num_threads()
+
+    def take_share() -> None:
+        torch.set_num_threads(threads // lanes)
+
+    pool = ThreadPoolExecutor(lanes, "diffst-lane", initializer=take_share)
+    begun: deque[Future[Result]] = deque()
+    try:
+        for task in tasks:
+            if len(begun) == 2 * lanes:
+                yield begun.popleft().result()
+            begun.append(pool.submit(work, task))
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # a lane's own number is also that of threads born later
