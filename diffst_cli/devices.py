@@ -26,13 +26,15 @@ from diffst_cli.pieces import PieceSettings
 from diffst_cli.segments import Segment
 from diffst_cli.stages import Stages
 from diffst_cli.work import Work
-from diffst_cli.worker import Failed, Finished, Made, Ready, Warned, work_for
+from diffst_cli.worker import Failed, Finished, Made, ModelAt, Ready, Warned, work_for
 
 if TYPE_CHECKING:
     from diffst.upscaler import UpscaleModel
 
 START_SECONDS = 900.0  # for a process to load its model
-SILENT_SECONDS = 1800.0  # between two frames; a process silent for longer hangs
+SILENT_SECONDS = (
+    1800.0  # between two frames, or steps of a long clip; a process silent for longer hangs
+)
 MAX_ATTEMPTS = 3  # at one segment, before it is blamed for what happens to processes
 STOP_SECONDS = 5.0  # for a process to end by itself
 
@@ -271,6 +273,8 @@ class Crew:
             message = worker.receive(SILENT_SECONDS)
             if isinstance(message, Made):
                 recipient.frames_written(segment.index, message.num_frames)
+            elif isinstance(message, ModelAt):
+                recipient.model_at(message.words)
             elif isinstance(message, Warned):
                 warn(message.message)
             elif isinstance(message, Finished):

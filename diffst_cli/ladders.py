@@ -186,7 +186,8 @@ def star_rung(
     network = laws.star_network_bytes(pixels, frames)
     vae = laws.star_vae_bytes(pixels, min(decoded, frames))
     if offload:
-        taken = max(laws.STAR_NETWORK_BYTES + network, laws.STAR_VAE_BYTES + vae)
+        # The VAE, which comes last and is small, is not taken away again when the next clip begins.
+        taken = max(laws.STAR_NETWORK_BYTES + network, vae) + laws.STAR_VAE_BYTES
     else:
         taken = laws.star_weights_bytes() + max(network, vae)
     limits = Limits(tile=tile, latents_per_call=decoded, window_frames=window, offload=offload)
@@ -208,7 +209,7 @@ def cogvideox_rung(work: Workload, tile: int | None, *, offload: bool) -> Rung:
     vae = laws.COGVIDEOX_VAE_PIXEL_BYTES * pixels
     clip = laws.WAN_CLIP_BYTES * work.output_pixels * work.clip_frames
     if offload:
-        taken = max(laws.COGVIDEOX_TRANSFORMER_BYTES + network, laws.COGVIDEOX_VAE_BYTES + vae)
+        taken = max(laws.COGVIDEOX_TRANSFORMER_BYTES + network, vae) + laws.COGVIDEOX_VAE_BYTES
     else:
         weights = laws.COGVIDEOX_TRANSFORMER_BYTES + laws.COGVIDEOX_VAE_BYTES
         taken = weights + max(network, vae)

@@ -49,6 +49,8 @@ class Recipient:
     frames_written: Callable[[int, int], None]
     """With a segment's index, and how many frames of its piece there are by now."""
     piece_finished: Callable[[Piece], None]
+    model_at: Callable[[str], None] = lambda _: None
+    """With how far the model is with a clip, in words, while one takes long."""
 
 
 class SegmentMaker:
@@ -90,6 +92,7 @@ class SegmentMaker:
             InexactEntry: The input cannot be entered there; pieces finished before are good.
             UserError: A step failed.
         """
+        self._watch(recipient)
         first = next(segments)
         width, height = self._plan.size
         decoded: Channel[tuple[Frame, bool]] = Channel(self._plan.queue_in)
@@ -119,6 +122,14 @@ class SegmentMaker:
                     finished.put((segment, frame))
             finished.end()
             writing.finish()
+
+    def _watch(self, recipient: Recipient) -> None:
+        from diffst.upscaler import WatchedModel
+
+        if isinstance(self._model, WatchedModel):
+            self._model.watch(
+                lambda stage, done, total: recipient.model_at(f"{stage} {done}/{total}")
+            )
 
     def _read(
         self,

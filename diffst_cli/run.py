@@ -283,7 +283,11 @@ class _Journey:
                 unfinished.pop(piece.index, None)
 
         self._reporter.advance(self._frames_resumed, estimate)
-        recipient = Recipient(frames_written=tell_frames, piece_finished=take_piece)
+        recipient = Recipient(
+            frames_written=tell_frames,
+            piece_finished=take_piece,
+            model_at=lambda words: self._reporter.stage(f"upscaling, {words}"),
+        )
         with looked_through(self._job, info, work, self._stages):
             make_all(work, recipient, self._reporter.warn)
         assert work.scanned is not None

@@ -13,7 +13,7 @@ from diffst_cli.planner import RunPlan
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from diffst.pipeline import OnStage
+    from diffst.pipeline import OnProgress, OnStage
     from diffst.upscaler import UpscaleModel
 
 Instant = tuple[int, float]
@@ -75,6 +75,13 @@ class SteppingModel:
             # Only here, where the error and the frames that it holds are gone, is memory free.
             give_back()
             self._step_down()
+
+    def watch(self, on_progress: OnProgress) -> None:
+        """See `WatchedModel`; a clip that is made in parts is told part by part."""
+        from diffst.upscaler import WatchedModel
+
+        if isinstance(self._model, WatchedModel):
+            self._model.watch(on_progress)
 
     def _make(
         self,

@@ -45,6 +45,13 @@ class Made:
 
 
 @dataclass(frozen=True)
+class ModelAt:
+    """How far the model is with a clip that takes long."""
+
+    words: str
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something the user should know."""
 
@@ -150,7 +157,9 @@ def _serve(
     maker = SegmentMaker(job, info, stepping, plan, folder=folder, settings=settings, stages=stages)
     pieces: list[Piece] = []
     recipient = Recipient(
-        frames_written=lambda _, count: line.send(Made(count)), piece_finished=pieces.append
+        frames_written=lambda _, count: line.send(Made(count)),
+        piece_finished=pieces.append,
+        model_at=lambda words: line.send(ModelAt(words)),
     )
     line.send(Ready(plan.clip_rules, plan.sentence))
     from_beginning = False

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffst.pipeline import OnStage
+from diffst.pipeline import OnProgress, OnStage
 from diffst.pixels import to_float, to_integer
 from diffst.upscaler import ModelRules
 from diffst_cli.errors import UserError
@@ -91,6 +91,24 @@ class SlowModel(BilinearModel):
 def open_slow(_job: UpscaleJob) -> BilinearModel:
     """A model that leaves time to do something to it."""
     return SlowModel()
+
+
+class TellingModel(BilinearModel):
+    """Tells of two steps in every call."""
+
+    on_progress: OnProgress
+
+    def watch(self, on_progress: OnProgress) -> None:
+        self.on_progress = on_progress
+
+    def before(self, call: Call) -> None:
+        for done in (0, 1):
+            self.on_progress("denoise", done, 2)
+
+
+def open_telling(_job: UpscaleJob) -> BilinearModel:
+    """A model that tells how far it is."""
+    return TellingModel()
 
 
 class OnceModel(BilinearModel):

@@ -23,6 +23,8 @@ from diffst.vrg import VideoGuidance
 
 OnStage = Callable[[str, float], None]
 StageClock = Callable[[str], AbstractContextManager[None]]
+OnProgress = Callable[[str, int, int], None]
+"""Told, while a stage lasts, its name, how much of it is done, and how much there is to do."""
 
 # Low-resolution pixels at once: keeps each tensor small enough for the allocator to give its memory back to the next
 # one; larger ones are mapped anew each time, which costs more than they take to fill.
@@ -172,6 +174,10 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             sigma=self.config.sigma,
             window_latents=self.config.window_latents,
         )
+
+
+def unwatched(_stage: str, _done: int, _total: int) -> None:
+    """The `OnProgress` of nobody."""
 
 
 def stage_clock(on_stage: OnStage | None, device: torch.device, lanes: int = 1) -> StageClock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
 from diffst.folders import model_folder
 from diffst.limits import Limits
-from diffst.pipeline import DiffSTPipeline, OnStage
+from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage
 from diffst.star.load import Sampling, load_any_star
 from diffst.star.names import star_pipeline
 from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
@@ -78,6 +78,14 @@ class UpscaleModel(Protocol):
         Returns:
             (len(instants), 3, *out_size) of the type of `frames`.
         """
+
+
+@runtime_checkable
+class WatchedModel(Protocol):
+    """An `UpscaleModel` whose calls take so long that it tells how far it is with one."""
+
+    def watch(self, on_progress: OnProgress) -> None:
+        """Tell it from the next call on."""
 
 
 class DiffSTUpscaler:

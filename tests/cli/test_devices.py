@@ -63,6 +63,16 @@ def test_two_processes_one_of_which_is_killed_make_the_file_of_one(
     assert asked.output.read_bytes() == alone(asked)
 
 
+def test_processes_tell_how_far_their_models_are(
+    asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "open_model", fakes.open_telling)
+    notes = Notes()
+    assert run_job(asked, reporter=notes).receipt.ok
+    assert {"upscaling, denoise 0/2", "upscaling, denoise 1/2"} < set(notes.stages)
+    assert notes.stages[-1] == "finishing"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_number_of_processes_is_not_seen_in_the_file(

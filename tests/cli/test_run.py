@@ -26,7 +26,7 @@ from diffst_cli.run import (
     run_job,
     write_receipt,
 )
-from tests.fakes import BilinearModel, Call
+from tests.fakes import BilinearModel, Call, TellingModel
 from tests.outputs import make, make_clip
 
 
@@ -107,6 +107,18 @@ def test_a_video_comes_out_larger_and_smoother(clip: Path, folder: Path):
     assert notes.counts == [(count, 40) for count in range(41)]
     assert notes.num_ends == 1
     assert list(folder.iterdir()) == [output]
+
+
+def test_how_far_a_long_call_of_the_model_is_is_shown(clip: Path, folder: Path):
+    notes = Notes()
+    run_job(job(clip, folder / "out.mp4"), model=TellingModel(clip=20), reporter=notes)
+    # All 20 frames are one clip.
+    assert notes.stages[2:] == [
+        "upscaling",
+        "upscaling, denoise 0/2",
+        "upscaling, denoise 1/2",
+        "finishing",
+    ]
 
 
 def test_the_result_does_not_depend_on_how_it_is_cut_into_clips(clip: Path, folder: Path):

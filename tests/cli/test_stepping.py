@@ -9,7 +9,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.ladders import Rung, Workload
 from diffst_cli.planner import RunPlan
 from diffst_cli.stepping import SteppingModel, needed, shares
-from tests.fakes import BilinearModel, Call
+from tests.fakes import BilinearModel, Call, TellingModel
 
 INSTANTS = [(keyframe, alpha) for keyframe in range(8) for alpha in (0.0, 0.5)]
 OUT_SIZE = (8, 12)
@@ -86,6 +86,16 @@ def tiled(side: int | None) -> Rung:
 @pytest.fixture
 def clip() -> Tensor:
     return torch.randint(0, 256, (9, 3, 4, 6), dtype=torch.uint8)
+
+
+def test_how_far_a_model_is_is_told_by_those_that_tell(clip: Tensor):
+    told: list[tuple[str, int, int]] = []
+    for model in (TellingModel(), BilinearModel()):
+        stepping = SteppingModel(model, plan(parts(2)), lambda _: None)
+        stepping.watch(lambda *progress: told.append(progress))
+        stepping(clip, INSTANTS, OUT_SIZE)
+    # The clip is made in two parts.
+    assert told == [("denoise", 0, 2), ("denoise", 1, 2)] * 2
 
 
 def test_clip_is_done_again_in_parts_and_the_rest_too(clip: Tensor):

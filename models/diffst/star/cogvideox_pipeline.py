@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKL
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from diffst.pipeline import OnStage, stage_clock
+from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.pixels import to_integer
 from diffst.star.cogvideox import StarCogVideoXTransformer
 from diffst.star.cogvideox_sampler import (
@@ -24,7 +24,7 @@ from diffst.star.cogvideox_sampler import (
 )
 from diffst.star.colour import fix_colours
 from diffst.star.noise import Position, clip_noise
-from diffst.star.windows import Pieces, faded_pieces, in_pieces, tile_windows
+from diffst.star.windows import Pieces, faded_pieces, in_pieces, num_pieces, tile_windows
 
 MAX_FRAMES = 25  # that the weights were taught
 FRAMES_PER_LATENT = 4  # after the first, which has a latent of its own
@@ -74,8 +74,6 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         super().__init__()
         self.register_modules(transformer=transformer, vae=vae)
         self.latent_side = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.offload = False
-        """Whether the parts lie in main memory, and each is on the frames' device only while it works."""
         self.set_vae_tile(None)
 
     def set_vae_tile(self, side: int | None) -> None:
@@ -98,15 +96,6 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
             tile_overlap_factor_width=VAE_TILE_SHARED,
         )
 
-    @contextmanager
-    def at_work(self, part: torch.nn.Module, device: torch.device) -> Iterator[None]:
-        """Have a part on the device while the body runs."""
-        if self.offload:
-            part.to(device)
-        yield
-        if self.offload:
-            part.to("cpu")
-
     @torch.inference_mode()
     def __call__(
         self,
@@ -118,6 +107,7 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         positions: Sequence[Position],
         output_type: torch.dtype = torch.float32,
         on_stage: OnStage | None = None,
+        on_progress: OnProgress = unwatched,
     ) -> Tensor:
         """Make a clip large and sharp.
 
@@ -129,6 +119,8 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
             positions: Each frame's place in the whole video, which decides its noise.
             output_type: torch.float32, range [0, 1], or torch.uint8 or torch.uint16, full range and rounded.
             on_stage: Told the name of each finished stage and the seconds it took.
+            on_progress: Told the start of `encode` and `decode`, and of `denoise` how often the network was asked, and
+                how often it will be.
 
         Returns:
             (T, 3, *size) of `output_type`, on the CPU.
@@ -144,15 +136,17 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         stage = stage_clock(on_stage, frames.device)
         places = latent_places(positions)
         # 1. Enlarge plainly, fill up to what the network takes, and into latents.
-        with stage("encode"), self.at_work(self.vae, frames.device):
+        on_progress("encode", 0, count)
+        with stage("encode"):
             shrinks = size[0] * size[1] < frames.shape[-2] * frames.shape[-1]
             large = F.interpolate(frames, size=size, mode="bicubic", antialias=shrinks)
             poor = self.encode(self.fill(large.clamp(0, 1) * 2 - 1), places, settings)
         # 2. From noise to clean latents, the poor ones beside it.
-        with stage("dit"), self.at_work(self.transformer, frames.device):
-            clean = self.denoise(poor, text, places, settings)
+        with stage("denoise"):
+            clean = self.denoise(poor, text, places, settings, on_progress)
         # 3. Back to pictures, without what was filled up; colours as they were.
-        with stage("decode"), self.at_work(self.vae, frames.device):
+        on_progress("decode", 0, count)
+        with stage("decode"):
             pictures = self.decode(clean)[:count, :, : size[0], : size[1]]
             shown = fix_colours((pictures / 2 + 0.5).clamp(0, 1), frames, settings.colour_fix)
             made = shown if output_type.is_floating_point else to_integer(shown, output_type)
@@ -195,15 +189,19 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         text: Tensor | None,
         places: Sequence[Position],
         settings: CogVideoXSettings,
+        on_progress: OnProgress = unwatched,
     ) -> Tensor:
         """Clean latents of a poor clip's, both (1, C, T', h, w) float32; large pictures in tiles of the taught size."""
         sides = self.pieces(poor)
         config, kind = self.transformer.config, self.transformer.dtype
         # No text is zeros, as the network was taught, not the states of an empty prompt.
+        questions = settings.num_steps * (1 if text is None else 2) * num_pieces(sides)
+        asked = itertools.count()
         nothing = poor.new_zeros(1, config.max_text_seq_length, config.text_embed_dim)
 
         def velocity(noisy: Tensor, words: Tensor, timestep: int) -> Tensor:
             def piece(place: tuple[slice, slice, slice]) -> Tensor:
+                on_progress("denoise", next(asked), questions)
                 frames, rows, columns = place
                 seen, beside = (
                     whole[:, :, frames, rows, columns].transpose(1, 2).to(kind)

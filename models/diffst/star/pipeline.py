@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import (
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from diffst.pipeline import OnStage, stage_clock
+from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.pixels import to_integer
 from diffst.star.colour import fix_colours
 from diffst.star.frames import LEAST_SIZE, Padding, enlarge, padding_of
@@ -28,6 +29,7 @@ from diffst.star.windows import (
     faded_pieces,
     frame_windows,
     in_pieces,
+    num_pieces,
     tile_windows,
 )
 
@@ -64,6 +66,7 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
         positions: Sequence[Position] | None = None,
         output_type: torch.dtype = torch.float32,
         on_stage: OnStage | None = None,
+        on_progress: OnProgress = unwatched,
     ) -> Tensor:
         """Enlarge a clip.
 
@@ -75,6 +78,8 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
             positions: Each frame's place in the whole video, which its noise depends on; None counts from 0.
             output_type: torch.float32, range [0, 1], or torch.uint8 or torch.uint16, full range and rounded.
             on_stage: Told the name of each finished stage and the seconds it took; a stage may report many times.
+            on_progress: Told how many frames of `encode` and `decode` are done, and of `denoise` how often the network
+                was asked, and how often it will be; both prompts are one question.
 
         Returns:
             (F, 3, *size) of `output_type`, on the CPU.
@@ -89,13 +94,14 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
         padding = padding_of(size, tuple(self.config.least_size))
         # 1. Enlarge plainly, pad, and into latents, frame by frame.
         with stage("encode"):
-            latent = self.encode(frames, size, padding, places, settings)
+            latent = self.encode(frames, size, padding, places, settings, on_progress)
         # 2. Noise it almost away, and find the picture again, guided by the text and the latent itself.
         with stage("denoise"):
-            clean = self.sample(latent, text, places, settings)
+            clean = self.sample(latent, text, places, settings, on_progress)
         # 3. Back to pictures, a few frames at a time; colours as they were.
         made = torch.empty(len(frames), 3, *size, dtype=output_type)
         for start in range(0, len(frames), settings.decode_frames):
+            on_progress("decode", start, len(frames))
             group = slice(start, start + settings.decode_frames)
             with stage("decode"):
                 pictures = self.decode(clean[0, :, group].transpose(0, 1), settings)
@@ -113,10 +119,12 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
         padding: Padding,
         positions: Sequence[Position],
         settings: StarSettings,
+        on_progress: OnProgress = unwatched,
     ) -> Tensor:
         """Latents of the enlarged clip, (1, C, F, h, w) float32."""
-        latents = []
+        latents: list[Tensor] = []
         for frame, position in zip(frames.split(1), positions, strict=True):
+            on_progress("encode", len(latents), len(frames))
             picture = padding.pad(enlarge(frame, size))
             height, width = (side // FACTOR for side in picture.shape[-2:])
             shape = (1, self.vae.config.latent_channels, height, width)
@@ -126,12 +134,18 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
         return torch.stack(latents, dim=2)
 
     def sample(
-        self, latent: Tensor, text: Tensor, positions: Sequence[Position], settings: StarSettings
+        self,
+        latent: Tensor,
+        text: Tensor,
+        positions: Sequence[Position],
+        settings: StarSettings,
+        on_progress: OnProgress = unwatched,
     ) -> Tensor:
         """The clean latent of a clip from its low-resolution one; both (1, C, F, h, w) float32."""
         channels, _, height, width = latent.shape[1:]
         steps = published_steps() if settings.num_steps is None else even_steps(settings.num_steps)
         sides = self.pieces(latent, settings)
+        questions, asked = len(steps) * num_pieces(sides), itertools.count()
 
         def noise(purpose: str) -> Tensor:
             shape = (channels, height, width)
@@ -140,6 +154,7 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
         def denoise(noisy: Tensor, step: Step) -> Tensor:
             def piece(place: tuple[slice, slice, slice]) -> Tensor:
                 part = (..., *place)
+                on_progress("denoise", next(asked), questions)
                 return self.denoise(noisy[part], latent[part], text, step, settings)
 
             return in_pieces(piece, noisy, sides)

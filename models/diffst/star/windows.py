@@ -99,6 +99,11 @@ def faded_pieces(windows: list[Window]) -> Pieces:
     return Pieces(windows=windows, weights=weights)
 
 
+def num_pieces(sides: tuple[Pieces, Pieces, Pieces]) -> int:
+    """How often `in_pieces` runs."""
+    return math.prod(len(side.windows) for side in sides)
+
+
 def in_pieces(
     run: Callable[[tuple[slice, slice, slice]], Tensor],
     like: Tensor,

@@ -64,7 +64,7 @@ def test_a_clip_comes_out_with_its_frames_at_the_size_asked_for(pipeline, frames
     )
     assert made.shape == (frames, 3, *size)
     assert made.dtype == kind
-    assert stages == ["encode", "dit", "decode"]
+    assert stages == ["encode", "denoise", "decode"]
 
 
 def test_colours_are_those_of_the_input(pipeline):

@@ -49,51 +49,16 @@ def test_new_frames_come_from_cfca_before_they_are_enlarged(model):
     )
     assert made.shape == (3, 3, 32, 40)
     assert made.dtype == torch.uint8
-    assert stages == ["cfca", "encode", "dit", "decode"]
-
-
-def test_the_first_keyframes_number_decides_the_noise(model):
-    clip = keyframes(4)
-    whole = model(clip[2:], [(1, 0.0)], (32, 40), None, 2)
-    same = model(clip[3:], [(0, 0.0)], (32, 40), None, 3)
-    other = model(clip[3:], [(0, 0.0)], (32, 40))
-    assert torch.equal(whole, same)
-    assert not torch.equal(whole, other)
-
-
-def test_parts_are_on_the_device_only_while_they_work(model, monkeypatch):
-    clip, instants = keyframes(1), [(0, 0.0)]
-    expected = model(clip, instants, (32, 40))
-    moves: list[tuple[str, str]] = []
-    for name in ("vae", "transformer"):
-        part = getattr(model.pipeline, name)
-        move = part.to
-
-        def watched(device, name=name, move=move):
-            moves.append((name, str(device)))
-            return move(device)
-
-        monkeypatch.setattr(part, "to", watched)
-    # The device is the same here, so only the order of moves can be seen.
-    model.pipeline.offload = True
-    made = model(clip, instants, (32, 40))
-    model.pipeline.offload = False
-    assert moves == [(name, "cpu") for name in ("vae", "transformer", "vae") for _ in range(2)]
-    assert torch.equal(made, expected)
+    assert stages == ["cfca", "encode", "denoise", "decode"]
 
 
 def test_limits_reach_the_vae_and_the_default_takes_them_back(model):
     vae = model.pipeline.vae
     is_told = isinstance(model, LimitedModel)
     assert is_told
-    for limits, tile, offload in (
-        (Limits(tile=48, offload=True), 48, True),
-        (Limits(tile=512), 96, False),
-        (Limits(), 96, False),
-    ):
+    for limits, tile in ((Limits(tile=48), 48), (Limits(tile=512), 96), (Limits(), 96)):
         model.keep_within(limits)
         assert (vae.tile_sample_min_height, vae.tile_sample_min_width) == (tile, tile)
-        assert model.pipeline.offload is offload
 
 
 def test_a_short_type_stays_near(folder, model):

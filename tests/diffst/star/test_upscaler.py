@@ -67,16 +67,6 @@ def _flows(clip):
     return given, neighbour_flows(given)
 
 
-def test_the_first_keyframes_number_decides_the_noise(folder):
-    model = load_star(folder, device="cpu", precision="fp32", settings=FEW)
-    clip = keyframes(4)
-    whole = model(clip[2:], [(1, 0.0)], (32, 40), None, 2)
-    same = model(clip[3:], [(0, 0.0)], (32, 40), None, 3)
-    other = model(clip[3:], [(0, 0.0)], (32, 40))
-    assert torch.equal(whole, same)
-    assert not torch.equal(whole, other)
-
-
 @pytest.mark.parametrize(
     ("precision", "device", "decoder"),
     [
@@ -108,27 +98,14 @@ def test_limits_reach_the_network_and_the_vae(folder):
     assert isinstance(model, LimitedModel)
     whole = model(keyframes(3), [(n, 0.0) for n in range(3)], (32, 40))
     model.keep_within(Limits(tile=512, latents_per_call=2, window_frames=2, offload=True))
-    assert model.limited.tile_latents == (64, 64)
-    assert model.limited.vae_tile_latents == 64
-    assert (model.limited.window_frames, model.limited.decode_frames) == (2, 2)
+    assert model.settings.tile_latents == (64, 64)
+    assert model.settings.vae_tile_latents == 64
+    assert (model.settings.window_frames, model.settings.decode_frames) == (2, 2)
     assert not model.offloads  # there is nowhere to move parts from
     shorter = model(keyframes(3), [(n, 0.0) for n in range(3)], (32, 40))
     assert not torch.equal(whole, shorter)
     model.keep_within(Limits(latents_per_call=3))
     assert torch.equal(model(keyframes(3), [(n, 0.0) for n in range(3)], (32, 40)), whole)
-
-
-def test_parts_move_to_a_gpu_in_turn_while_asked_to(folder, monkeypatch):
-    model = load_star(folder, device="cpu", precision="fp32", settings=FEW)
-    asked = []
-    monkeypatch.setattr(model, "device", torch.device("cuda", 1))
-    for name in ("enable_model_cpu_offload", "remove_all_hooks", "to"):
-        monkeypatch.setattr(
-            model.pipeline, name, lambda *_device, name=name, **_options: asked.append(name)
-        )
-    for offload in (False, True, True, False):
-        model.keep_within(Limits(offload=offload))
-    assert asked == ["enable_model_cpu_offload", "remove_all_hooks", "to"]
 
 
 def test_another_prompt_needs_the_text_encoder(folder):
