@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffst.pipeline import OnStage
+    from diffst.wan.levers import Levers
+    from diffst.wan.pipeline import DiffSTWanPipeline
 
 RANDOM_SIZES = {
     "wan-1.3b": "1.3b"
@@ -99,6 +101,8 @@ class ModelResult:
     """What was done to make it faster; without any, these are diffusers' own modules."""
     decoder: str
     """`full`, the VAE's, or `tiny`."""
+    steps: int
+    """Of the sampler; DiffST takes one."""
     parameters: dict[str, int]
     """Of each component."""
     seconds: Spread
@@ -128,26 +132,66 @@ def measure_model(plan: ModelPlan, say: Callable[[str], None]) -> ModelResult:
     Raises:
         UserError: The device is not there.
     """
-    import torch
-
-    from diffst.upscaler import PRECISIONS
-    from diffst.wan import build_random, parameter_counts
+    from diffst.wan import parameter_counts
     from diffst.wan.build import random_tiny_decoder
-    from diffst.wan.levers import Levers, pull
+    from diffst.wan.levers import pull
 
-    try:
-        levers = Levers.parse(plan.levers)
-    except ValueError as error:
-        raise UsageError(f"`--levers`: {error}") from error
-    device, precision = choose_place(plan.job)
+    levers = chosen_levers(plan)
+    place = choose_place(plan.job)
     say("building the model")
-    pipeline = build_random(RANDOM_SIZES[plan.job.model], dtype=PRECISIONS[precision])
+    pipeline = random_pipeline(plan, place)
     if plan.job.decoder == "tiny":
         pipeline.codec.take_tiny_decoder(random_tiny_decoder(RANDOM_SIZES[plan.job.model]))
     parameters = parameter_counts(pipeline)
     pull(pipeline, levers)
-    pipeline.to(device)
-    frames = random_frames(plan).to(device)
+    return measure_pipeline(plan, pipeline, place, levers.pulled, parameters, say)
+
+
+def chosen_levers(plan: ModelPlan) -> Levers:
+    """The levers that a plan names.
+
+    Raises:
+        UsageError: There is no such lever.
+    """
+    from diffst.wan.levers import Levers
+
+    try:
+        return Levers.parse(plan.levers)
+    except ValueError as error:
+        raise UsageError(f"`--levers`: {error}") from error
+
+
+def random_pipeline(plan: ModelPlan, place: tuple[str, str]) -> DiffSTWanPipeline:
+    """A plan's model with random weights, for a device and in a precision; still in main memory."""
+    from diffst.upscaler import PRECISIONS
+    from diffst.wan import build_random
+
+    return build_random(RANDOM_SIZES[plan.job.model], dtype=PRECISIONS[place[1]])
+
+
+def measure_pipeline(
+    plan: ModelPlan,
+    pipeline: DiffSTWanPipeline,
+    place: tuple[str, str],
+    levers: list[str],
+    parameters: dict[str, int],
+    say: Callable[[str], None],
+) -> ModelResult:
+    """The figures of a pipeline as it is, moved to its device.
+
+    Args:
+        plan: What to run.
+        pipeline: Whose levers were pulled.
+        place: Device and precision.
+        levers: Names of those.
+        parameters: Of each component, before.
+        say: Told what is done.
+    """
+    import torch
+
+    pipeline.to(place[0])
+    frames = random_frames(plan).to(place[0])
+    decoder = "full" if pipeline.codec.tiny_decoder is None else "tiny"
 
     def run(on_stage: OnStage) -> Tensor:
         made: Tensor = pipeline(
@@ -161,22 +205,28 @@ def measure_model(plan: ModelPlan, say: Callable[[str], None]) -> ModelResult:
 
     say("warming up and counting")
     operations = count_operations(run)
+    rows = int(pipeline.vrg.config.num_tokens)  # of guidance, in the text's place
+    return summarise_model(
+        plan,
+        timed_runs(plan, run, say),
+        place=place,
+        levers=levers,
+        decoder=decoder,
+        parameters=parameters,
+        operations=operations,
+        formula=wan_operations(padded_pixels(plan.size), plan.num_frames, rows, decoder=decoder),
+    )
+
+
+def timed_runs(
+    plan: ModelPlan, run: Callable[[OnStage], Tensor], say: Callable[[str], None]
+) -> list[tuple[float, dict[str, float]]]:
+    """As many runs as a plan asks for, each timed."""
     runs = []
     for number in range(plan.repeats):
         say(f"run {number + 1} of {plan.repeats}")
         runs.append(timed_run(run))
-    rows = int(pipeline.vrg.config.num_tokens)  # of guidance, in the text's place
-    return summarise_model(
-        plan,
-        runs,
-        place=(device, precision),
-        levers=levers.pulled,
-        parameters=parameters,
-        operations=operations,
-        formula=wan_operations(
-            padded_pixels(plan.size), plan.num_frames, rows, decoder=plan.job.decoder
-        ),
-    )
+    return runs
 
 
 def summarise_model(
@@ -185,9 +235,11 @@ def summarise_model(
     *,
     place: tuple[str, str],
     levers: list[str],
+    decoder: str,
     parameters: dict[str, int],
     operations: dict[str, float],
     formula: dict[str, float],
+    steps: int = 1,
 ) -> ModelResult:
     """The figures of equal runs, at least one; measures what matrix products reach on their device.
 
@@ -196,9 +248,11 @@ def summarise_model(
         runs: Seconds of each, whole and by stage.
         place: Device and precision.
         levers: Those pulled.
+        decoder: `full` or `tiny`.
         parameters: Of each component.
         operations: By stage, counted.
         formula: The same by the planner's laws.
+        steps: Of the sampler.
     """
     seconds = Spread.of([spent for spent, _ in runs])
     total, rate = sum(operations.values()), matrix_rate(*place)
@@ -211,7 +265,8 @@ def summarise_model(
         frames=plan.num_frames,
         repeats=plan.repeats,
         levers=levers,
-        decoder=plan.job.decoder,
+        decoder=decoder,
+        steps=steps,
         parameters=parameters,
         seconds=seconds,
         stage_seconds={

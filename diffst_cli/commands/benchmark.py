@@ -16,7 +16,8 @@ from diffst_cli.job import DEFAULT_SCALE, PRECISIONS, UpscaleJob, parse_number, 
 
 if TYPE_CHECKING:
     from diffst_cli.benchmark import Result
-    from diffst_cli.model_benchmark import ModelResult
+    from diffst_cli.model_benchmark import ModelPlan, ModelResult
+    from diffst_cli.model_comparison import ModelComparison
     from diffst_cli.progress import Reporter
 
 
@@ -69,12 +70,21 @@ def benchmark(
     decoder: Annotated[
         str, typer.Option(help="full, or tiny for models of Wan's size.")
     ] = UpscaleJob.decoder,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="With --random-weights: stock modules, ours, ours with the tiny decoder, and stock sampling "
+            "in 15 and 50 steps, one after another.",
+        ),
+    ] = False,
     repeats: Annotated[int, typer.Option(help="Runs that count, after one to warm up.")] = 3,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write every figure as JSON.")
     ] = None,
 ) -> None:
     """Measure speed on this machine, from file to file and by stage."""
+    from diffst_cli.model_benchmark import DEFAULT_FRAMES, DEFAULT_OUTPUT, ModelPlan
     from diffst_cli.progress import reporter
 
     if json_file is not None and not json_file.absolute().parent.is_dir():
@@ -97,7 +107,7 @@ def benchmark(
         )
 
     shown = reporter(quiet=False)
-    measured: tuple[Result | ModelResult, str]
+    measured: tuple[Result | ModelResult | ModelComparison, str]
     if random_weights:
         if source is not None or input_size is not None:
             raise UsageError(
@@ -105,9 +115,18 @@ def benchmark(
                 hint="leave out INPUT and `--input-size`; `--size` and `--scale` say how large",
             )
         job = make_job(Path("none.mp4"), Path("none.mp4"))
-        measured = _measure_random(
-            job, frames, shown, scale=factor, fps_x=rate_factor, repeats=repeats, levers=levers
+        plan = ModelPlan(
+            job=job,
+            size=job.size or DEFAULT_OUTPUT,
+            scale=factor,
+            fps_x=rate_factor,
+            num_frames=DEFAULT_FRAMES if frames is None else frames,
+            repeats=repeats,
+            levers=levers,
         )
+        measured = _measure_random(plan, shown, compare=compare)
+    elif compare:
+        raise UsageError("`--compare` goes with `--random-weights`")
     else:
         measured = _measure_video(source, input_size, frames, repeats, make_job, shown)
     typer.echo(measured[1])
@@ -138,36 +157,23 @@ def _measure_video(
 
 
 def _measure_random(
-    job: UpscaleJob,
-    frames: int | None,
-    shown: Reporter,
-    *,
-    scale: Fraction,
-    fps_x: Fraction,
-    repeats: int,
-    levers: str,
-) -> tuple[ModelResult, str]:
-    """The model alone: the figures, and as text."""
-    from diffst_cli import model_benchmark
+    plan: ModelPlan, shown: Reporter, *, compare: bool
+) -> tuple[ModelResult | ModelComparison, str]:
+    """The model alone, in one way or in all: the figures, and as text."""
+    from diffst_cli import model_benchmark, model_comparison
 
-    plan = model_benchmark.ModelPlan(
-        job=job,
-        size=job.size or model_benchmark.DEFAULT_OUTPUT,
-        scale=scale,
-        fps_x=fps_x,
-        num_frames=model_benchmark.DEFAULT_FRAMES if frames is None else frames,
-        repeats=repeats,
-        levers=levers,
-    )
-    shown.begin(job.model)
+    shown.begin(plan.job.model)
     try:
+        if compare:
+            compared = model_comparison.compare_ways(plan, shown.stage)
+            return compared, model_comparison.report_comparison(compared)
         result = model_benchmark.measure_model(plan, shown.stage)
+        return result, model_benchmark.report_model(result)
     finally:
         shown.end()
-    return result, model_benchmark.report_model(result)
 
 
-def write_json(path: Path, result: Result | ModelResult, *, model: str) -> None:
+def write_json(path: Path, result: Result | ModelResult | ModelComparison, *, model: str) -> None:
     """Write the figures and what they were measured on.
 
     Raises:

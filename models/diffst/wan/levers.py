@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from diffst.wan.codec import WanCodec
 from diffst.wan.fast_vae import drop_copies, fuse_norms, lay_out_channels_last, use_phases
 from diffst.wan.fold import fold_timestep
 from diffst.wan.pipeline import DiffSTWanPipeline
@@ -88,6 +89,16 @@ def pull(pipeline: DiffSTWanPipeline, levers: Levers) -> None:
         transformer.fuse_qkv_projections()
     if levers.compiled:
         compile_parts(pipeline)
+
+
+def pull_again(codec: WanCodec, levers: Levers) -> None:
+    """Pull, on a tiny decoder that was taken after `pull`, the levers that it has."""
+    if levers.phase_convolutions:
+        use_phases(codec)
+    if levers.channels_last:
+        lay_out_channels_last(codec)
+    if levers.compiled and codec.tiny_decoder is not None:
+        codec.tiny_decoder.compile()
 
 
 def compile_parts(pipeline: DiffSTWanPipeline, backend: str = "inductor") -> None:
