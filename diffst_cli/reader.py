@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from types import TracebackType
 
 from diffst_cli.decode import decode_arguments, decoded_pictures
 from diffst_cli.errors import UserError
@@ -89,12 +88,7 @@ class FrameReader(Iterator[Frame]):
     def __enter__(self) -> FrameReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _read(self) -> Generator[Frame, None, None]:

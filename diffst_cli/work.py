@@ -11,7 +11,6 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from diffst_cli.clips import ClipRules
@@ -225,12 +224,7 @@ class Work:
     def __enter__(self) -> Work:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

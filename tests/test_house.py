@@ -13,7 +13,6 @@ import pytest
 import diffst
 
 ROOT = Path(__file__).parents[1]
-SOURCE_ROOTS = (ROOT, ROOT / "models")
 PACKAGES = {"diffst_cli": ROOT / "diffst_cli", "diffst": ROOT / "models" / "diffst"}
 MAX_LINES = 400  # of a file
 MAX_BODY_LINES = 50  # of a function, after its docstring
