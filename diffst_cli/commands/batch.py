@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from diffst_cli.commands.options import JobMaker, QuietOption, RayOption, takes_job_options
+from diffst_cli.report_files import check_report
 
 
 @takes_job_options
@@ -47,6 +48,8 @@ def batch(
     from diffst_cli.batch import find_jobs, run_batch, watch_folder
     from diffst_cli.progress import print_results, reporter
 
+    if log is not None:
+        check_report(log, "--log")
     template = replace(make_job(source, output), ray=ray)
     if watch:
         find = partial(find_jobs, template, glob, may_be_empty=True)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffst_cli.errors import UsageError, UserError
+from diffst_cli.errors import UsageError
 from diffst_cli.job import DEFAULT_SCALE, PRECISIONS, UpscaleJob, parse_number, parse_size
+from diffst_cli.report_files import check_report, write_report
 
 if TYPE_CHECKING:
     from diffst_cli.benchmark import Result
@@ -87,8 +88,8 @@ def benchmark(
     from diffst_cli.model_benchmark import DEFAULT_FRAMES, DEFAULT_OUTPUT, ModelPlan
     from diffst_cli.progress import reporter
 
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise UserError(f"there is no folder `{json_file.parent}`", hint="make it first")
+    if json_file is not None:
+        check_report(json_file, "--json")
     factor, rate_factor = parse_number(scale, "--scale"), parse_number(fps_x, "--fps-x")
     wanted_size = None if size is None else parse_size(size, "--size")
 
@@ -185,7 +186,4 @@ def write_json(path: Path, result: Result | ModelResult | ModelComparison, *, mo
 
     findings = {finding.name: finding.value for finding in machine()}
     content = {"diffst": version("diffst"), "model": model, "machine": findings, **asdict(result)}
-    try:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write `{path}`: {error.strerror}") from error
+    write_report(path, json.dumps(content, indent=1).encode() + b"\n")

@@ -10,6 +10,7 @@ import typer
 
 from diffst_cli.errors import UsageError
 from diffst_cli.layouts import OWN_TRACKS
+from diffst_cli.report_files import check_report, write_report
 from diffst_cli.systems import BASELINE, parse_systems
 from diffst_cli.tracks import TRACKS
 
@@ -103,9 +104,9 @@ def evaluate(
         num_frames=frames,
         crf=crf,
     )
-    for path in filter(None, (json_file, csv_file)):
-        if not path.absolute().parent.is_dir():
-            raise UsageError(f"`{path.parent}` is not a folder", hint="make it first")
+    for path, option in ((json_file, "--json"), (csv_file, "--csv")):
+        if path is not None:
+            check_report(path, option)
     shown = reporter(quiet=False)
     shown.begin("evaluate")
     try:
@@ -130,9 +131,9 @@ def _report(scores: Sequence[ClipScore], json_file: Path | None, csv_file: Path 
         typer.echo(f"\nGains of `{scores[0].system}` clip by clip, and the worst clip's:\n")
         typer.echo(gain_table(gains))
     if json_file is not None:
-        json_file.write_text(to_json(scores, means), encoding="utf-8")
+        write_report(json_file, to_json(scores, means).encode())
     if csv_file is not None:
-        csv_file.write_text(to_csv(scores), encoding="utf-8")
+        write_report(csv_file, to_csv(scores).encode())
 
 
 def _tracks(text: str) -> tuple[str, ...]:

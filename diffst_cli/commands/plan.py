@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from diffst_cli.commands.options import JobMaker, takes_job_options
-from diffst_cli.errors import UserError
+from diffst_cli.report_files import check_report, write_report
 
 
 @takes_job_options
@@ -36,11 +36,10 @@ def plan(
     from diffst_cli.plan import make_plan, usual_output
     from diffst_cli.plan_report import report, to_json
 
+    if json_file is not None:
+        check_report(json_file, "--json")
     job = make_job(source, output or usual_output(source))
     planned = make_plan(job, is_named=output is not None)
     typer.echo(report(planned))
     if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(to_json(planned), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write `{json_file}`: {error.strerror}") from error
+        write_report(json_file, json.dumps(to_json(planned), indent=1).encode() + b"\n")

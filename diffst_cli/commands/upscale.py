@@ -10,6 +10,7 @@ import typer
 
 from diffst_cli.commands.options import JobMaker, QuietOption, RayOption, takes_job_options
 from diffst_cli.errors import UsageError
+from diffst_cli.report_files import check_report
 
 if TYPE_CHECKING:
     from diffst_cli.job import UpscaleJob
@@ -57,7 +58,4 @@ def _check_receipt(receipt: Path, job: UpscaleJob) -> None:
         raise UsageError(f"`--receipt` is `{receipt}`, which is the video itself")
     if receipt.exists() and not job.overwrite:
         raise UsageError(f"`{receipt}` exists", hint="`--overwrite` replaces it")
-    if receipt.is_dir() or not receipt.absolute().parent.is_dir():
-        raise UsageError(
-            f"`--receipt` is `{receipt}`, which cannot be a file", hint="make its folder first"
-        )
+    check_report(receipt, "--receipt")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from diffst_cli.report.measuring import measure, measuring_stride
 from diffst_cli.report.moments import Moment, Span, choose_spans, find_moments
 from diffst_cli.report.page import Report, render
 from diffst_cli.report.sources import Part, Source, common_size, open_sources
+from diffst_cli.report_files import write_report
 
 MAX_VIDEOS = 6  # that one page still shows well
 MEGABYTE = 1_000_000
@@ -106,7 +106,7 @@ def _build(comparison: Comparison, reporter: Reporter) -> list[str]:
         excerpts=tuple(excerpts),
     )
     page = render(report).encode()
-    _write(comparison, page)
+    write_report(comparison.output, page)
     return [
         f"wrote `{comparison.output}`, {len(page) / MEGABYTE:.1f} MB",
         *(f"  {line}" for line in _summary(report)),
@@ -188,15 +188,3 @@ def _check_output(comparison: Comparison) -> None:
         raise UsageError(f"`{path}` cannot be a file", hint="make its folder first")
     if os.path.lexists(path) and not comparison.overwrite:
         raise UsageError(f"`{path}` already exists", hint="add --overwrite to replace it")
-
-
-def _write(comparison: Comparison, page: bytes) -> None:
-    path = comparison.output
-    unfinished = path.absolute().with_name(f".{path.stem[:100]}.diffst-{secrets.token_hex(4)}.html")
-    try:
-        unfinished.write_bytes(page)
-        unfinished.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write `{path}`: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -277,7 +277,9 @@ def test_a_log_that_cannot_be_written_ends_the_batch(
     tmp_path: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
 ):
     touch(tmp_path / "in", "a.mp4", "b.mp4")
-    line = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "-q", "--log", str(tmp_path)]
+    log = tmp_path / "log.jsonl"
+    log.symlink_to(tmp_path / "gone" / "log.jsonl")
+    line = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "-q", "--log", str(log)]
     assert main(line) == 1
     assert "cannot write the log" in capsys.readouterr().err
     assert runs.done == ["a.mp4"]

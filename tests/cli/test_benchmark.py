@@ -133,11 +133,11 @@ def test_json_holds_figures_and_machine(
     assert written["model"] == "nano"
 
 
-def test_json_that_cannot_be_written_is_an_error(
-    tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
+def test_json_that_cannot_be_written_is_an_error_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(benchmark, "measure", lambda plan, reporter: result)
-    assert main(["benchmark", "--json", str(tmp_path / "missing" / "speed.json")]) == 1
+    monkeypatch.setattr(benchmark, "measure", lambda plan, reporter: pytest.fail("measured"))
+    assert main(["benchmark", "--json", str(tmp_path / "missing" / "speed.json")]) == 2
 
 
 def test_source_that_is_missing_is_an_error(tmp_path: Path):

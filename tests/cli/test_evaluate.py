@@ -238,7 +238,11 @@ def test_the_command_prints_tables_and_writes_files(
             1,
             "error: metric `dover` is not available\nhint: no package has it",
         ),
-        (["--csv", "/nowhere/scores.csv"], 2, "error: `/nowhere` is not a folder"),
+        (
+            ["--csv", "/nowhere/scores.csv"],
+            2,
+            "error: `--csv` is `/nowhere/scores.csv`, which cannot be",
+        ),
         (["--frames", "4"], 2, "error: invalid value for `--frames`"),
         ([], 1, "references` is not a folder"),
     ],

@@ -93,7 +93,7 @@ def test_json_has_the_figures(
     assert written["memory"]["rungs"][0]["tile"] is None
     assert written["time"]["source"] == MEASURED
     assert written["obstacles"] == []
-    assert main(["plan", str(video), "--json", str(tmp_path / "no" / "plan.json")]) == 1
+    assert main(["plan", str(video), "--json", str(tmp_path / "no" / "plan.json")]) == 2
 
 
 def test_named_output_is_refused_as_upscale_does(

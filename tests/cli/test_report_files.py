@@ -1,0 +1,69 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from diffst_cli.app import main
+from diffst_cli.errors import UsageError, UserError
+from diffst_cli.report_files import check_report, write_report
+from tests.media import make_video
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["plan", "{video}", "--json", "{video}"],
+        ["benchmark", "{video}", "--json", "{video}"],
+        ["evaluate", "{folder}", "--json", "{video}"],
+        ["evaluate", "{folder}", "--csv", "{video}"],
+        ["batch", "{folder}", "{folder}/out", "--log", "{video}"],
+        ["upscale", "{video}", "{folder}/out.mp4", "--receipt", "{video}"],
+        ["upscale", "{video}", "{folder}/out.mp4", "--overwrite", "--receipt", "{other}"],
+    ],
+)
+def test_a_report_never_replaces_a_video(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    video, other = make_video(tmp_path / "clip.mp4", num_frames=2), tmp_path / "other.mkv"
+    other.write_bytes(b"precious")
+    before = video.read_bytes()
+    given = {"video": video, "other": other, "folder": tmp_path}
+    assert main([word.format(**given) for word in line]) == 2
+    assert f"error: `{line[-2]}` is `{line[-1].format(**given)}`, which is " in (
+        capsys.readouterr().err
+    )
+    assert (video.read_bytes(), other.read_bytes()) == (before, b"precious")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "other.mkv"]
+
+
+@pytest.mark.parametrize("name", ["no/speed.json", "folder"])
+def test_what_cannot_be_a_file_is_refused(name: str, tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match=r"`--json` is `.*`, which cannot be a file"):
+        check_report(tmp_path / name, "--json")
+
+
+def test_an_earlier_report_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "speed.json"
+    write_report(path, b"first")
+    check_report(path, "--json")
+
+    def full(_self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(UserError, match=r"cannot write `.*speed.json`: No space left"):
+            write_report(path, b"second")
+    assert path.read_bytes() == b"first"
+    write_report(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_report_may_go_into_a_pipe(tmp_path: Path):
+    read, write = os.pipe()
+    write_report(Path(f"/dev/fd/{write}"), b"figures")
+    os.close(write)
+    assert os.read(read, 100) == b"figures"
+    os.close(read)
