@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     line = _debug_first(sys.argv[1:] if arguments is None else arguments)
     try:
         with interrupts_raise():
+            _refuse_empty_words(line)
             result = app(args=line, prog_name="diffst", standalone_mode=False)
     except KeyboardInterrupt:
         result = EXIT_INTERRUPTED
@@ -115,10 +116,25 @@ def _debug_first(arguments: Sequence[str]) -> list[str]:
     return [DEBUG, *rest, *arguments[stop:]]
 
 
+def _refuse_empty_words(line: Sequence[str]) -> None:
+    """An empty file name would mean the current folder: `diffst upscale in.mp4 "$UNSET"`."""
+    for before, word in zip(["", *line], line, strict=False):
+        if not word and before != "--prompt":
+            raise UsageError(
+                f"the word after `{before}` is empty" if before else "the first word is empty",
+                hint="is a variable of the shell not set?",
+            )
+
+
 def _plain_sentence(message: str) -> str:
     """Typer's message as one sentence in our form: no final period, values in backticks."""
     sentence = " ".join(message.split()).rstrip(".")
     sentence = re.sub(r"'([^']*)'", r"`\1`", sentence)
+    sentence = re.sub(r"Input should be a valid integer,.*", "it takes a whole number", sentence)
+    sentence = re.sub(r"Input should be a valid number,.*", "it takes a number", sentence)
+    sentence = re.sub(
+        r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)", r"too many words: `\1`", sentence
+    )
     return sentence[:1].lower() + sentence[1:]
 
 

@@ -116,7 +116,7 @@ def _named_codec(name: str, suffix: str) -> Codec:
     if suffix not in codec.suffixes:
         raise UsageError(
             f"a `{suffix}` file cannot hold `{name}` video",
-            hint=f"name the output {' or '.join(codec.suffixes)}, or give another --codec",
+            hint=f"{' or '.join(codec.suffixes)} can; or give another `--codec`",
         )
     return codec
 
@@ -126,11 +126,11 @@ def _encoder_options(
 ) -> dict[str, str]:
     options = {"c:v": codec.encoder, **dict(codec.options)}
     if crf is not None and codec.crf is None:
-        raise UsageError(f"`{codec.name}` has no rate factor", hint="leave out --crf")
+        raise UsageError(f"`{codec.name}` has no rate factor", hint="leave out `--crf`")
     if crf is not None and not 0 <= crf <= codec.max_crf:
-        raise UsageError(f"--crf must be from 0 to {codec.max_crf} for `{codec.name}`, not {crf:g}")
+        raise UsageError(f"`--crf` is `{crf:g}`; `{codec.name}` takes 0 to {codec.max_crf}")
     if preset is not None and preset not in codec.presets:
-        known = f"one of: {', '.join(codec.presets)}" if codec.presets else "leave out --preset"
+        known = f"one of: {', '.join(codec.presets)}" if codec.presets else "leave out `--preset`"
         raise UsageError(f"`{codec.name}` has no preset `{preset}`", hint=known)
     if codec.crf is not None:
         options[codec.crf_option] = f"{codec.crf if crf is None else crf:g}"

@@ -155,10 +155,15 @@ class FrameReader(Iterator[Frame]):
                 f"no frame could be decoded from `{info.path}`: {self._errors[0]}",
                 hint="the file is damaged, or this ffmpeg lacks its decoder",
             )
-        return UserError(
-            f"no frame in the chosen part of `{info.path}`",
-            hint=f"the video is {float(info.duration_seconds or 0):.2f} s long",
-        )
+        return nothing_there(info)
+
+
+def nothing_there(info: VideoInfo) -> UserError:
+    """The error of a part of a video that holds no frame."""
+    return UserError(
+        f"no frame in the chosen part of `{info.path}`",
+        hint=f"the video is {float(info.duration_seconds or 0):.2f} s long",
+    )
 
 
 def read_frames(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from diffst_cli.codecs import CODECS
+from diffst_cli.errors import UsageError
 from diffst_cli.job import (
     DEFAULT_SCALE,
     MAX_SCALE,
@@ -135,6 +136,10 @@ def _job_options(
     """The options themselves: their names, help and defaults; gives what makes jobs from them."""
 
     def make_job(source: Path, output: Path) -> UpscaleJob:
+        if work_folder is not None and not work_folder.is_dir():
+            raise UsageError(
+                f"`--work-folder` is `{work_folder}`, which is no folder", hint="make it first"
+            )
         return UpscaleJob(
             input=source,
             output=output,

@@ -85,8 +85,13 @@ def _check(job: UpscaleJob, stills: Path | None) -> None:
         raise UsageError(
             f"`--codec` is `{job.codec}`; a preview is always `{CODEC}`, which plays anywhere"
         )
-    if stills is not None and (stills.is_file() or not stills.absolute().parent.is_dir()):
-        raise UsageError(f"`{stills}` cannot be a folder", hint="make the folder it is in first")
+    if stills is not None and stills.is_file():
+        raise UsageError(f"`--stills` is `{stills}`, which is a file", hint="name a folder")
+    if stills is not None and not stills.absolute().parent.is_dir():
+        raise UsageError(
+            f"`--stills` is `{stills}`, which cannot be a folder",
+            hint="make the folder it is in first",
+        )
 
 
 def _choose(job: UpscaleJob, info: VideoInfo, reporter: Reporter) -> list[Telling]:

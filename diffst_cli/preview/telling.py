@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from diffst_cli.errors import UserError
 from diffst_cli.preview.features import Features, look
 from diffst_cli.probe import VideoInfo
-from diffst_cli.reader import read_frames
+from diffst_cli.reader import nothing_there, read_frames
 
 NUM_MOMENTS = 6
 SECONDS = Fraction(1)  # of each moment
@@ -83,7 +82,7 @@ def find_telling(
                 on_seconds(number * float(length or 0) + done, max(total, done))
         windows += cut_windows(seen, 1 / info.frame_rate)
     if not windows:
-        raise UserError(f"no frame in the chosen part of `{info.path}`")
+        raise nothing_there(info)
     return choose(windows)
 
 

@@ -51,7 +51,10 @@ class Comparison:
     def __post_init__(self) -> None:
         num_videos = len(self.videos) + (self.reference is not None)
         if not 2 <= num_videos <= MAX_VIDEOS:
-            raise UsageError(f"{num_videos} videos to compare; it takes 2 to {MAX_VIDEOS}")
+            raise UsageError(
+                f"videos to compare: {num_videos}; `compare` takes 2 to {MAX_VIDEOS}",
+                hint="a video given with `--reference` counts",
+            )
         if self.start < 0:
             raise UsageError("`--start` takes 0 or more seconds")
         if (self.duration is not None and self.duration <= 0) or self.play_seconds <= 0:

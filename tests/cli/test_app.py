@@ -11,7 +11,18 @@ from diffst_cli import app as app_module
 from diffst_cli.app import app, main
 from diffst_cli.errors import UserError
 
-COMMANDS = ("upscale", "batch", "benchmark", "evaluate", "train", "doctor", "models")
+COMMANDS = (
+    "upscale",
+    "preview",
+    "plan",
+    "batch",
+    "benchmark",
+    "evaluate",
+    "compare",
+    "train",
+    "doctor",
+    "models",
+)
 HEAVY = (
     "torch",
     "diffusers",
@@ -88,7 +99,22 @@ def test_no_command_is_a_usage_error_that_shows_help(capsys: pytest.CaptureFixtu
             "option `--scale` requires an argument",
             "`diffst upscale -h` lists",
         ),
-        (["upscale", "a", "b", "c"], "got unexpected extra argument", "`diffst upscale -h` lists"),
+        (
+            ["upscale", "a", "b", "--steps", "1.5"],
+            "invalid value for `--steps`: it takes a whole number",
+            "`diffst upscale -h` lists",
+        ),
+        (
+            ["upscale", "a", ""],
+            "the word after `a` is empty",
+            "is a variable of the shell not set?",
+        ),
+        (
+            ["upscale", "a", "b", "--model", ""],
+            "the word after `--model` is empty",
+            "is a variable",
+        ),
+        (["upscale", "a", "b", "c d"], "too many words: `c d`", "`diffst upscale -h` lists"),
     ],
 )
 def test_a_wrong_line_is_one_sentence_and_exit_2(

@@ -158,7 +158,7 @@ def test_names_from_hostile_files_are_only_text(small: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["one.mp4"], 2, "1 videos to compare; it takes 2 to 6"),
+        (["one.mp4"], 2, "videos to compare: 1; `compare` takes 2 to 6"),
         (["one.mp4", "one.mp4"], 2, "given twice"),
         (["one.mp4", "none.mp4"], 1, "none.mp4"),
         (["one.mp4", "two.mp4", "-o", "none/x.html"], 2, "cannot be a file"),

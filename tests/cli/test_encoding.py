@@ -91,7 +91,7 @@ def test_crf_and_preset_reach_the_encoder(clip: VideoInfo) -> None:
         ({"codec": "divx"}, "unknown codec `divx`"),
         ({"codec": "vp9"}, "`.mov` file cannot hold `vp9`"),
         ({"codec": "prores", "crf": 16}, "`prores` has no rate factor"),
-        ({"crf": 52}, "--crf must be from 0 to 51 for `h264`, not 52"),
+        ({"crf": 52}, "`--crf` is `52`; `h264` takes 0 to 51"),
         ({"preset": "quick"}, "`h264` has no preset `quick`"),
         ({"codec": "ffv1", "preset": "slow"}, "`ffv1` has no preset `slow`"),
     ],

@@ -34,7 +34,7 @@ OPTIONS: list[tuple[list[str], str, Any]] = [
     (["--preset", "slow"], "preset", "slow"),
     (["--overwrite"], "overwrite", True),
     (["--restart"], "restart", True),
-    (["--work-folder", "elsewhere"], "work_folder", Path("elsewhere")),
+    (["--work-folder", "."], "work_folder", Path()),
 ]
 
 
@@ -62,6 +62,19 @@ def test_an_option_sets_its_field_and_no_other(
     assert main(["upscale", "a.mp4", "b.mp4", *words, *chosen]) == 130
     expected: dict[str, Any] = {field: value, **needed}
     assert jobs == [UpscaleJob(input=Path("a.mp4"), output=Path("b.mp4"), **expected)]
+
+
+@pytest.mark.parametrize(
+    "line", [["upscale", "a.mp4", "b.mp4"], ["plan", "a.mp4"], ["batch", "a", "b"]]
+)
+def test_a_work_folder_that_is_none_is_refused_at_once(
+    line: list[str], jobs: list[UpscaleJob], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "missing"):
+        assert main([*line, "--work-folder", str(place)]) == 2
+        assert f"error: `--work-folder` is `{place}`, which is no folder" in capsys.readouterr().err
+    assert jobs == []
 
 
 def test_every_field_has_its_option():

@@ -109,6 +109,11 @@ def test_named_output_is_refused_as_upscale_does(
     assert "already exists" in said[0]
 
 
+def test_a_part_past_the_end_is_refused(video: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", str(video), "--start", "99"]) == 1
+    assert "error: no frame in the chosen part of" in capsys.readouterr().err
+
+
 def test_large_model_is_planned_without_being_here(video: Path):
     planned = make_plan(
         job(video, model="wan-1.3b", size=(1280, 720), vram_limit=Fraction(8)), is_named=False

@@ -125,7 +125,7 @@ def test_only_the_part_asked_for_is_looked_at(clip: Path, tmp_path: Path, capsys
         (["clip.mp4", "-o", "x.mkv"], 2, "is no MP4 file"),
         (["clip.mp4", "-o", "none/x.mp4"], 1, "no folder"),
         (["clip.mp4", "--codec", "vp9"], 2, "a preview is always `h264`"),
-        (["clip.mp4", "--stills", "there.mp4"], 2, "cannot be a folder"),
+        (["clip.mp4", "--stills", "there.mp4"], 2, "`--stills` is `there.mp4`, which is a file"),
         (["clip.mp4", "--start", "9"], 1, "no frame in the chosen part"),
         (["none.mp4"], 1, "none.mp4"),
         (["there.mp4"], 1, "there.mp4"),
