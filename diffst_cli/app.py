@@ -20,6 +20,7 @@ import typer
 from diffst_cli.commands.batch import batch
 from diffst_cli.commands.benchmark import benchmark
 from diffst_cli.commands.compare import compare
+from diffst_cli.commands.dataset import app as dataset
 from diffst_cli.commands.doctor import doctor
 from diffst_cli.commands.evaluate import evaluate
 from diffst_cli.commands.models import app as models
@@ -46,6 +47,7 @@ app = typer.Typer(
 for command in (upscale, preview, plan, batch, benchmark, evaluate, compare, train, doctor):
     app.command()(command)
 app.add_typer(models, name="models")
+app.add_typer(dataset, name="dataset")
 
 
 def _print_version(wanted: bool) -> None:

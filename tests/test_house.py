@@ -31,6 +31,7 @@ PYAV_USERS = {
     "diffst_cli.ffmpeg_facts",  # in its types
     "diffst_cli.hdr",  # HDR10 data comes with a decoded frame
     "diffst.training.media",
+    "diffst.wan.training.sources",
 }
 NOT_SOURCE = {".git", ".venv", ".hypothesis", "build", "dist", "__pycache__"}
 PROCESS_STARTERS = {
