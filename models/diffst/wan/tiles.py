@@ -1,8 +1,8 @@
 """The VAE on tiles, for pictures that do not fit the memory whole.
 
-Not exact: the VAE attends over the whole picture in the middle, and its decoder looks 134 pixels
-far (Wan2.1, measured with that attention removed). A tile goes through the whole clip before the
-next begins, so that only one tile's caches are held.
+Not exact: the VAE attends over the whole picture in the middle, and even without that its decoder
+looks 138 pixels far. A tile goes through the whole clip before the next begins, so that only one
+tile's caches are held.
 """
 
 from __future__ import annotations
