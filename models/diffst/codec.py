@@ -1,7 +1,7 @@
 """The codec: pictures to latents for the one-step transformer, and back.
 
 Every codec has one interface: `encode(frames, context, size) -> Encoded` and `decode(latents,
-encoded) -> frames`. Nano's codec is light and keeps what it was given: its decoder sees the
+encoded, output_type) -> frames`. Nano's codec is light and keeps what it was given: its decoder sees the
 encoder's features besides the latents, and adds what it finds to a plain bicubic enlargement.
 DiffST's paper uses a frozen video VAE here; at nano's size one trained from nothing would lose more
 than it gives.

@@ -17,6 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from diffst.fading import ramp
 from diffst.pixels import to_integer
 
 WHOLE_PIXELS = 640 * 480  # low-resolution pixels; a picture of no more is not cut
@@ -180,8 +181,6 @@ def within(span: Span) -> slice:
 def mix(before: Tensor, piece: Tensor, dim: int) -> Tensor:
     """One tile's seam fading into the first pixels of the next along `dim`; never wholly either."""
     num = before.shape[dim]
-    steps = torch.arange(num, dtype=torch.float32, device=before.device)
-    weights = 0.5 - 0.5 * torch.cos(math.pi * (steps + 0.5) / num)
     shape = [1] * before.ndim
     shape[dim] = num
-    return torch.lerp(before, piece.narrow(dim, 0, num), weights.view(shape))
+    return torch.lerp(before, piece.narrow(dim, 0, num), ramp(num, before.device).view(shape))

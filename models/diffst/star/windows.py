@@ -10,6 +10,8 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor
 
+from diffst.fading import ramp
+
 Window = tuple[int, int]
 """Half-open range of frames, rows or columns."""
 
@@ -87,7 +89,7 @@ def faded_pieces(windows: list[Window]) -> Pieces:
     raw = [torch.ones(stop - start) for start, stop in windows]
     for number, (earlier, later) in enumerate(pairwise(windows)):
         shared = earlier[1] - later[0]
-        rise = 0.5 - 0.5 * torch.cos(math.pi * (torch.arange(shared) + 0.5) / shared)
+        rise = ramp(shared)
         raw[number][len(raw[number]) - shared :] *= rise.flip(0)
         raw[number + 1][:shared] *= rise
     total = torch.zeros(windows[-1][1])

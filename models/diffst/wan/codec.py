@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
-from diffst.codec import resize
+from diffst.codec import finish, resize
 from diffst.wan.sizes import PIXEL_MULTIPLE
 from diffst.wan.tiny_decoder import TinyDecoder, TinyStream
 from diffst.wan.vae_stream import DecoderStream, EncoderStream, LatentStream
@@ -91,10 +92,13 @@ class WanCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         latents = torch.cat([*encoder.feed(frames), *encoder.finish()])
         return WanEncoded(latents=latents, num_frames=len(frames), size=size)
 
-    def decode(self, latents: Tensor, encoded: WanEncoded) -> Tensor:
-        """Frames (T, 3, height, width), float32, about [0, 1], not clamped."""
+    def decode(
+        self, latents: Tensor, encoded: WanEncoded, output_type: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Frames (T, 3, height, width) of `output_type`: float32, about [0, 1] and not clamped, or full-range codes."""
         decoder = self.decoder(encoded.size)
-        frames = torch.cat([*decoder.feed(latents), *decoder.finish()])
+        pieces = itertools.chain(decoder.feed(latents), decoder.finish())
+        frames = torch.cat([finish(piece, output_type) for piece in pieces])
         return frames[: encoded.num_frames]
 
     def decoder(self, size: tuple[int, int], latents_per_call: int = 1) -> WanDecoder:

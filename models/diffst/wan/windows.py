@@ -1,7 +1,6 @@
 """Windows over latents, in time and in space, so that attention's cost and memory stay bounded.
 
-Neighbouring windows share latents; there the result moves from one to the other by a cosine ramp
-that reaches neither end, w_i = 0.5 - 0.5 cos(pi (i + 0.5) / n).
+Neighbouring windows share latents; there the result moves from one to the other by `ramp`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffst.fading import ramp
 from diffst.wan.sizes import PATCH
 
 OVERLAP_LATENTS = 2  # 8 frames
@@ -42,12 +42,6 @@ class Windows:
             0 <= self.overlap_latents < self.latents and 0 <= self.overlap_tokens < min(self.tokens)
         ):
             raise ValueError(f"windows must be longer than their overlap: {self}")
-
-
-def ramp(length: int) -> Tensor:
-    """Weights of the later of two neighbours, (length,), float32, rising, never 0 or 1."""
-    place = (torch.arange(length, dtype=torch.float32) + 0.5) / max(length, 1)
-    return 0.5 - 0.5 * torch.cos(math.pi * place)
 
 
 class WindowedStep:

@@ -1,11 +1,14 @@
 """What WanCodec adds to the VAE: normalisation, range, sizes, lengths."""
 
+import inspect
+
 import pytest
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
-from diffst.codec import resize
+from diffst.codec import NanoCodec, resize
+from diffst.pixels import to_integer
 from diffst.wan import build_random
 from diffst.wan.codec import WanCodec, from_vae
 
@@ -48,6 +51,27 @@ def test_decoding_undoes_the_normalisation_and_the_range(codec):
     video = codec.vae.decode((latents * std + mean).transpose(0, 1)[None]).sample
     expected = video[0].transpose(0, 1) / 2 + 0.5
     torch.testing.assert_close(made.clamp(0, 1), expected, rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_every_codec_is_called_alike(codec):
+    for name in ("encode", "decode"):
+        ours, nanos = (
+            inspect.signature(getattr(kind, name)).parameters for kind in (WanCodec, NanoCodec)
+        )
+        assert [(p.name, p.default) for p in ours.values()] == [
+            (p.name, p.default) for p in nanos.values()
+        ]
+
+
+@torch.inference_mode()
+def test_codes_are_the_frames_rounded(codec):
+    encoded = codec.encode(clip(5), clip(5), (32, 48))
+    frames = codec.decode(encoded.latents, encoded)
+    assert frames.min() < 0  # nothing is clamped in the float ones
+    for kind in (torch.uint8, torch.uint16):
+        codes = codec.decode(encoded.latents, encoded, kind)
+        assert torch.equal(codes.long(), to_integer(frames, kind).long())
 
 
 @torch.inference_mode()
