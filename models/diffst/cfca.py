@@ -56,9 +56,9 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         # A temporary frame, its distance from the plain blend, its disagreement with its opposite, inner or outer.
         self.score = nn.Sequential(
             nn.Conv2d(8, hidden_channels, 3, padding=1),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(0.1, inplace=True),
             nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(0.1, inplace=True),
             zeroed(nn.Conv2d(hidden_channels, 1, 3, padding=1)),
         )
         self.disagreement_weight = nn.Parameter(torch.tensor(20.0))
