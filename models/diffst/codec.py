@@ -218,7 +218,8 @@ def bicubic_phases(frames: Tensor, factor: int) -> Tensor:
     for channel in range(channels):
         kernel[channel, :, channel] = places
     padded = F.pad(frames, (2, 2, 2, 2), mode="replicate")
-    return F.conv2d(padded.contiguous(memory_format=torch.channels_last), kernel.flatten(0, 1))
+    with torch.autocast(frames.device.type, enabled=False):  # it is the picture, not a feature
+        return F.conv2d(padded.contiguous(memory_format=torch.channels_last), kernel.flatten(0, 1))
 
 
 def cubic_weights(factor: int, device: torch.device) -> Tensor:

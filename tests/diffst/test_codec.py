@@ -110,3 +110,10 @@ def test_less_detail_is_added_towards_the_inputs_own_size(size, share):
     detail = run(codec, frames, around(frames), native) - resize(frames, native)
     made = run(codec, frames, around(frames), size) - resize(frames, size)
     torch.testing.assert_close(made, share * resize(detail, size), rtol=0, atol=1e-5)
+
+
+def test_the_base_keeps_its_precision_while_convolutions_run_in_a_short_type():
+    frames = torch.rand(1, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = bicubic_phases(frames, 4)
+    assert torch.equal(made, bicubic_phases(frames, 4))

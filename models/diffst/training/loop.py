@@ -50,7 +50,8 @@ class Made:
     fused: Tensor
     """(B, 3, h, w): CFCA's frame at the new instant."""
     latents: Tensor
-    """(3 B, C, h/16, w/16) after the one step."""
+    """(3 B, C, h/16, w/16) after the one step. Gradients pass through the step, not past it: the encoder is trained
+    too, and pulled towards its own latents of the undamaged clip, which are a little larger, it grows without end."""
 
 
 def forward(pipeline: DiffSTPipeline, keyframes: Tensor, flows: Tensor) -> Made:
@@ -79,7 +80,7 @@ def forward(pipeline: DiffSTPipeline, keyframes: Tensor, flows: Tensor) -> Made:
     return Made(
         frames=per_window,
         fused=clip.frames.unflatten(0, (batch, len(TARGETS)))[:, 1],
-        latents=latents,
+        latents=latents - encoded.latents + encoded.latents.detach(),
     )
 
 
@@ -227,7 +228,7 @@ class Trainer:
         keyframes, flows, targets, interpolate = to_device(batch, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
             made = forward(self.pipeline, keyframes, flows)
-            terms = loss_terms(self.pipeline, made, targets, interpolate)
+        terms = loss_terms(self.pipeline, made, targets, interpolate)
         if config.weight_frequency:
             terms["frequency"] = self.frequency_term(made, targets, interpolate)
         total = sum(getattr(config, f"weight_{name}") * term for name, term in terms.items())

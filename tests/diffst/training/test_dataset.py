@@ -1,5 +1,6 @@
 import json
 import threading
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffst.training import dataset as dataset_module
 from diffst.training.dataset import WindowDataset
 
 
@@ -104,6 +106,22 @@ def test_textured_places_are_preferred_to_flat_ones(tmp_path: Path) -> None:
     flat = [dataset.sample(rng).keyframes.std() == 0 for _ in range(100)]
     # Evenly drawn, 72 of 100 would be flat; with four candidates 0.72^4 = 27 can be nothing else.
     assert sum(flat) <= 45
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_windows_is_faded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    write_clip(tmp_path, "a")
+    monkeypatch.setattr(
+        dataset_module,
+        "lower_contrast",
+        lambda window, rng: replace(window, targets=np.zeros_like(window.targets)),
+    )
+    dataset = WindowDataset(tmp_path, lr_crop=8, faded_share=share)
+    rng = np.random.default_rng(0)
+    faded = sum(not dataset.sample(rng).targets.any() for _ in range(200))
+    assert abs(faded - 200 * share) <= 3 * (200 * share * (1 - share)) ** 0.5
 
 
 def test_same_seed_gives_the_same_batches_with_two_threads(tmp_path: Path) -> None:

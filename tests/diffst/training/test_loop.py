@@ -104,6 +104,22 @@ def test_every_component_learns_and_the_loss_falls(config):
         assert any(not torch.equal(a, b) for a, b in zip(old, new, strict=True)), name
 
 
+def test_the_latent_loss_teaches_the_step_and_does_not_pull_the_encoder_past_it():
+    pipeline = tiny_pipeline()
+    keyframes, _, targets, counts = loop.to_device(moving_batch(), torch.device("cpu"))
+    flows = neighbour_flows(keyframes[0]).unsqueeze(0)
+    step = pipeline.transformer.proj_out.requires_grad_(True)
+    encoder = pipeline.codec.to_latents[-1].requires_grad_(True)
+    for gain in (1.0, 0.0):
+        step.weight.data.mul_(gain)  # at 0 nothing passes through the step
+        step.zero_grad()
+        encoder.zero_grad()
+        made = loop.forward(pipeline, keyframes, flows)
+        loop.loss_terms(pipeline, made, targets, counts)["latent"].backward()
+        assert bool(step.weight.grad.any())
+        assert bool(encoder.weight.grad.any()) is (gain == 1.0)
+
+
 @pytest.fixture
 def one_number(monkeypatch):
     """Stands in for the network: what it makes depends on one trained number, and no other loss is counted."""

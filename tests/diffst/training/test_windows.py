@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from diffst.flow import warp
 from diffst.training.windows import (
+    LEAST_CONTRAST,
     Window,
     flip_horizontal,
     flip_vertical,
+    lower_contrast,
     reverse_time,
     stack_windows,
     transpose,
@@ -101,3 +103,23 @@ def test_stacked_flows_warp_stacked_keyframes_as_the_library_does() -> None:
     expected = [warp_neighbours(window)[2, 0] for window in windows]
     # Bilinear at whole pixels, in float32.
     np.testing.assert_allclose(brought.permute(0, 2, 3, 1).numpy(), np.stack(expected), atol=0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lower_contrast_keeps_pictures_in_proportion_and_motion_as_it_was(seed: int) -> None:
+    window = random_window(seed)
+    faded = lower_contrast(window, np.random.default_rng(seed))
+    before = np.concatenate((window.keyframes.ravel(), window.targets.ravel())).astype(float)
+    after = np.concatenate((faded.keyframes.ravel(), faded.targets.ravel())).astype(float)
+    contrast, level = np.polyfit(before, after, 1)
+    assert LEAST_CONTRAST * 0.9 < contrast <= 1.01
+    assert np.abs(after - (level + contrast * before)).max() < 0.6, "rounded, and nothing else"
+    assert faded.flows is window.flows
+
+
+def test_lower_contrast_is_drawn_over_its_whole_range() -> None:
+    window = random_window(0)
+    spans = [
+        np.ptp(lower_contrast(window, np.random.default_rng(seed)).targets) for seed in range(60)
+    ]
+    assert min(spans) < 0.12 * 255 < 0.8 * 255 < max(spans)
