@@ -47,6 +47,15 @@ def test_guide_lists_the_keys_of_a_training_file():
     assert sorted(named) == sorted(field.name for field in fields(TrainConfig))
 
 
+def test_the_page_about_star_names_the_keys_of_its_training_file():
+    from diffst.star.training.config import StarTrainConfig
+
+    text = (ROOT / "docs" / "star.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)(?: = [^`]*)?`|^(\w+) = ", text, re.MULTILINE))
+    missing = {field.name for field in fields(StarTrainConfig)} - {a or b for a, b in named}
+    assert missing == set()
+
+
 def test_example_of_the_library_runs():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.DOTALL)
     assert len(blocks) == 1

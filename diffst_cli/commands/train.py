@@ -1,4 +1,4 @@
-"""`diffst train`: the recipe that made nano, and the stages of a model of Wan's size."""
+"""`diffst train`: the recipe that made nano, the stages of a model of Wan's size, and STAR."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from diffst_cli.commands.options import QuietOption
 from diffst_cli.errors import UserError
 
 if TYPE_CHECKING:
+    from diffst.star.training.config import StarTrainConfig
     from diffst.training.config import TrainConfig
     from diffst.wan.training.config import WanTrainConfig
 
@@ -22,12 +23,15 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train a DiffST model on prepared clips; called again, it goes on where it stopped."""
+    from diffst.star.training.config import StarTrainConfig
     from diffst.training.config import TrainConfig
     from diffst_cli.progress import print_note
 
     wanted = _load(config)
     if isinstance(wanted, TrainConfig):
         trained = f"the best checkpoint is in `{_train_nano(wanted, quiet)}`"
+    elif isinstance(wanted, StarTrainConfig):
+        trained = f"the model is in `{_train_star(wanted, quiet)}`"
     else:
         trained = f"the model is in `{_train_wan(wanted, quiet)}`"
     if not quiet:
@@ -65,7 +69,23 @@ def _train_wan(wanted: WanTrainConfig, quiet: bool) -> Path:
         raise UserError(f"this run cannot start: {error}") from error
 
 
-def _load(path: Path) -> TrainConfig | WanTrainConfig:
+def _train_star(wanted: StarTrainConfig, quiet: bool) -> Path:
+    from diffst.star.training.loop import train as run_training
+    from diffst_cli.progress import print_note
+
+    try:
+        return run_training(
+            wanted, report=lambda line: None if quiet else print_note(_losses(line))
+        )
+    except FloatingPointError as error:
+        raise UserError(
+            f"{error}", hint="start again with another `out` and a lower `learning_rate`"
+        ) from error
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(f"this run cannot start: {error}") from error
+
+
+def _load(path: Path) -> TrainConfig | WanTrainConfig | StarTrainConfig:
     """The run that a file asks for, with the data it needs in place."""
     if not path.is_file():
         raise UserError(f"there is no file `{path}`", hint="nano's recipe is in the package")
@@ -82,11 +102,15 @@ def _load(path: Path) -> TrainConfig | WanTrainConfig:
     return wanted
 
 
-def _parsed(path: Path) -> tuple[TrainConfig | WanTrainConfig, tuple[Path, ...]]:
+def _parsed(
+    path: Path,
+) -> tuple[TrainConfig | WanTrainConfig | StarTrainConfig, tuple[Path, ...]]:
     """The run, by the file's key `model`, and its folders of prepared clips."""
+    from diffst.star.names import STAR_MODELS
     from diffst.training.config import load_config, read_table
 
-    model = read_table(path).get("model", "nano")
+    table = read_table(path)
+    model = table.get("model", "nano")
     if model == "nano":
         nano = load_config(path)
         return nano, (nano.data, nano.validation)
@@ -95,7 +119,15 @@ def _parsed(path: Path) -> tuple[TrainConfig | WanTrainConfig, tuple[Path, ...]]
 
         wan = load_wan_config(path)
         return wan, (wan.data,)
-    raise ValueError(f'`model` is "nano" or "wan", not {model!r}')
+    if model in STAR_MODELS:
+        from diffst.star.training.config import load_star_config
+        from diffst_cli.downloaded import require_ready
+
+        if "start_from" not in table:
+            require_ready(model)
+        star = load_star_config(path)
+        return star, (star.data,)
+    raise ValueError(f'`model` is "nano", "wan", "star-light" or "star-heavy", not {model!r}')
 
 
 def _sentence(line: dict[str, float]) -> str:

@@ -1,5 +1,6 @@
 """`diffst train` chooses the model by the file's key."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 from diffst.checkpoint import load_pipeline
 from diffst.wan import build_random
 from diffst_cli.app import main
+from tests.diffst.star.training.toy import toy_config
 from tests.diffst.training.test_dataset import write_clip
+from tests.media import make_video
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def test_a_stage_of_a_model_of_wans_size_runs_and_is_not_run_twice(run_file, tmp
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('"wan"', '"wan-14b"', '`model` is "nano" or "wan"'),
+        ('"wan"', '"wan-14b"', '`model` is "nano", "wan", "star-light" or "star-heavy"'),
         ("stage = 1", "stage = 4", "`stage` is 0, 1 or 2, not 4"),
         ("/start", "/nowhere", "cannot start: no `model_index.json`"),
         ("/clips", "/nowhere", "there are no prepared clips"),
@@ -48,6 +51,55 @@ def test_a_stage_of_a_model_of_wans_size_runs_and_is_not_run_twice(run_file, tmp
 def test_what_is_wrong_is_said_in_a_sentence(run_file, capsys, old, new, sentence):
     run_file.write_text(run_file.read_text().replace(old, new, 1))
     assert main(["train", str(run_file)]) != 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert sentence in said
+    assert "Traceback" not in said
+
+
+@pytest.fixture
+def star_file(tmp_path: Path) -> Path:
+    """Two steps of STAR's local enhancement on a prepared clip of noise."""
+    config = toy_config(tmp_path)
+    (tmp_path / "star é.toml").write_text(
+        'model = "star-light"\nparts = "local"\nsteps = 2\nsave_steps = 1\nframes = 2\ncrop = 32\n'
+        f'data = "{config.data}"\nout = "{config.out}"\nstart_from = "{config.start_from}"\n'
+        'batch_clips = 1\ndecoded_frames = 1\ndevice = "cpu"\nbfloat16 = false\nlog_steps = 1\n',
+        encoding="utf-8",
+    )
+    return tmp_path / "star é.toml"
+
+
+def test_star_is_trained_and_upscales(star_file, tmp_path, capsys):
+    assert main(["train", str(star_file)]) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"step 2, 0\.\d min: velocity 0\.\d+, frequency 0\.\d+, total", said)
+    assert f"{tmp_path}/out/last" in said.replace("\n", "")
+    make_video(tmp_path / "in.mp4", num_frames=2, size=(32, 24))
+    asked = ("upscale", f"{tmp_path}/in.mp4", f"{tmp_path}/out.mkv", "--device", "cpu", "--quiet")
+    model = ("--model", f"{tmp_path}/out/last", "--scale", "2", "--steps", "1")
+    assert main([*asked, *model]) == 0
+    assert (tmp_path / "out.mkv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('"local"', '"all"', "`parts` is one of control, local, not `all`"),
+        ("star-light", "star-cogvideox", "`star-cogvideox` cannot be trained"),
+        ("frames = 2", "frames = 99", "cannot start: no clip in"),
+        ("start_from", "# start_from", "`diffst models pull star-light` fetches it"),
+        ("/start", "/nowhere", "this run cannot start: no STAR pipeline in"),
+        ("/clips", "/nowhere", "there are no prepared clips"),
+        ("log_steps = 1", "lr = 1", "is not a training file: unknown key `lr`"),
+    ],
+)
+def test_what_is_wrong_with_a_run_of_star_is_said_in_a_sentence(
+    star_file, capsys, old, new, sentence, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("DIFFST_MODELS", str(tmp_path / "models"))
+    text = star_file.read_text(encoding="utf-8")
+    star_file.write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert main(["train", str(star_file)]) != 0
     said = " ".join(capsys.readouterr().err.split())
     assert sentence in said
     assert "Traceback" not in said

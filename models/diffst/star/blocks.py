@@ -31,10 +31,14 @@ def in_slices(run: Callable[..., Tensor], inputs: tuple[Tensor, ...], rows: int)
     Args:
         run: Gives a tensor of its first input's shape.
         inputs: (N, ...) each.
-        rows: Of N; with gradients all go at once, as they would be kept anyway.
+        rows: Of N.
     """
-    if rows >= len(inputs[0]) or torch.is_grad_enabled():
+    if rows >= len(inputs[0]):
         return run(*inputs)
+    if torch.is_grad_enabled():
+        return torch.cat(
+            [run(*part) for part in zip(*(t.split(rows) for t in inputs), strict=True)]
+        )
     result = torch.empty_like(inputs[0])
     for start in range(0, len(result), rows):
         part = slice(start, start + rows)
@@ -45,6 +49,13 @@ def in_slices(run: Callable[..., Tensor], inputs: tuple[Tensor, ...], rows: int)
 def pointwise(layer: nn.Conv1d, tokens: Tensor) -> Tensor:
     """A convolution of one tap on (N, F, C), without turning it around; (N, F, out_channels)."""
     return F.linear(tokens, layer.weight.squeeze(-1), layer.bias)
+
+
+class Recomputed(nn.Module):
+    """A layer whose inner values need not be kept for the way back; diffusers sets what follows."""
+
+    gradient_checkpointing = False
+    _gradient_checkpointing_func: Callable[..., Tensor]
 
 
 class TemporalConvStack(nn.Module):
@@ -71,7 +82,7 @@ class TemporalConvStack(nn.Module):
         return rearrange(clip + result, "b c f h w -> (b f) c h w")
 
 
-class ResBlock(nn.Module):
+class ResBlock(Recomputed):
     """Two 3 x 3 convolutions that know the timestep, then the convolutions along time."""
 
     def __init__(
@@ -129,7 +140,7 @@ class SpatialLayer(nn.Module):
         return result
 
 
-class SpatialTransformer(nn.Module):
+class SpatialTransformer(Recomputed):
     """One `SpatialLayer` between projections, added to its input."""
 
     def __init__(self, channels: int, head_dim: int, context_dim: int, groups: int) -> None:
@@ -175,7 +186,7 @@ class TemporalLayer(nn.Module):
         return result
 
 
-class TemporalTransformer(nn.Module):
+class TemporalTransformer(Recomputed):
     """One `TemporalLayer` of any width between projections, added to its input."""
 
     def __init__(self, channels: int, inner_channels: int, head_dim: int, groups: int) -> None:

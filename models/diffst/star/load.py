@@ -62,13 +62,11 @@ def load_any_star(
         FileNotFoundError: Files are missing.
     """
     told = sampling or Sampling()
-    folder = star_folder(model)
+    folder = ready_folder(model)
     if star_pipeline(model) == COGVIDEOX_PIPELINE:
-        from diffst.star.cogvideox_keys import convert_published as convert_cogvideox
         from diffst.star.cogvideox_pipeline import CogVideoXSettings
         from diffst.star.cogvideox_upscaler import load_star_cogvideox
 
-        prepare(folder, "transformer", convert_cogvideox, COGVIDEOX_INDEX)
         return load_star_cogvideox(
             folder,
             name=model if model in STAR_MODELS else "",
@@ -77,12 +75,10 @@ def load_any_star(
             prompt=told.prompt or "",
             settings=CogVideoXSettings(**told.settings),  # type: ignore[arg-type]
         )
-    from diffst.star.checkpoint import convert_published
     from diffst.star.settings import StarSettings
     from diffst.star.text import DEFAULT_PROMPT
     from diffst.star.upscaler import load_star
 
-    prepare(folder, "unet", convert_published, UNET_INDEX)
     return load_star(
         folder,
         name=model if model in STAR_MODELS else "",
@@ -91,6 +87,28 @@ def load_any_star(
         prompt=DEFAULT_PROMPT if told.prompt is None else told.prompt,
         settings=StarSettings(**told.settings),  # type: ignore[arg-type]
     )
+
+
+def ready_folder(model: str) -> Path:
+    """A STAR model's pipeline folder, made of the published files first where it is not one yet.
+
+    Args:
+        model: A name in `STAR_MODELS`, or a folder.
+
+    Raises:
+        FileNotFoundError: Neither is there.
+        ValueError: The files hold something else.
+    """
+    folder = star_folder(model)
+    if star_pipeline(model) == COGVIDEOX_PIPELINE:
+        from diffst.star.cogvideox_keys import convert_published as convert_cogvideox
+
+        prepare(folder, "transformer", convert_cogvideox, COGVIDEOX_INDEX)
+    else:
+        from diffst.star.checkpoint import convert_published
+
+        prepare(folder, "unet", convert_published, UNET_INDEX)
+    return folder
 
 
 UNET_INDEX = {

@@ -13,10 +13,11 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
 
 from diffst.star.blocks import (
     Downsample,
+    Recomputed,
     ResBlock,
     SpatialTransformer,
     TemporalTransformer,
@@ -131,14 +132,17 @@ class Conditions:
 def run_layers(layers: Iterable[nn.Module], images: Tensor, conditions: Conditions) -> Tensor:
     """Images through layers in a row, each told what its kind wants to know; (B * F, C, h, w)."""
     for layer in layers:
+        told: tuple[Tensor | int, ...] = ()
         if isinstance(layer, ResBlock):
-            images = layer(images, conditions.embedding, conditions.num_frames)
+            told = (conditions.embedding, conditions.num_frames)
         elif isinstance(layer, SpatialTransformer):
-            images = layer(images, conditions.text)
+            told = (conditions.text,)
         elif isinstance(layer, TemporalTransformer):
-            images = layer(images, conditions.num_frames)
+            told = (conditions.num_frames,)
+        if isinstance(layer, Recomputed) and layer.gradient_checkpointing and is_grad_enabled():
+            images = layer._gradient_checkpointing_func(layer, images, *told)
         else:
-            images = layer(images)
+            images = layer(images, *told)
     return images
 
 
@@ -223,6 +227,8 @@ class StarUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         blocks_per_level: Residual blocks of the encoder on each level; the decoder has one more.
         groups: Of every group norm.
     """
+
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
