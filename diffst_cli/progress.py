@@ -5,6 +5,7 @@ The only user of rich, which is imported when something is shown.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -237,7 +238,15 @@ def _length(seconds: float) -> str:
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    class Unbroken(Console):
+        """Goes on where nobody reads any more, as after `2>&1 | head`: the work must not stop for that."""
+
+        def on_broken_pipe(self) -> None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.file.fileno())
+            os.close(nowhere)
+
+    return Unbroken(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def _print_marked(console: Console, mark: str, message: str, *, style: str) -> None:

@@ -55,13 +55,13 @@ def benchmark(
         ),
     ] = False,
     levers: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAMES",
             help="With --random-weights: exact, stock (the modules of diffusers), or single levers "
-            "with commas between them.",
+            "with commas between them; exact if not given.",
         ),
-    ] = "exact",
+    ] = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")
     ] = UpscaleJob.device,
@@ -123,11 +123,11 @@ def benchmark(
             fps_x=rate_factor,
             num_frames=DEFAULT_FRAMES if frames is None else frames,
             repeats=repeats,
-            levers=levers,
+            levers="exact" if levers is None else levers,
         )
         measured = _measure_random(plan, shown, compare=compare)
-    elif compare:
-        raise UsageError("`--compare` goes with `--random-weights`")
+    elif compare or levers is not None:
+        raise UsageError("`--compare` and `--levers` go with `--random-weights`")
     else:
         measured = _measure_video(source, input_size, frames, repeats, make_job, shown)
     typer.echo(measured[1])

@@ -59,7 +59,8 @@ def test_every_way_is_measured_in_one_run(tmp_path: Path, capsys: pytest.Capture
     ("words", "sentence"),
     [
         ([*TOY, "--compare", "--decoder", "tiny"], "`--compare` measures both decoders"),
-        (["benchmark", "--compare"], "`--compare` goes with `--random-weights`"),
+        (["benchmark", "--compare"], "`--compare` and `--levers` go with"),
+        (["benchmark", "--levers", "stock"], "`--compare` and `--levers` go with"),
         ([*TOY, "--compare", "--levers", "fast"], "there is no lever `fast`"),
     ],
 )

@@ -1,5 +1,7 @@
 import io
 import re
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -187,3 +189,23 @@ def test_the_summary_tells_what_was_made_and_checked(capsys: pytest.CaptureFixtu
         "  ✓ frames: 600",
         "  ✗ size: 1280x722, expected 1280x720 (odd)",
     ]
+
+
+def test_work_goes_on_when_nobody_reads_what_it_tells():
+    program = (
+        "from diffst_cli.progress import print_note\n"
+        "input()\n"
+        "print_note('one'); print_note('two')\n"
+        "print('done')\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stderr is not None
+        running.stderr.close()
+        out, _ = running.communicate("go\n")
+    assert (out, running.returncode) == ("done\n", 0)
