@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,8 @@ def train(
     from diffst_cli.progress import print_note
 
     wanted = _load(config)
+    # Of several processes that train together the first one speaks.
+    quiet = quiet or os.environ.get("RANK", "0") != "0"
     if isinstance(wanted, TrainConfig):
         trained = f"the best checkpoint is in `{_train_nano(wanted, quiet)}`"
     elif isinstance(wanted, StarTrainConfig):
@@ -54,6 +57,8 @@ def _train_nano(wanted: TrainConfig, quiet: bool) -> Path:
 
 
 def _train_wan(wanted: WanTrainConfig, quiet: bool) -> Path:
+    from torch import OutOfMemoryError
+
     from diffst.wan.training.loop import train as run_training
     from diffst_cli.progress import print_note
 
@@ -64,6 +69,11 @@ def _train_wan(wanted: WanTrainConfig, quiet: bool) -> Path:
     except FloatingPointError as error:
         raise UserError(
             f"{error}", hint="start again with another `out` and a lower `rate_factor`"
+        ) from error
+    except OutOfMemoryError as error:
+        raise UserError(
+            f"the device has too little memory: {error}",
+            hint="lower `batch_windows`, `crop` or `frames`, or train low-rank updates: `lora_rank = 64`",
         ) from error
     except (FileNotFoundError, ValueError) as error:
         raise UserError(f"this run cannot start: {error}") from error
@@ -118,7 +128,7 @@ def _parsed(
         from diffst.wan.training.config import load_wan_config
 
         wan = load_wan_config(path)
-        return wan, (wan.data,)
+        return wan, (wan.data, *((wan.validation,) if wan.validation else ()))
     if model in STAR_MODELS:
         from diffst.star.training.config import load_star_config
         from diffst_cli.downloaded import require_ready

@@ -30,11 +30,29 @@ def run_file(tmp_path: Path) -> Path:
 def test_a_stage_of_a_model_of_wans_size_runs_and_is_not_run_twice(run_file, tmp_path, capsys):
     assert main(["train", str(run_file)]) == 0
     said = capsys.readouterr().err
-    assert "step 2, 0.0 min: cfca" in said
+    assert re.search(r"step 2, \d\.\d min: cfca", said)
     assert f"{tmp_path}/out/last" in said.replace("\n", "")
     assert load_pipeline(tmp_path / "out" / "last").config.trained
     assert main(["train", "--quiet", str(run_file)]) == 0
     assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_of_processes_that_train_together_the_first_speaks(run_file, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("diffst.wan.training.loop.train", lambda wanted, **_: wanted.out)
+    assert main(["train", str(run_file)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_too_little_memory_is_told_with_what_helps(run_file, capsys, monkeypatch):
+    def fail(wanted, report):
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    monkeypatch.setattr("diffst.wan.training.loop.train", fail)
+    assert main(["train", str(run_file)]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "too little memory: tried to allocate 20 GiB" in said
+    assert "`lora_rank = 64`" in said
 
 
 @pytest.mark.parametrize(
@@ -46,6 +64,10 @@ def test_a_stage_of_a_model_of_wans_size_runs_and_is_not_run_twice(run_file, tmp
         ("/clips", "/nowhere", "there are no prepared clips"),
         ("crop = 16", "crop = 64", "cannot start: no clip in"),
         ("stage = 1", "stage = ", "is not a training file"),
+        ("steps = 2", 'steps = "2"', "`steps` in"),
+        ('"cpu"', '"cuda"', "cannot start: this machine has no CUDA device"),
+        ("stage = 1", 'validation = "nowhere"\nstage = 1', "no prepared clips in `nowhere`"),
+        ("stage = 1", 'log_with = ["paper"]\nstage = 1', "knows tensorboard, wandb, not `paper`"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(run_file, capsys, old, new, sentence):

@@ -15,6 +15,21 @@ else:
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+# What TOML may give for a field's type, and how that is called.
+TOML_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "Path": (str,),
+}
+TOML_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text in quotes",
+    "Path": "a path in quotes",
+}
 Config = TypeVar("Config", bound="DataclassInstance")
 
 
@@ -79,7 +94,7 @@ def parse_config(kind: type[Config], table: dict[str, Any], path: Path) -> Confi
     """A training file's table as its dataclass; `model`, which says whose file it is, is not one of its keys.
 
     Raises:
-        ValueError: A key is unknown or a required one is missing.
+        ValueError: A key is unknown, a required one is missing, or a value is of another type.
     """
     given = {name: value for name, value in table.items() if name != "model"}
     known = {field.name: field for field in fields(kind)}
@@ -94,9 +109,13 @@ def parse_config(kind: type[Config], table: dict[str, Any], path: Path) -> Confi
     missing = sorted(required - set(given))
     if missing:
         raise ValueError(f"`{path}` lacks `{missing[0]}`")
-    for name, field in known.items():
-        if name in given and field.type in ("Path", "Path | None"):
-            given[name] = Path(given[name])
+    for name, value in given.items():
+        wanted = str(known[name].type).removesuffix(" | None")
+        if wanted in TOML_TYPES and type(value) not in TOML_TYPES[wanted]:
+            word = TOML_WORDS[wanted]
+            raise ValueError(f"`{name}` in `{path}` is {word}, not {value!r}")
+        if wanted == "Path":
+            given[name] = Path(value)
     return kind(**given)
 
 

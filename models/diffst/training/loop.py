@@ -22,6 +22,7 @@ from diffst.pipeline import DiffSTPipeline
 from diffst.training import losses
 from diffst.training.config import TrainConfig
 from diffst.training.dataset import WindowDataset
+from diffst.training.folders import put_in_place, recovered
 from diffst.training.frequency import MAX_TIMESTEP, dynamic_frequency
 from diffst.training.windows import Batch
 
@@ -143,7 +144,7 @@ class Trainer:
         self.step_number = 0
         self.seconds_before = 0.0
         self.best = float("-inf")
-        last = config.out / "last"
+        last = recovered(config.out / "last")
         if (last / "model_index.json").is_file():
             self.average = load_pipeline(last)
         elif config.start_from is not None:
@@ -314,8 +315,7 @@ class Trainer:
         # A run that is killed while it saves goes on from the checkpoint before.
         self.average.save_pretrained(unfinished)
         torch.save(state, unfinished / "trainer.pt")
-        shutil.rmtree(last, ignore_errors=True)
-        unfinished.rename(last)
+        put_in_place(unfinished, last)
         if quality > self.best:
             self.best = quality
             shutil.copytree(

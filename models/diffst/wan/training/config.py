@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffst.training.config import parse_config, read_table
 from diffst.wan.sizes import PIXEL_MULTIPLE, TIME_STRIDE
 from diffst.wan.training.stages import FACTOR, STAGES
+
+DEVICES = ("cuda", "cpu")
+TRACKERS = ("tensorboard", "wandb")
+CARD_KEYS = ("base_model", "license", "data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +26,7 @@ class WanTrainConfig:
     data: Path
     """Folder made by `python -m diffst.training.prepare`: the training windows."""
     out: Path
-    """Folder for the model (`last/`) and `log.jsonl`."""
+    """Folder for the model (`last/`), the state to go on from (`state/`), `log.jsonl` and samples."""
     start_from: Path
     """Pipeline folder to start from: of Wan's published weights, or what the stage before left in `last/`."""
     stage: int
@@ -33,7 +38,7 @@ class WanTrainConfig:
     crop: int = 80
     """Side of a window at low resolution, in pixels, a multiple of 4."""
     batch_windows: int = 1
-    """Windows a step."""
+    """Windows a step and process; several processes make a larger batch."""
     run_latents: int = 2
     """Neighbouring latents that stage 2 decodes of each window."""
     rate_factor: float = 1.0
@@ -43,14 +48,25 @@ class WanTrainConfig:
     ema: float = 0.999
     """Decay of the averaged weights, which are what is saved for use."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Of losses that shall not have the stage's own weight."""
+    """Of losses that shall not have the stage's own weight, or that the stage makes only where it is asked to."""
+    lora_rank: int = 0
+    """Of low-rank updates, which are trained in place of the transformer's own weights; 0 trains those."""
     timestep: float | None = None
     """The fixed timestep, 0..1000; the pipeline's own unless given."""
     sigma: float | None = None
     """Length of the one step; likewise."""
     checkpointing: bool = True
     """Keep only what is between the transformer's blocks, and compute the rest again on the way back."""
+    validation: Path | None = None
+    """Folder like `data` with other clips, to measure the model on at each checkpoint; else it is not measured."""
+    validation_windows: int = 4
+    """Of it, always the same."""
+    log_with: tuple[str, ...] = ()
+    """Where the curves go besides `log.jsonl`: "tensorboard", "wandb"."""
+    card: dict[str, str] = field(default_factory=dict)
+    """What the model card shall say: `base_model`, `license`, `data`."""
     device: str = "cuda"
+    """"cuda" or "cpu"; which ones of several is said to `accelerate launch`."""
     bfloat16: bool = True
     """Compute in bfloat16 where autocast does (weights stay float32)."""
     save_steps: int = 500
@@ -69,15 +85,30 @@ class WanTrainConfig:
             raise ValueError(
                 f"`run_latents` is 2 to {self.latents}, the latents of {self.frames} frames"
             )
-        for name in ("steps", "batch_windows", "warmup_steps", "save_steps"):
+        for name in ("steps", "batch_windows", "warmup_steps", "save_steps", "validation_windows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is at least 1, not {getattr(self, name)}")
-        known = STAGES[self.stage].weights
+        if self.lora_rank < 0 or (self.lora_rank and self.stage == 0):
+            raise ValueError(
+                f"`lora_rank` is at least 0, and 0 in stage 0, which leaves the transformer alone, not {self.lora_rank}"
+            )
+        self.check_names("device", (self.device,), DEVICES)
+        self.check_names("log_with", self.log_with, TRACKERS)
+        self.check_names("card", self.card, CARD_KEYS)
+        stage = STAGES[self.stage]
         for name in self.weights:
-            if name not in known:
+            if name not in (*stage.weights, *stage.options):
                 raise ValueError(
-                    f"stage {self.stage} has no loss `{name}`; it has {', '.join(known)}"
+                    f"stage {self.stage} has no loss `{name}`; "
+                    f"it has {', '.join((*stage.weights, *stage.options))}"
                 )
+
+    @staticmethod
+    def check_names(key: str, names: Iterable[str], known: tuple[str, ...]) -> None:
+        """Raise ValueError where a name is not one of the known ones."""
+        for name in names:
+            if name not in known:
+                raise ValueError(f"`{key}` knows {', '.join(known)}, not `{name}`")
 
     @property
     def latents(self) -> int:
@@ -96,4 +127,9 @@ def load_wan_config(path: Path) -> WanTrainConfig:
     Raises:
         ValueError: A key is unknown, a required one is missing, or a value is out of its range.
     """
-    return parse_config(WanTrainConfig, read_table(path), path)
+    table = read_table(path)
+    if "log_with" in table:
+        if not isinstance(table["log_with"], list):
+            raise ValueError(f"`log_with` in `{path}` is a list, not {table['log_with']!r}")
+        table["log_with"] = tuple(table["log_with"])
+    return parse_config(WanTrainConfig, table, path)

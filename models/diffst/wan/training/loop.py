@@ -1,30 +1,40 @@
-"""The training loop at Wan's size: windows in, pipeline folders out; resumes to the last digit.
+"""The training loop at Wan's size: windows in, pipeline folders out; resumes to the last digit, on any devices.
 
-A step's windows and its random choices follow from the seed and the step's number alone, so there
-is no state of random numbers to save.
+A step's windows and its random choices follow from the seed and the step's number alone. accelerate spreads a step over
+devices: each process takes its share of the windows, and gradients are averaged.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-import shutil
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
 
-from diffst.checkpoint import load_pipeline
-from diffst.training.dataset import WindowDataset
+from diffst.training.folders import put_in_place
 from diffst.training.windows import Batch
-from diffst.wan.pipeline import DiffSTWanPipeline
+from diffst.wan.training.card import model_card
 from diffst.wan.training.config import WanTrainConfig
-from diffst.wan.training.stages import STAGES, Sample, loss_terms
+from diffst.wan.training.data import open_data
+from diffst.wan.training.export import Weights, finished_pipeline
+from diffst.wan.training.stages import STAGES, Sample, StageModel
+from diffst.wan.training.start import new_accelerator, starting_pipeline, wanted_options
+from diffst.wan.training.state import (
+    RunState,
+    read_average,
+    read_state,
+    write_state,
+)
+from diffst.wan.training.tracking import log_sample, start_trackers
+from diffst.wan.training.validation import Validation, validate
 
 GRADIENT_LIMIT = 0.1  # DOVE's
 
@@ -36,174 +46,198 @@ class WanTrainer:
     """One stage: the model being trained, its average, its optimiser, its log."""
 
     def __init__(self, config: WanTrainConfig, report: Report) -> None:
-        """Start from `start_from`, or from `out/last` where a run was left.
+        """Start from `start_from`, or go on from `out/state` where a run was left.
 
         Raises:
             FileNotFoundError: `start_from` is no pipeline folder.
-            ValueError: It holds another model than one of Wan's size; or `out` holds a run of another stage.
+            ValueError: It holds another model than one of Wan's size; `out` holds another run; or a device, package or
+                network is missing.
         """
         self.config = config
         self.report = report
-        self.device = torch.device(config.device)
-        self.weights = STAGES[config.stage].weights | config.weights
-        self.step_number = 0
-        self.seconds_before = 0.0
-        last = config.out / "last"
-        resumed = (last / "trainer.pt").is_file()
-        average = load_pipeline(last if resumed else config.start_from)
-        if not isinstance(average, DiffSTWanPipeline):
-            raise ValueError(f"`{config.start_from}` holds no pipeline of Wan's size")
-        for name, part in average.components.items():
-            if part is not None:
-                average.components[name].requires_grad_(False).eval()
-        average.to(self.device)
-        self.average = average
-        self.rates = {
-            name: rate
-            for name, rate in STAGES[config.stage].rates.items()
-            if average.components[name] is not None
-        }
-        self.fix_constants()
-        self.pipeline = self.trained_copy()
-        groups: list[dict[str, Any]] = [
-            {"params": list(self.part(name).parameters()), "rate": rate * config.rate_factor}
-            for name, rate in self.rates.items()
-        ]
-        self.parameters = [parameter for group in groups for parameter in group["params"]]
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), weight_decay=1e-4)
-        if resumed:
-            self.restore(last / "trainer.pt")
-
-    def fix_constants(self) -> None:
-        """The timestep and sigma of the run; and after stage 0 the folder says that it was trained."""
-        given = self.average.config
-        for name in ("timestep", "sigma"):
-            if (value := getattr(self.config, name)) is not None:
-                self.average.register_to_config(**{name: value})
-        self.average.register_to_config(trained=given.trained or self.config.stage > 0)
-
-    def trained_copy(self) -> DiffSTWanPipeline:
-        """A pipeline with its own weights where the stage trains, and the average's elsewhere."""
-        own = {name: copy.deepcopy(self.average.components[name]) for name in self.rates}
-        for part in own.values():
-            part.requires_grad_(True).train()
-        given = self.average.config
-        pipeline = DiffSTWanPipeline(
-            **{**self.average.components, **own}, timestep=given.timestep, sigma=given.sigma
+        stage = STAGES[config.stage]
+        self.weights = stage.weights | config.weights
+        self.accelerator = new_accelerator(config)
+        self.data = open_data(config, config.data)
+        self.validation = (
+            open_data(replace(config, batch_windows=1), config.validation)
+            if config.validation
+            else None
         )
-        if self.config.checkpointing and "transformer" in own:
-            pipeline.transformer.enable_gradient_checkpointing()
-        return pipeline
+        self.state_folder = config.out / "state"
+        left = self.left_state()
+        self.step_number = left.step if left else 0
+        self.seconds_before = left.seconds if left else 0.0
+        self.pipeline = starting_pipeline(config, self.accelerator.device)
+        options = wanted_options(config, self.accelerator.device)
+        model = StageModel(config.stage, self.pipeline, options)
+        if left:
+            model.load_state_dict(read_average(self.state_folder), strict=False)
+        groups: list[dict[str, Any]] = []
+        self.rates = []
+        for name, part in model.named_children():
+            groups.append({"params": [p for p in part.parameters() if p.requires_grad]})
+            self.rates.append(stage.rates[name] * config.rate_factor)
+        self.learning = {name for name, p in model.named_parameters() if p.requires_grad}
+        self.model, self.optimizer = self.accelerator.prepare(
+            model, torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), weight_decay=1e-4)
+        )
+        self.average = EMAModel(self.parameters(), decay=config.ema, foreach=True)
+        self.average.optimization_step = self.step_number
+        if left:
+            self.accelerator.load_state(str(self.state_folder))
 
-    def part(self, name: str) -> nn.Module:
-        """A component that is being trained."""
-        module: nn.Module = self.pipeline.components[name]
-        return module
-
-    def restore(self, path: Path) -> None:
-        """Go on from a saved state: the running weights, the optimiser, the counters."""
-        state = torch.load(path, weights_only=True, map_location=self.device)
-        if state["stage"] != self.config.stage:
+    def left_state(self) -> RunState | None:
+        """Where a run of this stage was left in `out`."""
+        left, config = read_state(self.state_folder), self.config
+        if left and left.stage != config.stage:
             raise ValueError(
-                f"`{self.config.out}` holds a run of stage {state['stage']}; "
-                f"put `{path.parent}` in `start_from` and choose another `out`"
+                f"`{config.out}` holds a run of stage {left.stage}; "
+                f"put `{config.out / 'last'}` in `start_from` and choose another `out`"
             )
-        for name in self.rates:
-            self.part(name).load_state_dict(state["weights"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step_number, self.seconds_before = state["step"], state["seconds"]
+        if left and left.lora_rank != config.lora_rank:
+            raise ValueError(
+                f"`{config.out}` holds a run with `lora_rank = {left.lora_rank}`; choose another `out`"
+            )
+        return left
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that learn."""
+        return [p for p in self.model.parameters() if p.requires_grad]
 
     def run(self) -> Path:
         """Train until the stage ends; returns the folder of the model."""
-        config = self.config
+        config, accelerator = self.config, self.accelerator
         config.out.mkdir(parents=True, exist_ok=True)
-        data = WindowDataset(config.data, lr_crop=config.crop, num_keyframes=config.keyframes)
+        batches = self.data.batches(
+            first_step=self.step_number,
+            process=accelerator.process_index,
+            num_processes=accelerator.num_processes,
+        )
+        start_trackers(accelerator, config, self.step_number)
         start = time.monotonic()
         values: list[Line] = []
         while self.step_number < config.steps:
-            values.append(self.train_step(data))
+            values.append(self.train_step(next(batches)))
+            accelerator.log(values[-1], step=self.step_number)
             if self.step_number % config.save_steps == 0 or self.step_number == config.steps:
                 means = {name: sum(v[name] for v in values) / len(values) for name in values[0]}
-                self.checkpoint(means, time.monotonic() - start)
+                self.checkpoint(means, self.seconds_before + time.monotonic() - start)
                 values = []
+        accelerator.end_training()
         return config.out / "last"
 
-    def train_step(self, data: WindowDataset) -> Line:
-        """One step of the optimiser; the value of each loss, their weighted sum, the gradient's norm.
+    def train_step(self, batch: Batch) -> Line:
+        """One step of the optimiser on this process's windows of the step.
+
+        Returns:
+            Over the windows of all processes: each loss, their weighted sum; and the gradient's norm.
 
         Raises:
             FloatingPointError: The gradient is not finite.
         """
-        config = self.config
-        rng = np.random.default_rng((config.seed, self.step_number))
-        batch: Batch = data.batch(config.batch_windows, rng)
-        first = int(rng.integers(config.latents - config.run_latents + 1))
+        config, accelerator = self.config, self.accelerator
         rise = min(1.0, (self.step_number + 1) / config.warmup_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * rise
-        sample = Sample.of(batch, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
-            run = range(first, first + config.run_latents)
-            terms = loss_terms(config.stage, self.pipeline, sample, run)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * rise
+        sample = Sample.of(batch, accelerator.device)
+        torch.manual_seed(config.seed + self.step_number)  # of losses that draw
+        terms: dict[str, Tensor] = self.model(sample, self.decoded_latents(sample))
         total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, GRADIENT_LIMIT)
-        if not torch.isfinite(norm):
+        accelerator.backward(total)
+        norm = accelerator.clip_grad_norm_(self.parameters(), GRADIENT_LIMIT)
+        if not torch.isfinite(torch.as_tensor(norm)):
             raise FloatingPointError(f"training diverged at step {self.step_number}")
         self.optimizer.step()
-        self.update_average()
+        self.average.step(self.parameters())
         self.step_number += 1
-        return {name: float(term.detach()) for name, term in terms.items()} | {
-            "total": float(total.detach()),
-            "gradient": float(norm),
-        }
+        shown = torch.stack([*terms.values(), total]).detach().float()
+        means = accelerator.reduce(shown, reduction="mean").tolist()
+        return dict(zip([*terms, "total"], means, strict=True)) | {"gradient": float(norm)}
 
-    @torch.no_grad()
-    def update_average(self) -> None:
-        """Move the averaged weights; faster at the start of a run, when they are mostly the beginning."""
-        decay = min(self.config.ema, (1 + self.step_number) / (10 + self.step_number))
-        for name in self.rates:
-            averaged = list(self.average.components[name].parameters())
-            running = [p.detach() for p in self.part(name).parameters()]
-            torch._foreach_lerp_(averaged, running, 1 - decay)
+    def decoded_latents(self, sample: Sample) -> range:
+        """Which latents stage 2 decodes in this step, the same on all processes; of a single picture its only one."""
+        num_latents = self.config.latents if sample.targets.shape[1] > 1 else 1
+        length = min(self.config.run_latents, num_latents)
+        rng = np.random.default_rng((self.config.seed, self.step_number))
+        first = int(rng.integers(num_latents - length + 1))
+        return range(first, first + length)
+
+    def averaged_weights(self) -> Weights:
+        """All weights of the model's parts with the average in the place of those that learn, on the CPU."""
+        parameters = self.parameters()
+        self.average.store(parameters)
+        self.average.copy_to(parameters)
+        given = self.accelerator.get_state_dict(self.model)
+        weights = {name: value.detach().cpu().clone() for name, value in given.items()}
+        self.average.restore(parameters)
+        return weights
 
     def checkpoint(self, means: Line, seconds: float) -> None:
-        """Write `last/`, a model folder with the averaged weights and the state to go on from; log one line."""
-        config = self.config
-        last, unfinished = config.out / "last", config.out / "unfinished"
-        total_seconds = self.seconds_before + seconds
-        state = {
-            "weights": {name: self.part(name).state_dict() for name in self.rates},
-            "optimizer": self.optimizer.state_dict(),
-            "stage": config.stage,
-            "step": self.step_number,
-            "seconds": total_seconds,
-        }
-        # A run that is killed while it saves goes on from the checkpoint before.
-        self.average.save_pretrained(unfinished)
-        torch.save(state, unfinished / "trainer.pt")
-        shutil.rmtree(last, ignore_errors=True)
-        unfinished.rename(last)
-        line: Line = {"step": self.step_number, "seconds": round(total_seconds), **means}
-        with (config.out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
-        self.report(line)
+        """Write `last/`, the model as it would be used, and `state/`, to go on from; measure it; log one line."""
+        config, accelerator = self.config, self.accelerator
+        unfinished = config.out / "unfinished"
+        weights = self.averaged_weights()
+        state = RunState(
+            stage=config.stage, lora_rank=config.lora_rank, step=self.step_number, seconds=seconds
+        )
+        average = {name: value for name, value in weights.items() if name in self.learning}
+        write_state(unfinished / "state", state, average, accelerator)
+        if accelerator.is_main_process:
+            measured = self.export(weights, unfinished / "last")
+            figures = measured.figures if measured else {}
+            # A run that is killed in between goes on from the state before, and makes the same model again.
+            for name in ("last", "state"):
+                put_in_place(unfinished / name, config.out / name)
+            accelerator.log(figures, step=self.step_number)
+            if measured:
+                log_sample(accelerator, config.out / "samples", measured, self.step_number)
+            line = {"step": self.step_number, "seconds": round(seconds), **means, **figures}
+            with (config.out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+            self.report(line)
+        accelerator.wait_for_everyone()
+
+    def export(self, weights: Weights, folder: Path) -> Validation | None:
+        """Write the model folder with its card; returns what the model was measured to do, where it shall be."""
+        config, accelerator = self.config, self.accelerator
+        finished = finished_pipeline(
+            self.pipeline,
+            weights,
+            lora_rank=config.lora_rank,
+            trained=self.pipeline.config.trained or config.stage > 0,
+        )
+        finished.save_pretrained(folder)
+        measured = None
+        if self.validation:
+            finished.to(accelerator.device)
+            with accelerator.autocast():
+                measured = validate(finished, self.validation, config.validation_windows)
+        text = model_card(
+            config,
+            step=self.step_number,
+            num_processes=accelerator.num_processes,
+            figures=measured.figures if measured else {},
+        )
+        (folder / "README.md").write_text(text, encoding="utf-8")
+        return measured
 
 
 def train(config: WanTrainConfig, report: Report = lambda _: None) -> Path:
-    """Run one stage to its end, from where it was left.
+    """Run one stage to its end, from where it was left; on several devices, one such call in each process.
 
     Args:
         config: The run.
-        report: Given each line of the log: step, seconds, mean of each loss and of the gradient's norm since the last.
+        report: Given, in the first process, each line of the log: step, seconds, mean of each loss and of the
+            gradient's norm since the last, and what the model was measured to do.
 
     Returns:
         The folder of the model.
 
     Raises:
         FileNotFoundError: `start_from` is no pipeline folder.
-        ValueError: Weights, `out` or data do not fit the run.
+        ValueError: Weights, `out` or data do not fit the run, or something it needs is missing.
         FloatingPointError: A gradient is not finite.
     """
     with warnings.catch_warnings():

@@ -10,19 +10,22 @@ rates are ours, after DOVE (arXiv 2505.16239).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffst.cfca import Instants
 from diffst.training import losses
+from diffst.training.frequency import MAX_TIMESTEP, dynamic_frequency
 from diffst.training.windows import Batch
 from diffst.transformer import null_guidance, one_step
 from diffst.wan.codec import WanCodec, WanDecoder
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.sizes import TIME_STRIDE
+from diffst.wan.training.perceptual import NETWORKS, PerceptualLoss
 
 FACTOR = 4  # high-resolution pixels along each side of a low-resolution one
 FIRST_TARGET = 2  # keyframe; CFCA looks at two on each side
@@ -36,6 +39,8 @@ class Stage:
     """Learning rate of each component that is trained."""
     weights: dict[str, float]
     """Of each loss."""
+    options: tuple[str, ...] = ()
+    """Losses that are made only where a run gives them a weight."""
 
 
 STAGES = (
@@ -53,6 +58,7 @@ STAGES = (
             "latent": 0.1,
             "cfca": 0.1,
         },
+        options=("frequency", *NETWORKS),
     ),
 )
 
@@ -91,19 +97,60 @@ def instants(num_keyframes: int) -> Instants:
     return [(n // 2, 0.5 * (n % 2)) for n in range(2 * FIRST_TARGET, 2 * (num_keyframes - 3) + 1)]
 
 
+class StageModel(nn.Module):
+    """The parts that a stage trains, as one module whose forward pass is the stage's losses.
+
+    What trains on several devices wraps a module and sees what goes through its forward pass. The parts that stay as
+    they are, the codec above all, are used but not held.
+    """
+
+    def __init__(
+        self,
+        stage: int,
+        pipeline: DiffSTWanPipeline,
+        options: Mapping[str, PerceptualLoss | None] | None = None,
+    ) -> None:
+        """Take over the parts of a pipeline.
+
+        Args:
+            stage: 0, 1 or 2.
+            pipeline: Its parts that the stage trains become this module's.
+            options: The stage's optional losses that are wanted, a network each or None.
+        """
+        super().__init__()
+        self.stage = stage
+        self.pipeline = pipeline
+        self.options = dict(options or {})
+        for name in STAGES[stage].rates:
+            if pipeline.components[name] is not None:
+                self.add_module(name, pipeline.components[name])
+
+    def forward(self, sample: Sample, run: range) -> dict[str, Tensor]:
+        """Each loss of a batch, not weighted; see `loss_terms`."""
+        return loss_terms(self.stage, self.pipeline, sample, run, self.options)
+
+
 def loss_terms(
-    stage: int, pipeline: DiffSTWanPipeline, sample: Sample, run: range
+    stage: int,
+    pipeline: DiffSTWanPipeline,
+    sample: Sample,
+    run: range,
+    options: Mapping[str, PerceptualLoss | None] | None = None,
 ) -> dict[str, Tensor]:
     """Each loss of a stage for a batch, not weighted.
+
+    Each is the mean of the windows' own, so windows may be spread over devices, and the devices' losses averaged.
 
     Args:
         stage: 0, 1 or 2.
         pipeline: The one that is trained; its codec is never changed.
         sample: The windows; T is 4 k + 1.
-        run: Latents that stage 2 decodes, at least two.
+        run: Latents that stage 2 decodes, at least two unless the windows have but one.
+        options: The stage's optional losses that are wanted, a network each or None.
     """
     frames = aggregated(pipeline, sample)
-    terms = {"cfca": cfca_loss(frames, sample)}
+    picture = frames.shape[1] == 1  # of a single instant: no new frame, no change
+    terms = {"cfca": nothing(pipeline.cfca) if picture else cfca_loss(frames, sample)}
     if stage == 0:
         return terms
     given = encoded(pipeline.codec, frames, sample.size)
@@ -111,8 +158,20 @@ def loss_terms(
     made = stepped(pipeline, given, sample.keyframes)
     terms["latent"] = latent_loss(made, true, sample.interpolate)
     if stage == 2:
-        terms |= pixel_losses(pipeline.codec, made, sample, run)
+        shown, seen = counted_frames(pipeline.codec, made, sample, run)
+        terms |= pixel_losses(losses.to_ycbcr(shown - seen))
+        for name, network in (options or {}).items():
+            if network is None:
+                time = min(pipeline.config.timestep, MAX_TIMESTEP)
+                terms[name] = dynamic_frequency(shown * 2 - 1, seen * 2 - 1, time)
+            else:
+                terms[name] = network(shown.flatten(0, 1), seen.flatten(0, 1))
     return terms
+
+
+def nothing(part: nn.Module) -> Tensor:
+    """0, with a gradient of 0 for each weight of a part: devices wait for each other's gradients of all of them."""
+    return 0 * torch.stack([parameter.sum() for parameter in part.parameters()]).sum()
 
 
 def aggregated(pipeline: DiffSTWanPipeline, sample: Sample) -> Tensor:
@@ -162,24 +221,35 @@ def cfca_loss(frames: Tensor, sample: Sample) -> Tensor:
 def latent_loss(made: Tensor, true: Tensor, interpolate: Tensor) -> Tensor:
     """L_latent: mean squared distance of (B, L, C, h, w); of a window without true motion the first latent alone.
 
-    The first latent holds one frame, a keyframe; every other holds new frames too.
+    The first latent holds one frame, a keyframe; every other holds new frames too, and counts as without error.
     """
     first = torch.arange(made.shape[1], device=made.device) == 0
-    counts = interpolate.unsqueeze(1) | first
-    return losses.latent(made[counts], true[counts])
+    counts = (interpolate.unsqueeze(1) | first)[:, :, None, None, None]
+    return losses.latent(made * counts, true * counts)
 
 
-def pixel_losses(codec: WanCodec, latents: Tensor, sample: Sample, run: range) -> dict[str, Tensor]:
-    """L_rec, L_perc's stand-in and L_consis over the frames of a run of latents, (B, L, C, h, w)."""
+def counted_frames(
+    codec: WanCodec, latents: Tensor, sample: Sample, run: range
+) -> tuple[Tensor, Tensor]:
+    """Frames of a run of latents, (B, L, C, h, w), and the true ones, both (B, T', 3, H, W).
+
+    Where motion is not true, the true frame stands on both sides of a new one, which so teaches nothing.
+    """
     made = torch.stack([decoded_run(codec, window, sample.size, run) for window in latents])
     frames = frames_of(run)
     kept = torch.arange(frames.start, frames.stop, device=made.device) % 2 == 0
     counts = (sample.interpolate.unsqueeze(1) | kept)[:, :, None, None, None]
-    error = losses.to_ycbcr(made - sample.targets[:, frames]) * counts
+    true = sample.targets[:, frames]
+    return torch.where(counts, made, true), true
+
+
+def pixel_losses(error: Tensor) -> dict[str, Tensor]:
+    """L_rec, L_perc's stand-in and L_consis of (B, T', 3, H, W) as `to_ycbcr` gives it."""
+    still = error.shape[1] == 1
     return {
         "reconstruction": losses.reconstruction(error),
         "spectrum": losses.spectrum(error),
-        "consistency": losses.consistency(error),
+        "consistency": error.new_zeros(()) if still else losses.consistency(error),
     }
 
 

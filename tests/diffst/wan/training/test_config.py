@@ -16,6 +16,16 @@ def test_a_file_is_read(tmp_path):
     assert (config.latents, config.keyframes) == (9, 21)
 
 
+def test_a_loss_that_is_made_where_asked_and_other_lists_are_read(tmp_path):
+    (tmp_path / "run.toml").write_text(
+        f'{WHOLE.replace("stage = 1", "stage = 2")}log_with = ["tensorboard"]\n'
+        '[weights]\ndists = 1.0\n[card]\nlicense = "mit"\n'
+    )
+    config = load_wan_config(tmp_path / "run.toml")
+    assert (config.weights, config.card) == ({"dists": 1.0}, {"license": "mit"})
+    assert config.log_with == ("tensorboard",)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -30,6 +40,16 @@ def test_a_file_is_read(tmp_path):
             f"{WHOLE}[weights]\nspectrum = 1\n",
             "stage 1 has no loss `spectrum`; it has latent, cfca",
         ),
+        (WHOLE.replace("9", '"9"'), "is a whole number, not '9'"),
+        (WHOLE.replace("9", "true"), "is a whole number, not True"),
+        (f'{WHOLE}ema = "0.9"\n', "is a number, not '0.9'"),
+        (f"{WHOLE}bfloat16 = 1\n", "is true or false, not 1"),
+        (WHOLE.replace('"c"', "3"), "is a path in quotes, not 3"),
+        (f"{WHOLE}lora_rank = -1\n", "`lora_rank` is at least 0"),
+        (f"{WHOLE.replace('stage = 1', 'stage = 0')}lora_rank = 2\n", "0 in stage 0"),
+        (f'{WHOLE}device = "tpu"\n', "`device` knows cuda, cpu, not `tpu`"),
+        (f'{WHOLE}log_with = "paper"\n', "`log_with`"),
+        (f'{WHOLE}[card]\nlicence = "MIT"\n', "`card` knows base_model, license, data"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(tmp_path, text, sentence):

@@ -10,6 +10,7 @@ from diffst.cfca import CFCA
 from diffst.training import losses
 from diffst.wan.training.stages import (
     STAGES,
+    Sample,
     decoded_run,
     encoded,
     frames_of,
@@ -171,3 +172,54 @@ def test_the_pictures_losses_are_the_projects_own(pipeline, given):
     terms = loss_terms(2, pipeline, given, RUN)
     torch.testing.assert_close(terms["reconstruction"].detach(), losses.reconstruction(error))
     torch.testing.assert_close(terms["consistency"].detach(), losses.consistency(error))
+
+
+def test_a_picture_has_no_change_and_teaches_cfca_nothing(pipeline):
+    given = picture(toy_batch())
+    terms = loss_terms(2, pipeline, given, range(1))
+    assert terms["consistency"] == terms["cfca"] == 0
+    assert terms["reconstruction"] > 0
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() == 0 for p in pipeline.cfca.parameters())
+    assert any(p.grad.abs().max() > 0 for p in pipeline.transformer.parameters())
+
+
+def picture(batch):
+    """Windows of one frame, as single pictures give them: five keyframes that are the same."""
+    return sample(
+        dataclasses.replace(
+            batch,
+            keyframes=batch.keyframes[:, :1].expand(-1, 5, -1, -1, -1),
+            flows=batch.flows[:, :4],
+            targets=batch.targets[:, :1],
+        )
+    )
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_batchs_losses_are_the_means_of_its_windows(pipeline, given, stage):
+    mixed = dataclasses.replace(given, interpolate=torch.tensor([True, False]))
+    alone = [Sample(**{name: value[[n]] for name, value in vars(mixed).items()}) for n in range(2)]
+    whole, *parts = (loss_terms(stage, pipeline, some, RUN) for some in (mixed, *alone))
+    for name, value in whole.items():
+        torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2, msg=name)
+
+
+def test_what_a_run_holds_for_its_gradients_does_not_grow_with_the_clip(pipeline):
+    def held(num_latents):
+        """Bytes of pixels' size and less, whose number follows from the decoder."""
+        latents = torch.randn(num_latents, 16, 4, 4).requires_grad_()
+        kept: dict[int, int] = {}
+
+        def keep(tensor):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            frames = decoded_run(pipeline.codec, latents, (32, 32), range(1, 3))
+        assert len(frames) == 8
+        return sum(kept.values())
+
+    short, long = held(3), held(9)
+    # The latents themselves are all that may differ: 6 more of 16 x 4 x 4 floats.
+    assert abs(long - short) <= 3 * 6 * 16 * 4 * 4 * 4

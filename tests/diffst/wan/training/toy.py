@@ -1,12 +1,13 @@
 """Two tiny clips and a tiny pipeline that can learn them."""
 
 import dataclasses
+from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from diffst.training.dataset import WindowDataset
 from diffst.training.windows import Batch
 from diffst.wan import DiffSTWanPipeline, build_random
 from diffst.wan.sizes import SIZES
@@ -63,14 +64,15 @@ def sample(batch: Batch) -> Sample:
     return Sample.of(batch, torch.device("cpu"))
 
 
-class ToyData(WindowDataset):
-    """Stands in for the data set: the same two windows, in the order that the numbers say."""
+class ToyData:
+    """Stands in for the data: the same two windows, in the order that seed and step say, shared among processes."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, seed: int = 0) -> None:
         self.given = batch
+        self.seed = seed
 
-    def batch(self, batch_size: int, rng: np.random.Generator) -> Batch:
-        """A batch that shows whether the random numbers are the same."""
-        order = rng.permutation(2).tolist()
-        given = vars(self.given)
-        return Batch(**{name: value[order] for name, value in given.items()})
+    def batches(self, *, first_step: int, process: int, num_processes: int) -> Iterator[Batch]:
+        for step in count(first_step):
+            order = np.random.default_rng((self.seed, step)).permutation(2).tolist()
+            mine = order[process::num_processes]
+            yield Batch(**{name: value[mine] for name, value in vars(self.given).items()})

@@ -1,0 +1,78 @@
+"""The model card of a pipeline folder that a training leaves: README.md with what the hub reads at its head."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from huggingface_hub import ModelCardData
+
+from diffst.wan.training.config import WanTrainConfig
+from diffst.wan.training.stages import STAGES
+from diffst.wan.training.validation import Figures
+
+BASE_MODEL = "Wan-AI/Wan2.1-T2V-1.3B"
+UNSAID = "not said; put `license` into `[card]` of the training file"
+STAGE_NAMES = ("CFCA alone", "all but the VAE, in latents", "all but the VAE, in pixels")
+FIGURES = {
+    "kept_psnr_y": "PSNR of kept frames' luma, dB",
+    "kept_psnr_y_bicubic": "the same of bicubic enlargement, dB",
+    "new_psnr_y": "PSNR of new frames' luma, dB",
+    "kept_ssim": "SSIM of kept frames",
+    "new_ssim": "SSIM of new frames",
+    "frame_difference": "error of frame differences, 8-bit levels",
+    "warping": "warping error, 8-bit levels",
+    "true_warping": "warping error of the true clips",
+    "tof": "tOF, pixels",
+}
+
+
+def model_card(config: WanTrainConfig, *, step: int, num_processes: int, figures: Figures) -> str:
+    """The card's text.
+
+    Args:
+        config: The run; its `card` says what only its owner knows.
+        step: Steps that the weights have had in this stage.
+        num_processes: That trained together.
+        figures: Of `validate`; empty where nothing was measured.
+    """
+    said = config.card
+    base = said.get("base_model", BASE_MODEL)
+    head = ModelCardData(
+        base_model=base,
+        license=said.get("license"),
+        library_name="diffst",
+        pipeline_tag="video-to-video",
+        tags=["video-super-resolution", "frame-interpolation", "diffst"],
+    )
+    losses = ", ".join(
+        f"{name} {weight:g}"
+        for name, weight in (STAGES[config.stage].weights | config.weights).items()
+        if weight
+    )
+    rows = [f"| {FIGURES[name]} | {figures[name]:.4f} |" for name in FIGURES if name in figures]
+    measured = (
+        ["| figure | value |", "|---|---|", *rows]
+        if rows
+        else ["Not measured during the training; `diffst evaluate` measures it."]
+    )
+    lines = [
+        f"---\n{head.to_yaml()}\n---",
+        "# DiffST at Wan's size\n",
+        "Space-time video super-resolution in one step: `diffst upscale in.mp4 out.mp4 --model FOLDER`.\n",
+        f"- Base model: {base}",
+        f"- Licence: {said.get('license', UNSAID)}",
+        f"- Data: {said.get('data', f'`{config.data}`')}",
+        f"- Stage {config.stage}, {STAGE_NAMES[config.stage]}: {step} steps of "
+        f"{config.batch_windows * num_processes} windows, {config.frames} frames of {4 * config.crop} pixels",
+        f"- Losses and their weights: {losses}",
+        f"- Trained: {f'low-rank updates, rank {config.lora_rank}, merged' if config.lora_rank else 'all weights'}\n",
+        "## Figures\n",
+        *measured,
+        f"\n{config.validation_windows} windows of `{config.validation}`; the averaged weights.\n"
+        if rows
+        else "",
+        "## The training file\n",
+        f"```json\n{json.dumps(asdict(config), default=str, indent=1)}\n```",
+    ]
+    return "\n".join(lines) + "\n"

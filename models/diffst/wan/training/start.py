@@ -1,0 +1,92 @@
+"""What a run at Wan's size starts with: its devices, its pipeline, the networks of its losses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration
+
+from diffst.checkpoint import load_pipeline
+from diffst.wan.pipeline import DiffSTWanPipeline
+from diffst.wan.training.config import WanTrainConfig
+from diffst.wan.training.lora import add_lora
+from diffst.wan.training.perceptual import NETWORKS, PerceptualLoss, open_perceptual
+from diffst.wan.training.stages import STAGES
+from diffst.wan.training.tracking import check_trackers
+
+PATIENCE = timedelta(hours=2)  # of processes that wait while the first one validates and saves
+
+
+def new_accelerator(config: WanTrainConfig) -> Accelerator:
+    """The devices to train on: this process's share of what `accelerate launch` started, or one.
+
+    Raises:
+        ValueError: There is no such device, or a tracker is not installed.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError('this machine has no CUDA device that torch can use; see `device = "cpu"`')
+    check_trackers(config.log_with)
+    accelerator = Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision="bf16" if config.bfloat16 else "no",
+        log_with=list(config.log_with) or None,
+        project_config=ProjectConfiguration(
+            project_dir=str(config.out), logging_dir=str(config.out / "tensorboard")
+        ),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        raise ValueError(
+            "DeepSpeed turns the weights that learn into bfloat16, in which their average stands still; "
+            "launch with FSDP, as `examples/train/fsdp.yaml` does"
+        )
+    return accelerator
+
+
+def starting_pipeline(config: WanTrainConfig, device: torch.device) -> DiffSTWanPipeline:
+    """What `start_from` holds, on the device, with the run's constants; what the stage trains may learn.
+
+    Raises:
+        FileNotFoundError: `start_from` is no pipeline folder.
+        ValueError: It holds another model than one of Wan's size; or peft, which is asked for, is not installed.
+    """
+    pipeline = load_pipeline(config.start_from)
+    if not isinstance(pipeline, DiffSTWanPipeline):
+        raise ValueError(f"`{config.start_from}` holds no pipeline of Wan's size")
+    for name in ("timestep", "sigma"):
+        if (value := getattr(config, name)) is not None:
+            pipeline.register_to_config(**{name: value})
+    for part in pipeline.components.values():
+        if part is not None:
+            part.requires_grad_(False).eval()
+    pipeline.to(device)
+    for name in STAGES[config.stage].rates:
+        part = pipeline.components[name]
+        if part is None:
+            continue
+        if name == "transformer" and config.lora_rank:
+            torch.manual_seed(config.seed)  # A of B A is drawn
+            add_lora(part, config.lora_rank)
+        else:
+            part.requires_grad_(True)
+        if name == "transformer" and config.checkpointing:
+            part.enable_gradient_checkpointing()
+        part.train()
+    return pipeline
+
+
+def wanted_options(
+    config: WanTrainConfig, device: torch.device
+) -> dict[str, PerceptualLoss | None]:
+    """The stage's optional losses that the run gives a weight, each with its network if it is one.
+
+    Raises:
+        ValueError: A network is not there.
+    """
+    return {
+        name: open_perceptual(name, device) if name in NETWORKS else None
+        for name in STAGES[config.stage].options
+        if config.weights.get(name)
+    }
