@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class Promise:
     plan: StreamPlan
     times: array[float]
     """Of each frame in the output, seconds, ascending."""
+    last_seconds: float
+    """How long the last of them is shown."""
     frame_rate: Fraction
     constant_rate: bool
     first_time: Fraction
@@ -71,7 +74,7 @@ def read_packets(path: Path, video_index: int) -> Packets:
     """Times of the packets of a file, read once without decoding."""
     times = array("d")
     first_times: dict[int, float] = {}
-    end = 0.0
+    last, end = -math.inf, 0.0
     with open_container(path) as container:
         # AVI stores no presentation times; libav's guess of them is late by the decoder's delay.
         by_dts = container.format.name == "avi"
@@ -84,7 +87,9 @@ def read_packets(path: Path, video_index: int) -> Packets:
             first_times[index] = min(first_times.get(index, time), time)
             if index == video_index:
                 times.append(time)
-                end = max(end, time + float((packet.duration or 0) * packet.time_base))
+                # Only the last frame's counts: others may be those of the packet decoded next.
+                if time > last:
+                    last, end = time, time + float((packet.duration or 0) * packet.time_base)
     return Packets(video_times=array("d", sorted(times)), video_end=end, first_times=first_times)
 
 
@@ -107,7 +112,7 @@ def check_times(promise: Promise, packets: Packets) -> list[Check]:
     frame = 1 / float(promise.frame_rate)
     expected, actual = promise.times, packets.video_times
     checks = [same("frames", len(expected), len(actual))]
-    promised = expected[-1] - expected[0] + frame
+    promised = expected[-1] - expected[0] + promise.last_seconds
     lasts = packets.video_end - actual[0] if actual else 0.0
     # At a variable rate nothing says how long the last frame lasts, and muxers give it their guess.
     tolerance = (frame if promise.constant_rate else 2 * frame) + FINEST_TICK

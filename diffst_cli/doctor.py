@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from diffst_cli.encoding import encoder_works
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PATH_VARIABLE, ffmpeg_path, read_version
+from diffst_cli.memory import num_cores
 from diffst_cli.weights import problem_with
 
 if TYPE_CHECKING:
@@ -99,18 +100,14 @@ def _torch() -> Finding:
 
 def _processor() -> Finding:
     """Cores are those this process may use."""
-    import psutil
-
     lines = _cpu_lines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    process = psutil.Process()
-    cores = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count()
     flags = {
         flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()
     }
     found = [title for flag, title in CPU_FEATURES.items() if flag in flags]
-    return Finding(name="CPU", ok=True, value=", ".join([name, f"{cores} cores", *found]))
+    return Finding(name="CPU", ok=True, value=", ".join([name, f"{num_cores()} cores", *found]))
 
 
 def _cpu_lines() -> list[str]:

@@ -1,4 +1,4 @@
-"""How much memory this process holds, and held, and what a tree of processes holds."""
+"""How much memory this process holds, and held, what a tree of processes holds, and the cores there are."""
 
 from __future__ import annotations
 
@@ -46,3 +46,13 @@ def peak_bytes() -> int:
         return resident_bytes()
     kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
     return kilobytes[0] * 1024 if kilobytes else resident_bytes()
+
+
+def num_cores() -> int:
+    """CPU cores that this process may use."""
+    import psutil
+
+    process = psutil.Process()
+    if hasattr(process, "cpu_affinity"):  # not on macOS
+        return len(process.cpu_affinity())
+    return int(psutil.cpu_count())

@@ -32,6 +32,8 @@ class Placement:
     """Source time, counted from its beginning, that is time 0 of the output; None for the beginning."""
     length: Fraction | None
     """Seconds kept of the other streams; None for all."""
+    frame_seconds: Fraction | None = None
+    """How long the last video frame is shown; None at a constant rate, where frames say it themselves."""
 
 
 def place(
@@ -41,6 +43,7 @@ def place(
     *,
     start: Fraction | None,
     duration: Fraction | None,
+    frame_seconds: Fraction | None = None,
 ) -> Placement:
     """Placement that keeps the source's offsets between video and the other streams.
 
@@ -50,6 +53,7 @@ def place(
         end_time: Source time at which the last frame written ends, which is never cut, seconds.
         start: Where the frames were to begin, seconds from the source's beginning; None for there.
         duration: How much of the source was to be kept, seconds; None for all the rest.
+        frame_seconds: How long the last frame is shown, where the rate varies; else None.
     """
     lead = max(first_time - info.origin_seconds, Fraction(0))
     zero = Fraction(0) if start is None else lead
@@ -58,8 +62,12 @@ def place(
         end = max((start or 0) + duration, end_time - info.origin_seconds)
         length = end - zero
     if start is None:
-        return Placement(video_offset=lead, skipped=None, length=length)
-    return Placement(video_offset=Fraction(0), skipped=lead, length=length)
+        return Placement(
+            video_offset=lead, skipped=None, length=length, frame_seconds=frame_seconds
+        )
+    return Placement(
+        video_offset=Fraction(0), skipped=lead, length=length, frame_seconds=frame_seconds
+    )
 
 
 def mux(video: Path, info: VideoInfo, plan: StreamPlan, placement: Placement, output: Path) -> None:
@@ -125,6 +133,10 @@ def mux_arguments(
         inputs.append(source[f"{len(info.streams)}?"])
         inputs += [source[str(stream.source.index)] for stream in kept]
         options |= _source_options(info, plan)
+    if placement.frame_seconds is not None:
+        # Else each packet has its distance to the one decoded next, which may be a long gap away, and
+        # the file would end so long after its last frame. Muxers use it for nothing else.
+        options["bsf:0"] = f"setts=pts=PTS:dts=DTS:duration={_seconds(placement.frame_seconds)}/TB"
     if placement.length is not None:
         options["t"] = _seconds(placement.length)
     if plan.container.name in ("mp4", "mov"):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
 from diffst_cli.ffmpeg import ffmpeg_path, read_version
 from diffst_cli.job import UpscaleJob
+from diffst_cli.memory import num_cores
 from diffst_cli.planner import choose_place
 from diffst_cli.probe import VideoInfo
 
 # Of a job: which file it reads is told by its content, which device it uses more loosely, and the
-# others are not seen in the output.
+# others are not seen in the output. `vram_limit` is: with less memory, pictures are cut into tiles.
 NOT_IN_RECIPE = frozenset(
     (
         "input",
@@ -23,7 +25,6 @@ NOT_IN_RECIPE = frozenset(
         "device",
         "devices",
         "ray",
-        "vram_limit",
         "overwrite",
         "restart",
         "work_folder",
@@ -43,7 +44,7 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
     }
     return recipe | {
         "output": job.output.name,
-        "device": _kind_of_device(job),
+        **_place(job),
         "input": fingerprint(info.images or (info.path,)),
         "weights": fingerprint(_model_files(job.model) + _decoder_files(job)),
         "diffst": version("diffst"),
@@ -51,13 +52,28 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
     }
 
 
-def _kind_of_device(job: UpscaleJob) -> str:
-    """`cpu`, `cuda` or `mps`: how many there are and which one is used makes no difference."""
-    if job.devices:
-        return job.devices[0].partition(":")[0]
-    # A named one is not looked for: its name tells its kind.
-    chosen = choose_place(job)[0] if job.device == "auto" else job.device
-    return chosen.partition(":")[0]
+def _place(job: UpscaleJob) -> dict[str, str]:
+    """`cpu`, `cuda` or `mps`, and what else of a CPU is seen in the output.
+
+    Which of several GPUs it is makes no difference: like ones give the same bits, and a run on
+    unlike ones mixes them anyway. On a CPU, equal bits are promised: there torch adds up in another
+    order with another number of threads, and the encoder cuts its work otherwise with another
+    number of cores. In a cluster each machine has its own number of both.
+    """
+    device = job.devices[0] if job.devices else job.device
+    if device == "auto":  # a named one is not looked for: its name tells its kind
+        device = choose_place(job)[0]
+    kind = device.partition(":")[0]
+    if kind != "cpu" or job.ray is not None:
+        return {"device": kind}
+    _, precision = choose_place(replace(job, device="cpu", devices=()))
+    return {"device": kind, "precision": precision, "threads": _threads()}
+
+
+def _threads() -> str:
+    import torch
+
+    return f"{torch.get_num_threads()}, on {num_cores()} cores"
 
 
 def recipe_hash(recipe: Mapping[str, str]) -> str:

@@ -295,8 +295,9 @@ class _Journey:
             self._reporter.warn(message)
 
     def _finish(self, work: Work, output: Output) -> Receipt:
-        first = next(work.planned())
-        receipt = output.finish(work.pieces(), work.folder, first.origin)
+        *_, last = work.planned()
+        assert last.end is not None
+        receipt = output.finish(work.pieces(), work.folder, last.origin, last.end)
         if receipt.ok:
             work.remove()
         else:

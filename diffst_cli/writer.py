@@ -21,6 +21,7 @@ from diffst_cli.streams import plan_streams
 from diffst_cli.target import choose_target, publish_file, publish_pictures, remove
 
 LIST = "pieces.ffconcat"  # beside the pieces
+SHORTEST = Fraction(1, 1000)  # seconds; of a last frame, where times were rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +93,16 @@ class Output:
             deep=info.bytes_per_sample == 2,
         )
 
-    def finish(self, pieces: Sequence[Piece], folder: Path, first_time: Fraction) -> Receipt:
+    def finish(
+        self, pieces: Sequence[Piece], folder: Path, first_time: Fraction, end_time: Fraction
+    ) -> Receipt:
         """Join the pieces, add the other streams, verify, and give the file its name.
 
         Args:
             pieces: All of them, in order.
             folder: That holds them; takes the list of them.
             first_time: Source time of the first frame, seconds.
+            end_time: Source time at which the last frame stops being shown, seconds.
 
         Returns:
             The receipt; unless it is `ok`, there is no output.
@@ -115,23 +119,34 @@ class Output:
             starts = [piece.first_time for piece in pieces]
             whole = folder / LIST
             times = list_pieces(list(zip(paths, starts, strict=True)), whole)
-            return self._finish_file(whole, result, times, first_time)
+            return self._finish_file(whole, result, times, first_time, end_time)
         finally:
             remove(result)
 
     def _finish_file(
-        self, whole: Path, result: Path, times: array[float], first_time: Fraction
+        self,
+        whole: Path,
+        result: Path,
+        times: array[float],
+        first_time: Fraction,
+        end_time: Fraction,
     ) -> Receipt:
+        last = self._last_frame(times, end_time - first_time)
         if self.encoding.codec is GIF:
             make_gif(whole, result)
         else:
             start, duration = self._cut
-            lasts = Fraction(times[-1]) + 1 / self._settings.frame_rate
+            shown_until = first_time + Fraction(times[-1]) + last
             placement = place(
-                self._info, first_time, first_time + lasts, start=start, duration=duration
+                self._info,
+                first_time,
+                shown_until,
+                start=start,
+                duration=duration,
+                frame_seconds=None if self._settings.constant_rate else last,
             )
             mux(whole, self._info, self.streams, placement, result)
-        receipt = verify(result, self._promise(times, first_time), output=self.target.path)
+        receipt = verify(result, self._promise(times, first_time, last), output=self.target.path)
         if receipt.ok:
             publish_file(result, self.target, overwrite=self._settings.overwrite)
         return receipt
@@ -141,17 +156,25 @@ class Output:
     ) -> Receipt:
         rate = self._settings.frame_rate
         times = array("d", (float(n / rate) for n in range(join_pictures(folders, result))))
-        receipt = verify_pictures(result, self._promise(times, first_time), output=self.target.path)
+        promise = self._promise(times, first_time, 1 / rate)
+        receipt = verify_pictures(result, promise, output=self.target.path)
         if receipt.ok:
             publish_pictures(result, self.target, overwrite=self._settings.overwrite)
         return receipt
 
-    def _promise(self, times: array[float], first_time: Fraction) -> Promise:
+    def _last_frame(self, times: array[float], length: Fraction) -> Fraction:
+        """How long the last frame is shown, seconds: as long as any at a constant rate, else until the end."""
+        if self._settings.constant_rate:
+            return 1 / self._settings.frame_rate
+        return max(length - Fraction(times[-1]), SHORTEST)
+
+    def _promise(self, times: array[float], first_time: Fraction, last: Fraction) -> Promise:
         return Promise(
             info=self._info,
             encoding=self.encoding,
             plan=self.streams,
             times=times,
+            last_seconds=float(last),
             frame_rate=self._settings.frame_rate,
             constant_rate=self._settings.constant_rate,
             first_time=first_time,

@@ -72,6 +72,8 @@ def test_the_number_of_frames_is_estimated(
         ({"is_variable": True}, {}, Fraction(4)),
         ({"is_variable": True, "start_seconds": Fraction(1)}, {}, Fraction(5)),
         ({"is_variable": True, "duration_seconds": Fraction(2)}, {}, Fraction(3) + Fraction(1, 25)),
+        ({"is_variable": True, "duration_seconds": Fraction(3001, 1000)}, {}, Fraction(76, 25)),
+        ({"is_variable": True, "duration_seconds": Fraction(301, 100)}, {}, Fraction(301, 100)),
         ({"is_variable": True, "duration_seconds": None}, {}, Fraction(3) + Fraction(1, 25)),
         ({"is_variable": True}, {"start": Fraction(1), "duration": Fraction(5, 2)}, Fraction(7, 2)),
         ({"is_variable": True}, {"duration": Fraction(7, 2)}, Fraction(7, 2)),

@@ -41,6 +41,7 @@ def promise_of(info: VideoInfo) -> Promise:
         ),
         plan=plan_streams(info, ".mp4"),
         times=array("d", [n / 25 for n in range(10)]),
+        last_seconds=1 / 25,
         frame_rate=Fraction(25),
         constant_rate=True,
         first_time=info.start_seconds,

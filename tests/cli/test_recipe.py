@@ -4,7 +4,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import torch
 
+from diffst_cli import recipe
 from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.recipe import SAMPLE_BYTES, SAMPLES, fingerprint, make_recipe, recipe_hash
@@ -18,20 +20,55 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
 
 def test_what_changes_the_output_changes_the_recipe(clip: VideoInfo):
     job = UpscaleJob(input=clip.path, output=Path("out.mp4"))
-    recipe = make_recipe(job, clip)
+    before = make_recipe(job, clip)
     changed = {
         "scale": replace(job, scale=Fraction(3)),
         "fps": replace(job, fps=Fraction(30)),
         "start": replace(job, start=Fraction(1)),
         "crf": replace(job, crf=20.0),
-        "precision": replace(job, precision="fp32"),
-        "device": replace(job, device="cuda:1"),
+        "precision": replace(job, precision="fp16"),
+        "vram_limit": replace(job, vram_limit=Fraction(2)),  # which cuts pictures into tiles
         "output": replace(job, output=Path("out.mkv")),
     }
     for name, other in changed.items():
         after = make_recipe(other, clip)
-        assert [key for key in recipe if recipe[key] != after[key]] == [name]
-        assert recipe_hash(after) != recipe_hash(recipe)
+        assert [key for key in before if before[key] != after[key]] == [name]
+        assert recipe_hash(after) != recipe_hash(before)
+
+
+def test_a_gpu_is_another_recipe_whichever_it_is(clip: VideoInfo):
+    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), device="cpu")
+    on_cpu = make_recipe(job, clip)
+    on_gpu = make_recipe(replace(job, device="cuda:1"), clip)
+    assert (on_cpu["device"], on_gpu["device"]) == ("cpu", "cuda")
+    assert make_recipe(replace(job, device="auto", devices=("cuda:0", "cuda:2")), clip) == on_gpu
+
+
+def test_on_a_cpu_threads_and_cores_belong_to_the_recipe(
+    clip: VideoInfo, monkeypatch: pytest.MonkeyPatch
+):
+    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), device="cpu")
+    values = []
+    for threads, cores in ((1, 2), (2, 2), (2, 4)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(recipe, "num_cores", lambda cores=cores: cores)
+        values.append(make_recipe(job, clip)["threads"])
+    assert values == ["1, on 2 cores", "2, on 2 cores", "2, on 4 cores"]
+    workers = replace(job, device="auto", devices=("cpu", "cpu"))
+    assert make_recipe(workers, clip) == make_recipe(job, clip)
+    # Each machine of a cluster has its own number; a GPU's last bits are not promised.
+    assert "threads" not in make_recipe(replace(job, ray="auto"), clip)
+    assert "threads" not in make_recipe(replace(job, device="cuda:0"), clip)
+
+
+@pytest.mark.parametrize("chosen", [torch.float32, torch.bfloat16])
+def test_what_precision_a_cpu_chooses_belongs_to_the_recipe(
+    chosen: torch.dtype, clip: VideoInfo, monkeypatch: pytest.MonkeyPatch
+):
+    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), device="cpu")
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: chosen is torch.bfloat16)
+    name = {torch.float32: "fp32", torch.bfloat16: "bf16"}[chosen]
+    assert make_recipe(job, clip) == make_recipe(replace(job, precision=name), clip)
 
 
 def test_what_does_not_change_the_output_does_not_change_the_recipe(clip: VideoInfo):

@@ -188,6 +188,19 @@ def test_other_settings_start_over_say_so_and_leave_the_earlier_work(clip: Path,
     assert run_job(asked, model=BilinearModel()).frames_resumed > 0
 
 
+@pytest.mark.parametrize("what", ["vram_limit", "threads"])
+def test_less_memory_or_other_threads_start_over(what: str, clip: Path, tmp_path: Path):
+    asked = job(clip, tmp_path / "out.mp4", device="cpu")
+    stop_after(1, asked)
+    if what == "vram_limit":
+        asked = replace(asked, vram_limit=Fraction(1))
+    else:
+        torch.set_num_threads(2)  # set back by `short_segments`
+    notes = Notes()
+    assert run_job(asked, model=BilinearModel(), reporter=notes).frames_resumed == 0
+    assert any(f"({what})" in warning for warning in notes.warnings)
+
+
 def test_another_input_of_the_same_name_starts_over(clip: Path, tmp_path: Path):
     source = tmp_path / "in" / "clip.mp4"
     source.parent.mkdir()

@@ -27,6 +27,7 @@ from diffst_cli.run import (
     write_receipt,
 )
 from tests.fakes import BilinearModel, Call, TellingModel
+from tests.media import make_variable_rate
 from tests.outputs import make, make_clip
 
 
@@ -88,6 +89,25 @@ class Notes(Reporter):
 
     def end(self) -> None:
         self.num_ends += 1
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+@pytest.mark.parametrize(
+    "ticks", [[0, 40, 80, 120, 8120, 8160, 8200], [0, 20, 40, 60, 9000], [0, 7000, 7040, 7080]]
+)
+def test_long_gaps_of_a_variable_rate_do_not_make_it_longer(
+    name: str, ticks: list[int], folder: Path, tmp_path: Path
+):
+    source = probe(make_variable_rate(tmp_path / "v.mp4", ticks))
+    summary = run_job(job(source.path, folder / name, fps_x=Fraction(2)), model=BilinearModel())
+    assert [check for check in summary.receipt.checks if not check.ok] == []
+    assert summary.frames_out == 2 * len(ticks)
+    # The last frame is shown for 20 ms, not as long as the gap before another.
+    assert source.duration_seconds == Fraction(ticks[-1] + 20, 1000)
+    length = probe(folder / name).duration_seconds
+    assert length is not None
+    # An MP4 may give the half of them that is the last new frame's twice: it adds up as decoded.
+    assert 0 <= length - source.duration_seconds <= Fraction(10, 1000)
 
 
 def test_a_video_comes_out_larger_and_smoother(clip: Path, folder: Path):
