@@ -15,7 +15,7 @@ from diffst_cli.codecs import VIDEO_SUFFIXES as OUTPUT_SUFFIXES
 from diffst_cli.errors import UserError, explain
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
-from diffst_cli.run import open_model, receipt_of, require_good, run_job
+from diffst_cli.run import new_crew, open_model, receipt_of, require_good, run_job
 
 INPUT_SUFFIXES = frozenset(
     (
@@ -28,6 +28,7 @@ OTHER_SUFFIX = ".mkv"  # of outputs whose input's container we cannot write; it 
 
 if TYPE_CHECKING:
     from diffst.upscaler import UpscaleModel
+    from diffst_cli.crew import Crew
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +113,9 @@ def run_batch(
 ) -> list[FileResult]:
     """Runs every job whose output is not there yet; a failure is recorded, and the next job runs.
 
-    The model is loaded once, and not at all when everything is finished. Since an output appears
-    only when it is complete and checked, one that exists is finished; one that was stopped in its
-    middle goes on there.
+    The model is loaded once, by each worker where there are several, and not at all when everything
+    is finished. Since an output appears only when it is complete and checked, one that exists is
+    finished; one that was stopped in its middle goes on there.
 
     Args:
         jobs: In order.
@@ -124,8 +125,8 @@ def run_batch(
     Raises:
         UserError: The model cannot be loaded, or the log not be written.
     """
-    runner = _Runner(reporter, log_file)
-    return [runner.run(job, f"{number}/{len(jobs)}") for number, job in enumerate(jobs, start=1)]
+    with _Runner(reporter, log_file) as runner:
+        return [runner.run(job, f"{i}/{len(jobs)}") for i, job in enumerate(jobs, start=1)]
 
 
 def watch_folder(
@@ -139,7 +140,11 @@ def watch_folder(
     Raises:
         UserError: The model cannot be loaded, or the log not be written.
     """
-    runner = _Runner(reporter, log_file)
+    with _Runner(reporter, log_file) as runner:
+        _watch(find, runner)
+
+
+def _watch(find: Callable[[], Sequence[UpscaleJob]], runner: _Runner) -> NoReturn:
     seen: dict[Path, tuple[int, int]] = {}
     done: dict[Path, tuple[int, int]] = {}
     while True:
@@ -163,25 +168,35 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 class _Runner:
-    """Runs jobs one after another with one model."""
+    """Runs jobs one after another with one model, or with workers that stay; owns these."""
 
     def __init__(self, reporter: Reporter, log_file: Path | None) -> None:
         self._reporter = reporter
         self._log_file = log_file
         self._model: UpscaleModel | None = None
+        self._crew: Crew | None = None
 
     def run(self, job: UpscaleJob, place: str) -> FileResult:
         """Makes the output unless it is there; `place` tells the user where in the batch this is."""
         if job.output.exists() and not job.overwrite:
             return FileResult(job=job, outcome="skipped: already there", failed=False)
-        if self._model is None and not job.is_shared_out:
+        if job.is_shared_out:
+            self._crew = self._crew or new_crew(job)
+        elif self._model is None:
             self._reporter.stage("loading the model")
             self._model = open_model(job)
-        result = _run_one(job, self._model, self._reporter)
+        result = _run_one(job, self._model, self._crew, self._reporter)
         if self._log_file is not None:
             _append(self._log_file, result)
         self._reporter.note(f"{place} `{job.input}`: {result.outcome}")
         return result
+
+    def __enter__(self) -> _Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._crew is not None:
+            self._crew.stop()
 
 
 def _append(path: Path, result: FileResult) -> None:
@@ -201,11 +216,13 @@ def _append(path: Path, result: FileResult) -> None:
         raise UserError(f"cannot write the log `{path}`: {error.strerror}") from error
 
 
-def _run_one(job: UpscaleJob, model: UpscaleModel | None, reporter: Reporter) -> FileResult:
+def _run_one(
+    job: UpscaleJob, model: UpscaleModel | None, crew: Crew | None, reporter: Reporter
+) -> FileResult:
     receipt = None
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        summary = run_job(job, model=model, reporter=reporter)
+        summary = run_job(job, model=model, crew=crew, reporter=reporter)
         receipt = receipt_of(summary)
         require_good(summary)
     except Exception as error:

@@ -18,17 +18,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from diffst_cli.devices import WorkerLost
+from diffst_cli.devices import OpenModel, WorkerLost
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
-from diffst_cli.pieces import PieceSettings, hash_piece
+from diffst_cli.pieces import hash_piece
 from diffst_cli.segments import Segment
-from diffst_cli.worker import Failed, Finished, serve
-
-if TYPE_CHECKING:
-    from diffst.upscaler import UpscaleModel
+from diffst_cli.worker import Failed, Finished, Task, serve
 
 HEAR_SECONDS = 2.0  # for which an actor waits for something to tell
 CONNECT_SECONDS = 10.0
@@ -40,7 +37,7 @@ class Desk:
 
     def __init__(self, *arguments: Any) -> None:
         """Begin; `arguments` are those of `worker.serve` after the line, which we are."""
-        self._orders: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Task | Segment] = queue.SimpleQueue()
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
         threading.Thread(target=serve, args=(self, *arguments), daemon=True).start()
 
@@ -48,13 +45,13 @@ class Desk:
         """Keep a message for the run."""
         self._messages.put(message)
 
-    def receive(self) -> Segment | None:
-        """The next segment to make, as soon as there is one."""
+    def receive(self) -> Task | Segment:
+        """The next order, as soon as there is one."""
         return self._orders.get()
 
-    def give(self, segment: Segment | None) -> None:
+    def give(self, order: Task | Segment) -> None:
         """Take an order of the run."""
-        self._orders.put(segment)
+        self._orders.put(order)
 
     def hear(self) -> tuple[str, list[object]]:
         """This machine's name, and all messages since the last call; none if none comes soon."""
@@ -70,25 +67,18 @@ class Desk:
 class RayWorker:
     """An actor and the way to talk to it, as `devices.LocalWorker`; owns it until `stop`."""
 
-    def __init__(
-        self,
-        job: UpscaleJob,
-        folder: Path,
-        settings: PieceSettings,
-        open_model: Callable[[UpscaleJob], UpscaleModel],
-    ) -> None:
+    def __init__(self, device: str, open_model: OpenModel) -> None:
         """Ask Ray for an actor with a GPU or a CPU slot; it begins as soon as a machine has room."""
         import ray
 
-        self.name = job.device
-        self._folder = folder
-        self._settings = settings
+        self.name = device
+        self._task: Task | None = None
         self._messages: deque[object] = deque()
         self._asked: Any = None
-        needs = {"num_cpus": 1} if job.device == "cpu" else {"num_gpus": 1, "num_cpus": 0}
+        needs = {"num_cpus": 1} if device == "cpu" else {"num_gpus": 1, "num_cpus": 0}
         # Two calls at once, so that a segment is taken while somebody listens.
         actor = ray.remote(max_concurrency=2, max_restarts=0, **needs)(Desk)
-        self._actor = actor.remote(job, folder, settings, open_model)
+        self._actor = actor.remote(open_model)
 
     def receive(self, timeout_seconds: float) -> Any:
         """What the actor says next.
@@ -121,7 +111,8 @@ class RayWorker:
         return message
 
     def _require_here(self, finished: Finished) -> None:
-        path = self._folder / self._settings.name(finished.piece.index)
+        assert self._task is not None
+        path = self._task.folder / self._task.settings.name(finished.piece.index)
         try:
             is_here = hash_piece(path) == finished.piece.sha256
         except OSError:
@@ -132,9 +123,11 @@ class RayWorker:
                 hint="give a `--work-folder` that all machines share under the same path",
             )
 
-    def send(self, segment: Segment | None) -> None:
-        """Give the actor a segment to make; None lets it end. That it died is told by `receive`."""
-        self._actor.give.remote(segment)
+    def send(self, order: Task | Segment) -> None:
+        """Give the actor an output to work at, or a segment of it. That it died is told by `receive`."""
+        if isinstance(order, Task):
+            order = self._task = replace(order, job=replace(order.job, ray=None))
+        self._actor.give.remote(order)
 
     def stop(self) -> None:
         """End the actor at once. Safe to call twice."""
@@ -195,13 +188,12 @@ def resolve_device(job: UpscaleJob) -> UpscaleJob:
     )
 
 
-def ray_starters(
-    job: UpscaleJob,
-    folder: Path,
-    settings: PieceSettings,
-    open_model: Callable[[UpscaleJob], UpscaleModel],
-) -> Sequence[Callable[[], RayWorker]]:
+def ray_starters(job: UpscaleJob, open_model: OpenModel) -> Sequence[Callable[[], RayWorker]]:
     """What starts a worker, for each slot of the cluster that was free when it was joined.
+
+    Args:
+        job: Any of those to come, with its device resolved.
+        open_model: Gives the model of a job; importable by name on all machines.
 
     Raises:
         UserError: There is none.
@@ -213,7 +205,7 @@ def ray_starters(
             f"the Ray cluster has no free {kind}",
             hint="`ray status` says what it has, and who uses it",
         )
-    return [partial(RayWorker, replace(job, ray=None), folder, settings, open_model)] * num_slots
+    return [partial(RayWorker, job.device, open_model)] * num_slots
 
 
 def _num_slots(kind: str) -> int:
@@ -223,7 +215,7 @@ def _num_slots(kind: str) -> int:
     return int(ray.cluster_resources().get(kind, 0))
 
 
-@functools.cache  # later, what this run's own actors leave is not back at once
+@functools.cache  # later, what our own actors leave is not back at once
 def _num_free(kind: str) -> int:
     import ray
 

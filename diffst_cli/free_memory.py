@@ -6,12 +6,15 @@ GIGABYTE = 10**9
 
 
 def free_bytes(device: str) -> int:
-    """Bytes that a new program could take on a torch device; of main memory for `cpu` and `mps`."""
+    """Bytes that this process could take on a torch device in all; more of main memory for `cpu` and `mps`.
+
+    What torch holds of a GPU is counted: the model itself, and what an earlier job of a batch left.
+    """
     if device.startswith("cuda"):
         import torch
 
         free, _ = torch.cuda.mem_get_info(torch.device(device))
-        return int(free)
+        return int(free) + torch.cuda.memory_reserved(torch.device(device))
     import psutil
 
     return int(psutil.virtual_memory().available)

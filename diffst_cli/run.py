@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from diffst.wan.names import TINY_DECODER
 from diffst_cli.clips import ClipRules
 from diffst_cli.cluster import ray_starters, resolve_device
-from diffst_cli.devices import Crew, local_starters
+from diffst_cli.crew import Crew
+from diffst_cli.devices import local_starters
 from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import SAMPLING, UpscaleJob
@@ -36,6 +37,7 @@ from diffst_cli.scanning import looked_through
 from diffst_cli.stages import Stages
 from diffst_cli.stepping import SteppingModel
 from diffst_cli.work import Work, changes
+from diffst_cli.worker import Task
 
 if TYPE_CHECKING:
     from diffst.star.load import Sampling
@@ -84,7 +86,11 @@ class RunSummary:
 
 
 def run_job(
-    job: UpscaleJob, *, model: UpscaleModel | None = None, reporter: Reporter | None = None
+    job: UpscaleJob,
+    *,
+    model: UpscaleModel | None = None,
+    crew: Crew | None = None,
+    reporter: Reporter | None = None,
 ) -> RunSummary:
     """Makes one video from another; the caller looks whether the receipt is `ok`.
 
@@ -92,6 +98,7 @@ def run_job(
         job: What to do.
         model: The model, if it is loaded already; else it is loaded once the input and the output
             are known to be good.
+        crew: The workers that stay for the next job too, where the job is shared out.
         reporter: Told how it goes; None for nobody.
 
     Raises:
@@ -104,7 +111,7 @@ def run_job(
     try:
         if job.ray is not None:
             job = resolve_device(job)
-        return _Journey(job, reporter).run(model)
+        return _Journey(job, reporter).run(model, crew)
     except BrokenPipeError as error:  # Typer would take it for a closed stdout
         raise UserError(
             "ffmpeg stopped unexpectedly", hint="run it again with `--debug`"
@@ -138,6 +145,13 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
         raise cannot_load(job.model, reason) from error
 
 
+def new_crew(job: UpscaleJob) -> Crew:
+    """The workers of a job that is shared out, and of others with the same devices; none is started yet."""
+    if job.ray is not None:
+        return Crew(lambda: ray_starters(resolve_device(job), open_model))
+    return Crew(lambda: local_starters(job.devices, open_model))
+
+
 def sampling_of(job: UpscaleJob) -> Sampling | None:
     """What a job tells a model that samples; None where it tells nothing."""
     from diffst.star.load import Sampling
@@ -156,7 +170,7 @@ class _Journey:
         self._stages = Stages()
         self._frames_resumed = 0  # made by runs before this one
 
-    def run(self, model: UpscaleModel | None) -> RunSummary:
+    def run(self, model: UpscaleModel | None, crew: Crew | None) -> RunSummary:
         """Everything, from looking at the input to the checked output."""
         from diffst_cli.probe import probe
 
@@ -172,7 +186,11 @@ class _Journey:
                 work = stack.enter_context(open_work(job, info, output))
             stack.enter_context(self._kept_work_told(work))
             self._resume(work)
-            make_all = self._gather(info, model, work, output, stack)
+            if job.is_shared_out:
+                crew = crew or stack.enter_context(new_crew(job))
+                make_all = self._muster(crew, work, output)
+            else:
+                make_all = self._equip(info, model, work, output)
             self._reporter.stage("upscaling")
             self._make(info, work, make_all)
             self._reporter.stage("finishing")
@@ -231,26 +249,20 @@ class _Journey:
                 self._reporter.note(f"{done} are kept in `{work.folder}`; the same command goes on")
             raise
 
-    def _gather(
-        self,
-        info: VideoInfo,
-        model: UpscaleModel | None,
-        work: Work,
-        output: Output,
-        stack: ExitStack,
+    def _muster(self, crew: Crew, work: Work, output: Output) -> MakeAll:
+        """What makes the pieces in several processes, or on a cluster."""
+        self._reporter.stage("loading the model")
+        task = Task(self._job, work.folder, output.piece_settings)
+        self._require_same_rules(work, crew.begin(task, self._reporter.note))
+        return partial(crew.make_all, stages=self._stages)
+
+    def _equip(
+        self, info: VideoInfo, model: UpscaleModel | None, work: Work, output: Output
     ) -> MakeAll:
-        """What makes the pieces: the model in this process, several processes, or a cluster."""
-        job, settings = self._job, output.piece_settings
+        """What makes the pieces in this process."""
+        job = self._job
         if model is None:
             self._reporter.stage("loading the model")
-        if job.is_shared_out:
-            starters = ray_starters if job.ray is not None else local_starters
-            crew = stack.enter_context(
-                Crew(starters(job, work.folder, settings, open_model), self._stages)
-            )
-            self._require_same_rules(work, crew.wait_until_ready(self._reporter.note))
-            return crew.make_all
-        if model is None:
             with self._stages.timed("load"):
                 model = open_model(job)
         plan = plan_run(job, info, model.rules)
@@ -260,7 +272,13 @@ class _Journey:
         self._require_same_rules(work, plan.clip_rules)
         stepping = SteppingModel(model, plan, self._reporter.warn)
         maker = SegmentMaker(
-            job, info, stepping, plan, folder=work.folder, settings=settings, stages=self._stages
+            job,
+            info,
+            stepping,
+            plan,
+            folder=work.folder,
+            settings=output.piece_settings,
+            stages=self._stages,
         )
         return partial(make_all, maker)
 

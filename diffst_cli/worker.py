@@ -1,4 +1,4 @@
-"""What a worker process does: load the model, then make the piece of each segment that it is given."""
+"""What a worker does: load the model, then make the piece of each segment of the outputs that it is given."""
 
 from __future__ import annotations
 
@@ -29,8 +29,19 @@ ORPHAN_SECONDS = 0.5  # between looks at whether our parent is still there
 
 
 @dataclass(frozen=True)
+class Task:
+    """An output, of which segments will follow."""
+
+    job: UpscaleJob
+    folder: Path
+    """For the pieces."""
+    settings: PieceSettings
+    """How they are encoded."""
+
+
+@dataclass(frozen=True)
 class Ready:
-    """The model is loaded."""
+    """The model is loaded, and how to use it for the task planned."""
 
     clip_rules: ClipRules
     plan: str
@@ -75,17 +86,11 @@ class Failed:
     hint: str | None
 
 
-def work_for(
-    connection: Connection,
-    job: UpscaleJob,
-    folder: Path,
-    settings: PieceSettings,
-    open_model: Callable[[UpscaleJob], UpscaleModel],
-) -> None:
-    """Serve the other end of `connection` until it sends None or is gone."""
+def work_for(connection: Connection, open_model: Callable[[UpscaleJob], UpscaleModel]) -> None:
+    """Serve the other end of `connection` until it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and ends us
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-    serve(_Connected(connection), job, folder, settings, open_model)
+    serve(_Connected(connection), open_model)
 
 
 class Line(Protocol):
@@ -94,20 +99,18 @@ class Line(Protocol):
     def send(self, message: object) -> None:
         """Say something; called from several threads."""
 
-    def receive(self) -> Segment | None:
-        """The next segment to make; None when there are no more."""
+    def receive(self) -> Task | Segment:
+        """The next output to work at, or segment of it to make.
+
+        Raises:
+            EOFError: There are no more.
+        """
 
 
-def serve(
-    line: Line,
-    job: UpscaleJob,
-    folder: Path,
-    settings: PieceSettings,
-    open_model: Callable[[UpscaleJob], UpscaleModel],
-) -> None:
-    """Load the model, then make every segment that `line` gives; a failure is told, not raised."""
+def serve(line: Line, open_model: Callable[[UpscaleJob], UpscaleModel]) -> None:
+    """Load the model of the first task, and make every segment that `line` gives; a failure is told, not raised."""
     try:
-        _serve(line, job, folder, settings, open_model)
+        _serve(line, open_model)
     except (EOFError, BrokenPipeError):  # the parent is gone
         return
     except Exception as error:
@@ -127,10 +130,10 @@ class _Connected:
         with self._sending:
             self._connection.send(message)
 
-    def receive(self) -> Segment | None:
-        """The next segment to make; None when there are no more."""
-        order = self._connection.recv()
-        return order if isinstance(order, Segment) else None
+    def receive(self) -> Task | Segment:
+        """The next output to work at, or segment of it to make."""
+        order: Task | Segment = self._connection.recv()
+        return order
 
 
 def _leave_with(parent: int) -> None:
@@ -140,21 +143,26 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
-def _serve(
-    line: Line,
-    job: UpscaleJob,
-    folder: Path,
-    settings: PieceSettings,
-    open_model: Callable[[UpscaleJob], UpscaleModel],
-) -> None:
+def _serve(line: Line, open_model: Callable[[UpscaleJob], UpscaleModel]) -> None:
+    model: UpscaleModel | None = None
+    order = line.receive()
+    while True:
+        assert isinstance(order, Task)
+        model = model or open_model(order.job)
+        order = _work_at(order, model, line)
+
+
+def _work_at(task: Task, model: UpscaleModel, line: Line) -> Task | Segment:
+    """Make what segments of one output come; the first order that is none of them."""
     from diffst_cli.probe import probe
 
-    info = probe(job.input)
-    model = open_model(job)
-    plan = plan_run(job, info, model.rules)
+    info = probe(task.job.input)
+    plan = plan_run(task.job, info, model.rules)
     stages = Stages()
     stepping = SteppingModel(model, plan, lambda message: line.send(Warned(message)))
-    maker = SegmentMaker(job, info, stepping, plan, folder=folder, settings=settings, stages=stages)
+    maker = SegmentMaker(
+        task.job, info, stepping, plan, folder=task.folder, settings=task.settings, stages=stages
+    )
     pieces: list[Piece] = []
     recipient = Recipient(
         frames_written=lambda _, count: line.send(Made(count)),
@@ -163,13 +171,14 @@ def _serve(
     )
     line.send(Ready(plan.clip_rules, plan.sentence))
     from_beginning = False
-    while (segment := line.receive()) is not None:
+    while isinstance(order := line.receive(), Segment):
         before = stages.seconds()
         try:
-            maker.make(iter([segment]), recipient, from_beginning=from_beginning)
+            maker.make(iter([order]), recipient, from_beginning=from_beginning)
         except InexactEntry as error:
             from_beginning = True
             line.send(Warned(str(error)))
-            maker.make(iter([segment]), recipient, from_beginning=True)
+            maker.make(iter([order]), recipient, from_beginning=True)
         spent = {name: now - before.get(name, 0.0) for name, now in stages.seconds().items()}
         line.send(Finished(pieces.pop(), spent))
+    return order

@@ -64,8 +64,8 @@ def write(
                 for image, time in listed[begin:end]:
                     writer.write(image, time - listed[0][1])
                 pieces.append(writer.finish())
-        end = listed[-1][1] + 1 / settings.frame_rate
-        return output.finish(pieces, folder, listed[0][1], end)
+        ends_at = listed[-1][1] + 1 / settings.frame_rate
+        return output.finish(pieces, folder, listed[0][1], ends_at)
 
 
 def grey_frames(

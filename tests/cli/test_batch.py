@@ -4,16 +4,20 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from diffst_cli import batch
+from diffst_cli import batch, run
 from diffst_cli.app import main
 from diffst_cli.batch import find_jobs, run_batch
+from diffst_cli.crew import Crew
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
 from diffst_cli.receipt import Check, Receipt
 from diffst_cli.run import RunSummary
+from tests.fakes import open_counted
+from tests.media import make_video
 
 
 def template(source: Path, output: Path, **options: Any) -> UpscaleJob:
@@ -132,8 +136,10 @@ class Runs:
         self.num_loads += 1
         return "the model"
 
-    def run_job(self, job: UpscaleJob, *, model: str, reporter: Reporter) -> RunSummary:
-        assert model == "the model"
+    def run_job(
+        self, job: UpscaleJob, *, model: str, crew: object, reporter: Reporter
+    ) -> RunSummary:
+        assert (model, crew) == ("the model", None)
         assert isinstance(reporter, Reporter)
         self.done.append(job.input.name)
         if job.input.name.startswith("bad"):
@@ -307,11 +313,31 @@ def test_a_watched_folder_gives_each_file_once_it_is_whole(
     assert looks == [[], [], ["bad.mp4"], *[["bad.mp4", "a.mp4"]] * 3]
 
 
+def test_workers_and_their_models_stay_for_all_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("a.mp4", "c.mp4"):
+        make_video(source / name, size=(32, 24), num_frames=8)
+    (source / "b.mp4").write_bytes(b"no video")
+    monkeypatch.setattr(run, "open_model", open_counted)
+    job = template(source, output, scale=Fraction(2), devices=("cpu", "cpu"))
+    results = run_batch(find_jobs(job, None), reporter=Reporter())
+    assert [result.failed for result in results] == [False, True, False]
+    loads = (output / "loads").read_text(encoding="utf-8").splitlines()
+    assert len(loads) == len(set(loads)) == 2
+    assert not any(psutil.pid_exists(int(pid)) for pid in loads)
+
+
 def test_several_processes_load_their_own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     touch(tmp_path / "in", "a.mp4")
     models: list[object] = []
 
-    def remember(_job: UpscaleJob, *, model: object, reporter: Reporter) -> RunSummary:
+    def remember(
+        _job: UpscaleJob, *, model: object, crew: object, reporter: Reporter
+    ) -> RunSummary:
+        assert isinstance(crew, Crew)
         models.append(model)
         raise UserError("enough")
 

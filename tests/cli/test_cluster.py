@@ -78,7 +78,7 @@ def test_a_cluster_with_gpus_is_asked_for_them(monkeypatch: pytest.MonkeyPatch, 
     job = cluster.resolve_device(asked)
     assert job.device == "cuda"
     monkeypatch.setattr(cluster, "Desk", lambda *arguments: arguments)
-    starters = cluster.ray_starters(job, Path(), None, fakes.open_bilinear)  # type: ignore[arg-type]
+    starters = cluster.ray_starters(job, fakes.open_bilinear)
     assert len(starters) == 3
     starters[0]()
     assert ray.options == [{"num_gpus": 1, "num_cpus": 0, "max_concurrency": 2, "max_restarts": 0}]

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import torch
 
-from diffst_cli import devices, run, segments
+from diffst_cli import crew, run, segments
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.job import UpscaleJob, parse_devices
 from diffst_cli.run import run_job
@@ -88,7 +88,7 @@ def test_the_number_of_processes_is_not_seen_in_the_file(
 @pytest.mark.slow
 def test_a_process_that_hangs_is_replaced(asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(run, "open_model", fakes.open_hanging)
-    monkeypatch.setattr(devices, "SILENT_SECONDS", 15.0)
+    monkeypatch.setattr(crew, "SILENT_SECONDS", 15.0)
     notes = Notes()
     assert run_job(asked, reporter=notes).receipt.ok
     assert any("was silent for 15 s" in warning for warning in notes.warnings)
