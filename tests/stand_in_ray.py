@@ -13,11 +13,11 @@ class RayError(Exception):
 
 
 class Actor:
-    """An actor that dies at its `dies_at`th call, as with its machine."""
+    """An actor that dies at its `dies_at`th order, as with its machine."""
 
     def __init__(self, obj: Any, dies_at: int | None) -> None:
         self._obj = obj
-        self._calls_left = dies_at
+        self._orders_left = dies_at
         self.dead = threading.Event()
 
     def __getattr__(self, name: str) -> Any:
@@ -25,9 +25,9 @@ class Actor:
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> "Future[Any]":
         future: Future[Any] = Future()
-        if self._calls_left is not None:
-            self._calls_left -= 1
-            if self._calls_left == 0:
+        if self._orders_left is not None and name == "give":
+            self._orders_left -= 1
+            if self._orders_left == 0:
                 self.dead.set()
 
         def answer() -> None:
@@ -46,7 +46,8 @@ def make_ray(resources: dict[str, float], dies_at: Sequence[int | None] = ()) ->
 
     Args:
         resources: As `cluster_resources` gives them.
-        dies_at: For each actor, in order of starting, at which call it dies; later ones never do.
+        dies_at: For each actor, in order of starting, at which order it dies (the first is the
+            task); later ones never do.
     """
     ray: Any = ModuleType("ray")
     deaths = list(dies_at)

@@ -58,7 +58,7 @@ def install(monkeypatch: pytest.MonkeyPatch, ray: Any) -> Any:
 def test_actors_one_of_which_dies_make_the_file_of_one_process(
     asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
 ):
-    ray = install(monkeypatch, make_ray({"CPU": 2.0}, dies_at=[6]))
+    ray = install(monkeypatch, make_ray({"CPU": 2.0}, dies_at=[2]))
     notes = Notes()
     summary = run_job(asked, reporter=notes)
     assert summary.receipt.ok
@@ -122,7 +122,7 @@ def test_a_cluster_without_room_is_told(asked: UpscaleJob, monkeypatch: pytest.M
 def test_actors_that_never_live_again_end_the_run(
     asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
 ):
-    install(monkeypatch, make_ray({"CPU": 1.0}, dies_at=[6, 1, 1, 1]))
+    install(monkeypatch, make_ray({"CPU": 1.0}, dies_at=[2, 1, 1, 1]))
     with pytest.raises(UserError, match="no worker is left"):
         run_job(asked)
 
@@ -130,7 +130,7 @@ def test_actors_that_never_live_again_end_the_run(
 def test_the_others_go_on_where_one_never_lives_again(
     asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
 ):
-    install(monkeypatch, make_ray({"CPU": 2.0}, dies_at=[6, None, 1, 1, 1]))
+    install(monkeypatch, make_ray({"CPU": 2.0}, dies_at=[2, None, 1, 1, 1]))
     assert run_job(asked).receipt.ok
     assert asked.output.read_bytes() == alone(asked)
 
