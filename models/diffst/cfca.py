@@ -22,7 +22,6 @@ from diffst.layers import zeroed
 
 Instants = Sequence[tuple[int, float]]
 
-SCORE_PIXELS = 16 * 320 * 180  # of the temporary frames that are scored at once
 LEAST_WEIGHT = 1e-12  # keeps log(alpha) finite where an instant touches a keyframe
 
 
@@ -168,31 +167,32 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         blend = (1 - alpha) * (pairs[0][0] + pairs[1][0]) / 2 + alpha * (
             pairs[1][1] + pairs[0][1]
         ) / 2
-        priors, seen = [], []
+        exponents = []
         for number, (left, right) in enumerate(pairs):
             outer = number == 2
             disagreement = box_mean((left - right).abs().mean(1, keepdim=True))
             prior = -self.disagreement_weight * disagreement + (self.outer_prior if outer else 0.0)
             is_outer = torch.full_like(disagreement, float(outer))
+            seen = [
+                torch.cat((frame, frame - blend, disagreement, is_outer), dim=1)
+                for frame in (left, right)
+            ]
+            # A pair at a time: what the network makes of it is the most that CFCA holds.
+            said = self.scores(torch.stack(seen, dim=1)).unbind(1)
             nearnesses = (far, far) if outer else (near_left, near_right)
-            for frame, nearness in zip((left, right), nearnesses, strict=True):
-                priors.append(prior + nearness)
-                seen.append(torch.cat((frame, frame - blend, disagreement, is_outer), dim=1))
-        exponents = torch.stack(priors, dim=1) + self.scores(torch.stack(seen, dim=1))
-        shares = torch.exp(exponents - exponents.amax(1, keepdim=True))
+            exponents += [
+                prior + near + score for near, score in zip(nearnesses, said, strict=True)
+            ]
+        stacked = torch.stack(exponents, dim=1)
+        shares = torch.exp(stacked - stacked.amax(1, keepdim=True))
         return shares / pair_sum(shares).unsqueeze(1)
 
     def scores(self, seen: Tensor) -> Tensor:
-        """What the network says of each temporary frame, (I, 6, 8, H, W) -> (I, 6, 1, H, W), float32."""
+        """What the network says of some temporary frames, (I, C, 8, H, W) -> (I, C, 1, H, W), float32."""
         dtype = next(self.score.parameters()).dtype
-        # Large ones a few at a time: what is between the layers is the most that CFCA holds.
-        at_once = max(1, SCORE_PIXELS // (seen.shape[-2] * seen.shape[-1]))
-        said = [
-            self.score(part.to(dtype).contiguous(memory_format=torch.channels_last)).float()
-            for part in seen.flatten(0, 1).split(at_once)
-        ]
-        joined: Tensor = torch.cat(said).unflatten(0, seen.shape[:2])
-        return joined
+        given = seen.flatten(0, 1).to(dtype).contiguous(memory_format=torch.channels_last)
+        said: Tensor = self.score(given).float().unflatten(0, seen.shape[:2])
+        return said
 
 
 def check_instants(instants: Instants, num_frames: int) -> None:

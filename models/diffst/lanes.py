@@ -30,8 +30,8 @@ def in_order(
 ) -> Generator[Result, None, None]:
     """What `work` gives for each task, in the order of the tasks; an error is raised in its task's turn.
 
-    Tasks are taken, in this thread, as they are needed: twice as many as there are lanes are begun, so that no lane
-    waits for a slower one. Lanes share torch's threads evenly, and give them back at the end.
+    Tasks are taken, in this thread, as they are needed: one more than there are lanes is begun, so that a lane need not
+    wait for a slower one. Lanes share torch's threads evenly, and give them back at the end.
     """
     if lanes == 1:
         yield from map(work, tasks)
@@ -45,7 +45,7 @@ def in_order(
     begun: deque[Future[Result]] = deque()
     try:
         for task in tasks:
-            if len(begun) == 2 * lanes:
+            if len(begun) > lanes:
                 yield begun.popleft().result()
             begun.append(pool.submit(work, task))
         while begun:

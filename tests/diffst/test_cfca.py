@@ -133,10 +133,3 @@ def test_instants_outside_the_clip_are_refused(cfca):
             cfca(clip, flows, [instant])
     with pytest.raises(ValueError, match="need 2 pairs of flows"):
         cfca(clip, flows[:1], [(0, 0.5)])
-
-
-def test_large_frames_are_scored_a_few_at_a_time_as_if_together(cfca, monkeypatch):
-    seen = torch.rand(2, 6, 8, 10, 12)
-    together = cfca.scores(seen)
-    monkeypatch.setattr("diffst.cfca.SCORE_PIXELS", 1)
-    torch.testing.assert_close(cfca.scores(seen), together, rtol=0, atol=1e-5)
