@@ -192,7 +192,7 @@ def test_memory_of_nano_is_near_what_was_measured(
     num_lanes: int,
     gigabytes: float,
 ):
-    """Peaks of the program on one or two threads, without its ffmpeg, docs/performance.md: hardly under, nor far over."""
+    """Peaks of the program without its ffmpeg, docs/performance.md: hardly under them, nor far over."""
     monkeypatch.setattr(lanes, "num_lanes", lambda device: num_lanes)
     monkeypatch.setattr(planner, "free_bytes", lambda device: 10**11)
     info = video(width=size[0], height=size[1], bit_depth=8, num_frames=4)
