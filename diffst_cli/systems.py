@@ -79,11 +79,15 @@ class System:
         try:
             done = run_measured(command)
         except OSError as error:
-            raise UserError(f"cannot start `{command[0]}` of `{self.name}`: {error}") from error
+            raise UserError(
+                f"cannot start `{command[0]}` of `{self.name}`: {error.strerror}",
+                hint="give the program's whole path",
+            ) from error
         if done.exit_code != 0:
             lines = done.messages.strip().splitlines() or ["no message"]
+            told = [line for line in lines if line.startswith("error: ")] or lines
             raise UserError(
-                f"`{self.name}` failed on `{source}` with exit code {done.exit_code}: {lines[-1]}",
+                f"`{self.name}` failed on `{source}` with exit code {done.exit_code}: {told[-1]}",
                 hint=f"try it alone: {shlex.join(command)}",
             )
         if not output.is_file():

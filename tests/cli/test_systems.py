@@ -135,6 +135,14 @@ def test_a_failing_command_is_reported_with_its_last_words(
     assert str(source) in caught.value.hint
 
 
+def test_of_a_failing_diffst_the_error_is_told_and_not_its_hint(
+    degraded: tuple[Path, Reference], tmp_path: Path
+):
+    source, reference = degraded
+    with pytest.raises(UserError, match=r"with exit code 1: error: .*: there is no model `nope`"):
+        upscale_system("nope", 16).run(source, tmp_path / "out.mp4", reference)
+
+
 def test_a_command_that_writes_nothing_has_failed_whatever_was_there(
     degraded: tuple[Path, Reference], tmp_path: Path
 ):
