@@ -62,3 +62,20 @@ def test_example_of_the_library_runs():
     names: dict[str, object] = {}
     exec(blocks[0], names)
     assert tuple(getattr(names["larger"], "shape", ())) == (2, 3, 360, 640)
+
+
+def test_the_files_on_a_frames_journey_exist():
+    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+\.py)`", text))
+    homes = (ROOT / "diffst_cli", ROOT / "models" / "diffst")
+    assert len(named) > 20
+    assert {name for name in named if not any((home / name).exists() for home in homes)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_into_a_page_leads_to_a_heading(page: Path):
+    links = re.findall(r"\]\(([^):]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    for name, anchor in links:
+        text = ((page.parent / name) if name else page).read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+        assert anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
