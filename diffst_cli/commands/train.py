@@ -149,6 +149,6 @@ def _sentence(line: dict[str, float]) -> str:
 
 def _losses(line: dict[str, float]) -> str:
     values = ", ".join(
-        f"{name} {value:.4f}" for name, value in line.items() if name not in ("step", "seconds")
+        f"{name} {value:.4g}" for name, value in line.items() if name not in ("step", "seconds")
     )
     return f"step {line['step']:.0f}, {line['seconds'] / 60:.1f} min: {values}"

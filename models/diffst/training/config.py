@@ -22,6 +22,9 @@ TOML_TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "str": (str,),
     "Path": (str,),
+    "tuple[str, ...]": (list,),
+    "dict[str, float]": (dict,),
+    "dict[str, str]": (dict,),
 }
 TOML_WORDS = {
     "int": "a whole number",
@@ -29,6 +32,9 @@ TOML_WORDS = {
     "bool": "true or false",
     "str": "a text in quotes",
     "Path": "a path in quotes",
+    "tuple[str, ...]": "a list",
+    "dict[str, float]": "a table",
+    "dict[str, str]": "a table",
 }
 Config = TypeVar("Config", bound="DataclassInstance")
 
@@ -116,6 +122,8 @@ def parse_config(kind: type[Config], table: dict[str, Any], path: Path) -> Confi
             raise ValueError(f"`{name}` in `{path}` is {word}, not {value!r}")
         if wanted == "Path":
             given[name] = Path(value)
+        if isinstance(value, list):
+            given[name] = tuple(value)
     return kind(**given)
 
 

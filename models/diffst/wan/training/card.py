@@ -73,6 +73,6 @@ def model_card(config: WanTrainConfig, *, step: int, num_processes: int, figures
         if rows
         else "",
         "## The training file\n",
-        f"```json\n{json.dumps(asdict(config), default=str, indent=1)}\n```",
+        f"```json\n{json.dumps(asdict(config), default=str, indent=1, ensure_ascii=False)}\n```",
     ]
     return "\n".join(lines) + "\n"

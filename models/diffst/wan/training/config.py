@@ -10,6 +10,7 @@ from diffst.training.config import parse_config, read_table
 from diffst.wan.sizes import PIXEL_MULTIPLE, TIME_STRIDE
 from diffst.wan.training.stages import FACTOR, STAGES
 
+LAST_TIMESTEP = 1000
 DEVICES = ("cuda", "cpu")
 TRACKERS = ("tensorboard", "wandb")
 CARD_KEYS = ("base_model", "license", "data")
@@ -92,16 +93,39 @@ class WanTrainConfig:
             raise ValueError(
                 f"`lora_rank` is at least 0, and 0 in stage 0, which leaves the transformer alone, not {self.lora_rank}"
             )
+        self.check_numbers()
+        self.check_weights()
         self.check_names("device", (self.device,), DEVICES)
         self.check_names("log_with", self.log_with, TRACKERS)
         self.check_names("card", self.card, CARD_KEYS)
+        for name, said in self.card.items():
+            if not isinstance(said, str):
+                raise ValueError(f"`{name}` in `[card]` is a text in quotes, not {said!r}")
+
+    def check_numbers(self) -> None:
+        """Raise ValueError where a number is out of its range."""
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"`ema` is at least 0 and below 1, not {self.ema}")
+        if self.rate_factor <= 0:
+            raise ValueError(f"`rate_factor` is above 0, not {self.rate_factor}")
+        if self.seed < 0:
+            raise ValueError(f"`seed` is at least 0, not {self.seed}")
+        if self.timestep is not None and not 0 <= self.timestep <= LAST_TIMESTEP:
+            raise ValueError(f"`timestep` is 0 to {LAST_TIMESTEP}, not {self.timestep}")
+        if self.sigma is not None and not 0 < self.sigma <= 1:
+            raise ValueError(f"`sigma` is above 0 and at most 1, not {self.sigma}")
+
+    def check_weights(self) -> None:
+        """Raise ValueError where a loss is not one of the stage's, or its weight no weight."""
         stage = STAGES[self.stage]
-        for name in self.weights:
-            if name not in (*stage.weights, *stage.options):
+        known = (*stage.weights, *stage.options)
+        for name, weight in self.weights.items():
+            if name not in known:
                 raise ValueError(
-                    f"stage {self.stage} has no loss `{name}`; "
-                    f"it has {', '.join((*stage.weights, *stage.options))}"
+                    f"stage {self.stage} has no loss `{name}`; it has {', '.join(known)}"
                 )
+            if type(weight) not in (int, float) or not weight >= 0:
+                raise ValueError(f"the weight of `{name}` is a number from 0 on, not {weight!r}")
 
     @staticmethod
     def check_names(key: str, names: Iterable[str], known: tuple[str, ...]) -> None:
@@ -127,9 +151,4 @@ def load_wan_config(path: Path) -> WanTrainConfig:
     Raises:
         ValueError: A key is unknown, a required one is missing, or a value is out of its range.
     """
-    table = read_table(path)
-    if "log_with" in table:
-        if not isinstance(table["log_with"], list):
-            raise ValueError(f"`log_with` in `{path}` is a list, not {table['log_with']!r}")
-        table["log_with"] = tuple(table["log_with"])
-    return parse_config(WanTrainConfig, table, path)
+    return parse_config(WanTrainConfig, read_table(path), path)

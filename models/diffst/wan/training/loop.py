@@ -165,11 +165,16 @@ class WanTrainer:
         return range(first, first + length)
 
     def averaged_weights(self) -> Weights:
-        """All weights of the model's parts with the average in the place of those that learn, on the CPU."""
+        """All weights of the model's parts, the average in the place of those that learn, on the CPU.
+
+        The first process's alone, but all have to call it: each may hold a part.
+        """
         parameters = self.parameters()
         self.average.store(parameters)
         self.average.copy_to(parameters)
         given = self.accelerator.get_state_dict(self.model)
+        if not self.accelerator.is_main_process:
+            given = {}
         weights = {name: value.detach().cpu().clone() for name, value in given.items()}
         self.average.restore(parameters)
         return weights

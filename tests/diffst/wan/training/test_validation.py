@@ -2,16 +2,21 @@
 
 import dataclasses
 import json
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 
 from diffst import metrics
 from diffst.checkpoint import load_pipeline
 from diffst.upscaler import load_model
 from diffst.wan.training import loop
-from diffst.wan.training.validation import measure, to_luma, validate
+from diffst.wan.training.tracking import log_sample
+from diffst.wan.training.validation import Validation, measure, to_luma, validate
 from tests.diffst.wan.training.toy import ToyData, toy_batch
 
 
@@ -132,6 +137,19 @@ def test_curves_and_samples_go_to_tensorboard(measured):
     (sample,) = events.Images("sample")
     assert sample.encoded_image_string[:4] == b"GIF8"
     assert (sample.width, sample.height, sample.step) == (192, 64, 2)
+
+
+def test_a_sample_goes_to_weights_and_biases_as_a_file(tmp_path, monkeypatch):
+    module = ModuleType("wandb")
+    vars(module)["Video"] = lambda path, format: (path, format)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    logged = []
+    tracker = SimpleNamespace(name="wandb", log=lambda values, step: logged.append((values, step)))
+    shown = Validation(figures={}, enlarged=noise(0), made=noise(1), true=noise(2))
+    accelerator = cast(Accelerator, SimpleNamespace(trackers=[tracker]))
+    path = log_sample(accelerator, tmp_path / "samples", shown, 7)
+    assert logged == [({"sample": (str(path), "gif")}, 7)]
+    assert path.name == "step-7.gif"
 
 
 def test_a_tracker_that_is_not_installed_is_told(config, monkeypatch):
