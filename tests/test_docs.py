@@ -17,7 +17,8 @@ OUTSIDE = {
     "--data",
     "--head",
     "--num-cpus",
-}  # pip, prepare, ray
+    "--nproc-per-node",
+}  # pip, prepare, ray, torchrun
 
 
 def test_reference_is_what_the_command_line_says():

@@ -143,7 +143,7 @@ def pack(
         note=(lambda _: None) if quiet else print_note,
     )
     if not quiet:
-        print_note(f"{made_bytes / 1e9:.2f} GB; `data` of a training file is `{made}`")
+        print_note(f"{made_bytes / 1e6:.0f} MB; `data` of a training file is `{made}`")
 
 
 def _files(folders: list[Path], output: Path, *, overwrite: bool) -> list[Path]:

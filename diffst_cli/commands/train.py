@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from diffst.training.config import TrainConfig
     from diffst.wan.training.config import WanTrainConfig
 
+LIST_SUFFIX = ".jsonl"
+
 
 def train(
     config: Annotated[
@@ -128,7 +130,8 @@ def _parsed(
         from diffst.wan.training.config import load_wan_config
 
         wan = load_wan_config(path)
-        return wan, (wan.data, *((wan.validation,) if wan.validation else ()))
+        sources = (wan.data, *((wan.validation,) if wan.validation else ()))
+        return wan, tuple(source for source in sources if not _is_list(source))
     if model in STAR_MODELS:
         from diffst.star.training.config import load_star_config
         from diffst_cli.downloaded import require_ready
@@ -138,6 +141,16 @@ def _parsed(
         star = load_star_config(path)
         return star, (star.data,)
     raise ValueError(f'`model` is "nano", "wan", "star-light" or "star-heavy", not {model!r}')
+
+
+def _is_list(source: Path) -> bool:
+    """Whether it is a list of clips, not a folder; one that is not there is an error."""
+    if source.suffix == LIST_SUFFIX and not source.exists():
+        raise UserError(
+            f"there is no list of clips `{source}`",
+            hint="`diffst dataset scan FOLDER -o LIST` makes one",
+        )
+    return source.is_file()
 
 
 def _sentence(line: dict[str, float]) -> str:

@@ -83,6 +83,8 @@ class ClipBatch:
     """(B, T, 3, 4h, 4w) uint8: the truth."""
     instants: list[tuple[int, float]]
     """Of the T targets, for all windows: keyframe and alpha in [0, 1)."""
+    interpolate: Tensor
+    """(B,) bool: whether the frames between keyframes are true motion."""
 
 
 class ClipWindows:
@@ -160,6 +162,7 @@ class ClipWindows:
             small=small[:, shown].contiguous(),
             targets=targets,
             instants=plan.instants,
+            interpolate=torch.ones(len(windows), dtype=torch.bool),  # what is not was filtered out
         )
 
     def batches(self, *, first_step: int, process: int, num_processes: int) -> Iterator[ClipBatch]:
@@ -169,7 +172,7 @@ class ClipWindows:
         rows = range(process * self.batch_windows, (process + 1) * self.batch_windows)
         if not self.num_workers:
             return (self.batch(step, rows) for step in count(first_step))
-        loader: DataLoader[ClipBatch] = DataLoader(
+        loader: DataLoader[ClipBatch | ValueError] = DataLoader(
             _Steps(self, rows),
             batch_size=None,
             sampler=count(first_step),
@@ -179,7 +182,7 @@ class ClipWindows:
             # Spawned, because a fork would copy locks that torch's threads may hold.
             multiprocessing_context=get_context("spawn"),
         )
-        return iter(loader)
+        return map(_raised, loader)
 
     def _window(self, plan: Plan, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Degraded frames (F, 3, h, w), none dropped, and the true targets (T, 3, 4h, 4w), uint8."""
@@ -195,15 +198,24 @@ class ClipWindows:
         return channels_first(small), channels_first(targets)
 
 
-class _Steps(Dataset[ClipBatch]):
-    """A process's share of each step, by the step's number."""
+class _Steps(Dataset["ClipBatch | ValueError"]):
+    """A process's share of each step, by the step's number; an error is given, not raised, to stay as it is."""
 
     def __init__(self, windows: ClipWindows, rows: range) -> None:
         self.windows, self.rows = windows, rows
 
-    def __getitem__(self, step: int) -> ClipBatch:
+    def __getitem__(self, step: int) -> ClipBatch | ValueError:
         cv2.setNumThreads(1)
-        return self.windows.batch(step, self.rows)
+        try:
+            return self.windows.batch(step, self.rows)
+        except ValueError as error:
+            return error
+
+
+def _raised(made: ClipBatch | ValueError) -> ClipBatch:
+    if isinstance(made, ValueError):
+        raise made
+    return made
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -25,7 +25,7 @@ class WanTrainConfig:
     """
 
     data: Path
-    """Folder made by `python -m diffst.training.prepare`: the training windows."""
+    """List of clips that `diffst dataset` wrote; or folder made by `python -m diffst.training.prepare`."""
     out: Path
     """Folder for the model (`last/`), the state to go on from (`state/`), `log.jsonl` and samples."""
     start_from: Path
@@ -40,6 +40,10 @@ class WanTrainConfig:
     """Side of a window at low resolution, in pixels, a multiple of 4."""
     batch_windows: int = 1
     """Windows a step and process; several processes make a larger batch."""
+    image_share: float = 0.0
+    """Share of the steps that are of pictures, where `data` is a list of clips."""
+    data_workers: int = 4
+    """Processes that make windows ahead, for each process that trains; likewise."""
     run_latents: int = 2
     """Neighbouring latents that stage 2 decodes of each window."""
     rate_factor: float = 1.0
@@ -89,6 +93,12 @@ class WanTrainConfig:
         for name in ("steps", "batch_windows", "warmup_steps", "save_steps", "validation_windows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is at least 1, not {getattr(self, name)}")
+        if not 0 <= self.image_share <= 1 or (self.image_share and self.stage == 0):
+            raise ValueError(
+                f"`image_share` is 0 to 1, and 0 in stage 0, which learns motion, not {self.image_share}"
+            )
+        if self.data_workers < 0:
+            raise ValueError(f"`data_workers` is at least 0, not {self.data_workers}")
         if self.lora_rank < 0 or (self.lora_rank and self.stage == 0):
             raise ValueError(
                 f"`lora_rank` is at least 0, and 0 in stage 0, which leaves the transformer alone, not {self.lora_rank}"

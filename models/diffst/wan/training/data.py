@@ -11,7 +11,9 @@ import numpy as np
 
 from diffst.training.dataset import WindowDataset
 from diffst.training.windows import Batch, stack_windows
+from diffst.wan.training.clips import ClipBatch, ClipWindows
 from diffst.wan.training.config import WanTrainConfig
+from diffst.wan.training.manifest import read_manifest
 
 
 class StepData(Protocol):
@@ -21,7 +23,9 @@ class StepData(Protocol):
     run that is resumed sees what it would have seen, and several processes see what one with all of them sees.
     """
 
-    def batches(self, *, first_step: int, process: int, num_processes: int) -> Iterator[Batch]:
+    def batches(
+        self, *, first_step: int, process: int, num_processes: int
+    ) -> Iterator[Batch | ClipBatch]:
         """The share of process number `process`, of steps `first_step`, `first_step` + 1, ... without end."""
         ...
 
@@ -43,19 +47,30 @@ class PreparedWindows:
         """See `StepData`."""
         numbers = range(process * self.batch_windows, (process + 1) * self.batch_windows)
         assert process < num_processes
+        # From 1 on: numpy takes (seed, step, 0) for (seed, step), which chooses the latents of stage 2.
         for step in count(first_step):
             yield stack_windows(
                 [
-                    self.windows.sample(np.random.default_rng((self.seed, step, number)))
+                    self.windows.sample(np.random.default_rng((self.seed, step, number + 1)))
                     for number in numbers
                 ]
             )
 
 
-def open_data(config: WanTrainConfig, folder: Path) -> StepData:
-    """The windows of a folder, to train or to validate with.
+def open_data(config: WanTrainConfig, source: Path) -> StepData:
+    """The windows of a list of clips or of a folder of prepared ones, to train or to validate with.
 
     Raises:
-        ValueError: Nothing in it holds a window.
+        ValueError: Nothing in it holds a window, or the list is broken.
     """
-    return PreparedWindows(config, folder)
+    if not source.is_file():
+        return PreparedWindows(config, source)
+    return ClipWindows(
+        read_manifest(source),
+        frames=config.frames,
+        crop=config.crop,
+        batch_windows=config.batch_windows,
+        image_share=config.image_share,
+        seed=config.seed,
+        num_workers=config.data_workers,
+    )

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from diffst.training.folders import put_in_place
 from diffst.training.windows import Batch
 from diffst.wan.training.card import model_card
+from diffst.wan.training.clips import ClipBatch
 from diffst.wan.training.config import WanTrainConfig
 from diffst.wan.training.data import open_data
 from diffst.wan.training.export import Weights, finished_pipeline
@@ -60,7 +61,9 @@ class WanTrainer:
         self.accelerator = new_accelerator(config)
         self.data = open_data(config, config.data)
         self.validation = (
-            open_data(replace(config, batch_windows=1), config.validation)
+            open_data(
+                replace(config, batch_windows=1, image_share=0, data_workers=0), config.validation
+            )
             if config.validation
             else None
         )
@@ -127,7 +130,7 @@ class WanTrainer:
         accelerator.end_training()
         return config.out / "last"
 
-    def train_step(self, batch: Batch) -> Line:
+    def train_step(self, batch: Batch | ClipBatch) -> Line:
         """One step of the optimiser on this process's windows of the step.
 
         Returns:

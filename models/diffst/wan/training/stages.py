@@ -25,6 +25,7 @@ from diffst.transformer import null_guidance, one_step
 from diffst.wan.codec import WanCodec, WanDecoder
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.sizes import TIME_STRIDE
+from diffst.wan.training.clips import ClipBatch
 from diffst.wan.training.perceptual import NETWORKS, PerceptualLoss
 
 FACTOR = 4  # high-resolution pixels along each side of a low-resolution one
@@ -72,17 +73,30 @@ class Sample:
     flows: Tensor
     """(B, K - 1, 2, 2, h, w) float32."""
     targets: Tensor
-    """(B, T, 3, 4h, 4w) float32 in [0, 1], T = 2 K - 9: keyframe 2, the instant 2.5, ..., keyframe K - 3."""
+    """(B, T, 3, 4h, 4w) float32 in [0, 1]."""
+    small: Tensor
+    """(B, T, 3, h, w) float32 in [0, 1]: what CFCA shall make."""
+    instants: Instants
+    """Of the T targets, in every window."""
     interpolate: Tensor
     """(B,) bool: whether the frames between keyframes are true motion."""
 
     @classmethod
-    def of(cls, batch: Batch, device: torch.device) -> Sample:
-        """A batch of the data set as floats."""
+    def of(cls, batch: Batch | ClipBatch, device: torch.device) -> Sample:
+        """A batch of either data set as floats.
+
+        CFCA's part in it is to make the degraded frames that were dropped; where they are not known, the true ones
+        made small stand for them.
+        """
+        targets = batch.targets.to(device).float().div(255)
+        known = batch.small if isinstance(batch, ClipBatch) else None
+        small = shrunk(targets) if known is None else known.to(device).float().div(255)
         return cls(
             keyframes=batch.keyframes.to(device).float().div(255),
             flows=batch.flows.to(device),
-            targets=batch.targets.to(device).float().div(255),
+            targets=targets,
+            small=small,
+            instants=asked_instants(batch),
             interpolate=batch.interpolate.to(device),
         )
 
@@ -93,8 +107,22 @@ class Sample:
 
 
 def instants(num_keyframes: int) -> Instants:
-    """Those of a window's targets: keyframe 2, halfway, keyframe 3, ..., keyframe K - 3."""
+    """Those of a prepared window's targets: keyframe 2, halfway, keyframe 3, ..., keyframe K - 3."""
     return [(n // 2, 0.5 * (n % 2)) for n in range(2 * FIRST_TARGET, 2 * (num_keyframes - 3) + 1)]
+
+
+def asked_instants(batch: Batch | ClipBatch) -> Instants:
+    """Those of a batch's targets."""
+    return batch.instants if isinstance(batch, ClipBatch) else instants(batch.keyframes.shape[1])
+
+
+def shrunk(clips: Tensor) -> Tensor:
+    """Clips (B, T, 3, 4h, 4w) in [0, 1] as (B, T, 3, h, w), bicubic."""
+    small = F.interpolate(
+        clips.flatten(0, 1), scale_factor=1 / FACTOR, mode="bicubic", antialias=True
+    )
+    clip: Tensor = small.clamp(0, 1).unflatten(0, clips.shape[:2])
+    return clip
 
 
 class StageModel(nn.Module):
@@ -176,10 +204,9 @@ def nothing(part: nn.Module) -> Tensor:
 
 def aggregated(pipeline: DiffSTWanPipeline, sample: Sample) -> Tensor:
     """CFCA's frames at the targets' instants, (B, T, 3, h, w)."""
-    asked = instants(sample.keyframes.shape[1])
     return torch.stack(
         [
-            pipeline.cfca(frames, flows, asked).frames
+            pipeline.cfca(frames, flows, sample.instants).frames
             for frames, flows in zip(sample.keyframes, sample.flows, strict=True)
         ]
     )
@@ -210,12 +237,10 @@ def stepped(pipeline: DiffSTWanPipeline, latents: Tensor, keyframes: Tensor) -> 
 
 
 def cfca_loss(frames: Tensor, sample: Sample) -> Tensor:
-    """Charbonnier distance of the new frames, (B, T, 3, h, w), to the true ones made small, where motion is true."""
-    true = sample.targets[:, 1::2].flatten(0, 1)
-    small = F.interpolate(true, scale_factor=1 / FACTOR, mode="bicubic", antialias=True)
-    error = losses.to_ycbcr(frames[:, 1::2].flatten(0, 1) - small.clamp(0, 1))
-    counts = sample.interpolate.repeat_interleave(frames.shape[1] // 2)
-    return losses.charbonnier(error * counts.view(-1, 1, 1, 1))
+    """Charbonnier distance of the new frames, (B, T, 3, h, w), to those that were dropped, where motion is true."""
+    new = [number for number, (_, alpha) in enumerate(sample.instants) if alpha > 0]
+    error = losses.to_ycbcr(frames[:, new] - sample.small[:, new])
+    return losses.charbonnier(error * sample.interpolate.view(-1, 1, 1, 1, 1))
 
 
 def latent_loss(made: Tensor, true: Tensor, interpolate: Tensor) -> Tensor:
@@ -237,7 +262,8 @@ def counted_frames(
     """
     made = torch.stack([decoded_run(codec, window, sample.size, run) for window in latents])
     frames = frames_of(run)
-    kept = torch.arange(frames.start, frames.stop, device=made.device) % 2 == 0
+    alphas = torch.tensor([alpha for _, alpha in sample.instants], device=made.device)
+    kept = alphas[frames] == 0
     counts = (sample.interpolate.unsqueeze(1) | kept)[:, :, None, None, None]
     true = sample.targets[:, frames]
     return torch.where(counts, made, true), true

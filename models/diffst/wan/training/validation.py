@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,8 +15,9 @@ from diffst.metrics.temporal import MIN_FLOW_SIZE
 from diffst.training import losses
 from diffst.training.windows import Batch
 from diffst.wan.pipeline import DiffSTWanPipeline
+from diffst.wan.training.clips import ClipBatch
 from diffst.wan.training.data import StepData
-from diffst.wan.training.stages import FIRST_TARGET, instants
+from diffst.wan.training.stages import asked_instants
 
 LUMA_RANGE = (16, 219)  # of 8-bit video as files hold it, and as `evaluate` measures it
 Figures = dict[str, float]
@@ -50,39 +52,48 @@ def validate(pipeline: DiffSTWanPipeline, data: StepData, num_windows: int) -> V
     for batch in islice(batches, num_windows):
         pictures = run_window(pipeline, batch)
         shown = shown or [pictures]
-        for name, numbers in measure(*pictures, true_motion=bool(batch.interpolate[0])).items():
+        kept = [alpha == 0 for _, alpha in asked_instants(batch)]
+        measured = measure(*pictures, kept=kept, true_motion=bool(batch.interpolate[0]))
+        for name, numbers in measured.items():
             values.setdefault(name, []).extend(numbers)
-    figures = {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
+    figures = {name: sum(numbers) / len(numbers) for name, numbers in values.items() if numbers}
     enlarged, made, true = shown[0]
     return Validation(figures=figures, enlarged=enlarged, made=made, true=true)
 
 
-def run_window(pipeline: DiffSTWanPipeline, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def run_window(
+    pipeline: DiffSTWanPipeline, batch: Batch | ClipBatch
+) -> tuple[Tensor, Tensor, Tensor]:
     """Kept frames made larger, frames made by the pipeline, and true frames, (T, 3, H, W) uint8 each, on the CPU."""
     keyframes, true = batch.keyframes[0], batch.targets[0]
-    asked = instants(len(keyframes))
+    asked = asked_instants(batch)
     size = (true.shape[-2], true.shape[-1])
     made = pipeline(keyframes.to(pipeline.device), asked, size, output_type=torch.uint8).cpu()
-    given = keyframes[FIRST_TARGET : FIRST_TARGET + (len(asked) + 1) // 2].float()
+    before = sorted({number for number, _ in asked})
+    given = keyframes[before].float()
     large = F.interpolate(given, size=size, mode="bicubic").clamp(0, 255).round().to(torch.uint8)
-    return large.repeat_interleave(2, dim=0)[: len(asked)], made, true
+    return large[[before.index(number) for number, _ in asked]], made, true
 
 
-def measure(enlarged: Tensor, made: Tensor, true: Tensor, *, true_motion: bool) -> Values:
+def measure(
+    enlarged: Tensor, made: Tensor, true: Tensor, *, kept: Sequence[bool], true_motion: bool
+) -> Values:
     """Values of each metric of `diffst.metrics`, by frame; new frames and motion only where the true motion is known.
 
     Args:
-        enlarged: (T, 3, H, W) uint8, what is to be beaten on kept frames, the even ones.
+        enlarged: (T, 3, H, W) uint8, what is to be beaten on kept frames.
         made: Same shape.
         true: Same shape.
-        true_motion: Whether the odd frames of `true` count.
+        kept: Which of the T frames were not dropped.
+        true_motion: Whether the others of `true` count.
     """
     plain, luma, true_luma = to_luma(enlarged), to_luma(made), to_luma(true)
-    kept, new = slice(0, None, 2), slice(1, None, 2)
+    known = torch.tensor(kept)
+    new = ~known
     values = {
-        "kept_psnr_y": metrics.psnr(luma[kept], true_luma[kept]),
-        "kept_psnr_y_bicubic": metrics.psnr(plain[kept], true_luma[kept]),
-        "kept_ssim": metrics.ssim(luma[kept], true_luma[kept]),
+        "kept_psnr_y": metrics.psnr(luma[known], true_luma[known]),
+        "kept_psnr_y_bicubic": metrics.psnr(plain[known], true_luma[known]),
+        "kept_ssim": metrics.ssim(luma[known], true_luma[known]),
     }
     if true_motion and len(true) > 1:
         mine, own = metrics.warping_error([luma, true_luma], true_luma)

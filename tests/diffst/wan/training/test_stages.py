@@ -8,9 +8,12 @@ import torch
 
 from diffst.cfca import CFCA
 from diffst.training import losses
+from diffst.wan.training.clips import ClipBatch
 from diffst.wan.training.stages import (
     STAGES,
     Sample,
+    aggregated,
+    counted_frames,
     decoded_run,
     encoded,
     frames_of,
@@ -18,7 +21,7 @@ from diffst.wan.training.stages import (
     loss_terms,
     stepped,
 )
-from tests.diffst.wan.training.toy import sample, toy_batch, toy_pipeline
+from tests.diffst.wan.training.toy import sample, to_bytes, toy_batch, toy_pipeline
 
 RUN = range(2)
 
@@ -50,7 +53,7 @@ def test_the_loss_of_cfca_is_charbonnier_of_a_constant_error(pipeline, given):
     flat = dataclasses.replace(
         given,
         keyframes=torch.full_like(given.keyframes, 0.5),
-        targets=torch.full_like(given.targets, 0.3),
+        small=torch.full_like(given.small, 0.3),
     )
     made = loss_terms(0, pipeline, flat, RUN)["cfca"]
     # Grey: all of the error is luma; the two colour differences leave epsilon.
@@ -199,7 +202,11 @@ def picture(batch):
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_a_batchs_losses_are_the_means_of_its_windows(pipeline, given, stage):
     mixed = dataclasses.replace(given, interpolate=torch.tensor([True, False]))
-    alone = [Sample(**{name: value[[n]] for name, value in vars(mixed).items()}) for n in range(2)]
+    tensors = {name: value for name, value in vars(mixed).items() if name != "instants"}
+    alone = [
+        dataclasses.replace(mixed, **{name: value[[n]] for name, value in tensors.items()})
+        for n in range(2)
+    ]
     whole, *parts = (loss_terms(stage, pipeline, some, RUN) for some in (mixed, *alone))
     for name, value in whole.items():
         torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2, msg=name)
@@ -223,3 +230,36 @@ def test_what_a_run_holds_for_its_gradients_does_not_grow_with_the_clip(pipeline
     short, long = held(3), held(9)
     # The latents themselves are all that may differ: 6 more of 16 x 4 x 4 floats.
     assert abs(long - short) <= 3 * 6 * 16 * 4 * 4 * 4
+
+
+def clip_batch(given: Sample, instants: list[tuple[int, float]]) -> ClipBatch:
+    """Windows of clips, with small targets of their own."""
+    return ClipBatch(
+        keyframes=to_bytes(given.keyframes),
+        flows=given.flows,
+        small=torch.full_like(given.small, 51, dtype=torch.uint8),
+        targets=to_bytes(given.targets),
+        instants=instants,
+        interpolate=given.interpolate,
+    )
+
+
+def test_cfca_learns_the_degraded_frames_that_were_dropped_at_any_instant(pipeline, given):
+    asked = [(2, 0.625), (2, 0.75), (2, 0.875), (3, 0.0), (3, 0.125)]
+    learnt = sample(clip_batch(given, asked))
+    flat = dataclasses.replace(learnt, keyframes=torch.full_like(given.keyframes, 0.5))
+    made = loss_terms(0, pipeline, flat, RUN)["cfca"]
+    expected = (math.hypot(0.3, 1e-3) + 2e-3) / 3  # 51 of 255 is 0.2
+    torch.testing.assert_close(made.detach(), torch.tensor(expected))
+    frames = pipeline.cfca(learnt.keyframes[0], learnt.flows[0], asked).frames
+    assert torch.equal(aggregated(pipeline, learnt)[0], frames)
+
+
+def test_frames_that_were_kept_count_where_motion_is_not_true(pipeline, given):
+    never = torch.zeros(2, dtype=torch.bool)
+    asked = [(2, 0.5), (2, 0.75), (3, 0.0), (3, 0.25), (3, 0.5)]
+    still = dataclasses.replace(given, instants=asked, interpolate=never)
+    latents = torch.zeros(2, 2, 16, 8, 8)
+    shown, true = counted_frames(pipeline.codec, latents, still, range(2))
+    same = [torch.equal(shown[:, n], true[:, n]) for n in range(5)]
+    assert same == [True, True, False, True, True]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from diffst.training.windows import Batch
 from diffst.wan import DiffSTWanPipeline, build_random
 from diffst.wan.sizes import SIZES
+from diffst.wan.training.clips import ClipBatch
 from diffst.wan.training.stages import Sample
 
 SIDE = 16  # low-resolution pixels
@@ -60,7 +61,7 @@ def to_bytes(values: torch.Tensor) -> torch.Tensor:
     return (values.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def sample(batch: Batch) -> Sample:
+def sample(batch: Batch | ClipBatch) -> Sample:
     return Sample.of(batch, torch.device("cpu"))
 
 
