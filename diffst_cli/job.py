@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from diffst.star.names import STAR_MODELS, star_pipeline
+from diffst.star.load import Sampling
+from diffst.star.names import STAR_MODELS, WINDOWS, star_pipeline
 from diffst.wan.names import DECODERS
 from diffst_cli.errors import UsageError
 from diffst_cli.probe import VideoInfo
@@ -19,7 +20,7 @@ MAX_SIDE = 16384  # pixels; the limit of the common video codecs
 MAX_FPS = 1000
 MAX_FPS_X = 64
 MAX_CRF = 63  # the widest range among the encoders (AV1, VP9)
-SAMPLING = ("steps", "guidance", "prompt", "seed")
+SAMPLING = ("steps", "guidance", "prompt", "seed", "windows")
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100
 MAX_SEED = 2**63 - 1
@@ -73,6 +74,8 @@ class UpscaleJob:
     """What the video shows, for a model that samples; None is the model's own."""
     seed: int | None = None
     """Of a model that samples; None is the model's own."""
+    windows: str | None = None
+    """How STAR joins windows of a long clip, `fade` or `cut`; None is the model's own."""
     codec: str | None = None
     """A name from `codecs.CODECS`; None chooses by container and bit depth."""
     crf: float | None = None
@@ -120,6 +123,19 @@ class UpscaleJob:
     def is_shared_out(self) -> bool:
         """Whether several workers make the segments, rather than the model in this process."""
         return bool(self.devices) or self.ray is not None
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """What a model that samples is told; None where that is nothing."""
+        if all(getattr(self, name) is None for name in SAMPLING):
+            return None
+        return Sampling(
+            num_steps=self.steps,
+            guidance=self.guidance,
+            prompt=self.prompt,
+            seed=self.seed,
+            windows=self.windows,
+        )
 
     def output_size(self, info: VideoInfo) -> tuple[int, int]:
         """(width, height) asked for, in pixels; halves round up, nothing falls below 1.
@@ -196,6 +212,8 @@ def _check_sampling(job: UpscaleJob) -> None:
             f"`--{given[0]}` is for models that sample, and `{job.model}` is not one of them",
             hint=f"leave it out, or choose {_listed(tuple(STAR_MODELS))}",
         )
+    if job.windows is not None and job.windows not in WINDOWS:
+        raise UsageError(f"`--windows` is `{job.windows}`; it takes {_listed(WINDOWS)}")
     for name, lowest, highest in (
         ("steps", 1, MAX_STEPS),
         ("guidance", 0, MAX_GUIDANCE),

@@ -26,7 +26,7 @@ from diffst_cli.crew import Crew
 from diffst_cli.devices import local_starters
 from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
-from diffst_cli.job import SAMPLING, UpscaleJob
+from diffst_cli.job import UpscaleJob
 from diffst_cli.making import Recipient, SegmentMaker, make_all
 from diffst_cli.memory import peak_bytes
 from diffst_cli.pieces import Piece
@@ -40,7 +40,6 @@ from diffst_cli.work import Work, changes
 from diffst_cli.worker import Task
 
 if TYPE_CHECKING:
-    from diffst.star.load import Sampling
     from diffst.upscaler import UpscaleModel
     from diffst_cli.probe import VideoInfo
     from diffst_cli.receipt import Receipt
@@ -137,7 +136,7 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
             job.model,
             device=job.device,
             precision=job.precision,
-            sampling=sampling_of(job),
+            sampling=job.sampling,
             decoder=job.decoder,
         )
     except (ValueError, KeyError, FileNotFoundError) as error:
@@ -150,15 +149,6 @@ def new_crew(job: UpscaleJob) -> Crew:
     if job.ray is not None:
         return Crew(lambda: ray_starters(resolve_device(job), open_model))
     return Crew(lambda: local_starters(job.devices, open_model))
-
-
-def sampling_of(job: UpscaleJob) -> Sampling | None:
-    """What a job tells a model that samples; None where it tells nothing."""
-    from diffst.star.load import Sampling
-
-    if all(getattr(job, name) is None for name in SAMPLING):
-        return None
-    return Sampling(num_steps=job.steps, guidance=job.guidance, prompt=job.prompt, seed=job.seed)
 
 
 class _Journey:

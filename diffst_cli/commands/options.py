@@ -108,6 +108,13 @@ def _job_options(
     seed: Annotated[
         int | None, in_sampling(help="Of all noise: the same seed gives the same result.")
     ] = None,
+    windows: Annotated[
+        str | None,
+        in_sampling(
+            metavar="HOW",
+            help="How star-light and star-heavy join windows of a long clip: fade, or cut as their authors do.",
+        ),
+    ] = None,
     codec: Annotated[
         str | None,
         in_output(
@@ -159,6 +166,7 @@ def _job_options(
             guidance=guidance,
             prompt=prompt,
             seed=seed,
+            windows=windows,
             codec=codec,
             crf=crf,
             preset=preset,

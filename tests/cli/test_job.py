@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffst.star.load import Sampling
 from diffst_cli.errors import UsageError
 from diffst_cli.job import (
     MAX_SIDE,
@@ -211,7 +212,13 @@ def test_what_is_not_a_time_is_refused(text: str):
 
 @pytest.mark.parametrize("model", ["nano", "wan-1.3b", "elsewhere"])
 def test_options_of_a_sampler_are_refused_for_models_that_do_not_sample(model: str):
-    for option in ({"steps": 4}, {"guidance": 2.0}, {"prompt": ""}, {"seed": 0}):
+    for option in (
+        {"steps": 4},
+        {"guidance": 2.0},
+        {"prompt": ""},
+        {"seed": 0},
+        {"windows": "cut"},
+    ):
         name = next(iter(option))
         with pytest.raises(
             UsageError, match=f"`--{name}` is for models that sample, and `{model}`"
@@ -221,9 +228,23 @@ def test_options_of_a_sampler_are_refused_for_models_that_do_not_sample(model: s
 
 @pytest.mark.parametrize(
     "option",
-    [{"steps": 0}, {"steps": 1001}, {"guidance": -1.0}, {"guidance": math.nan}, {"seed": -1}],
+    [
+        {"steps": 0},
+        {"steps": 1001},
+        {"guidance": -1.0},
+        {"guidance": math.nan},
+        {"seed": -1},
+        {"windows": "blend"},
+    ],
 )
 def test_options_of_a_sampler_out_of_range_are_refused(option: dict[str, Any]):
     with pytest.raises(UsageError, match=f"`--{next(iter(option))}` is .*; it takes"):
         job(model="star-light", **option)
     assert job(model="star-light", steps=1000, guidance=0.0, seed=2**63 - 1).seed == 2**63 - 1
+
+
+def test_a_sampler_is_told_what_was_given_and_nothing_else():
+    told = job(model="star-light", steps=3, guidance=2.0, prompt="", seed=4, windows="cut")
+    assert told.sampling == Sampling(num_steps=3, guidance=2.0, prompt="", seed=4, windows="cut")
+    assert job(model="star-light", seed=4).sampling == Sampling(seed=4)
+    assert job(model="star-light").sampling is None

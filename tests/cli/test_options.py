@@ -29,6 +29,7 @@ OPTIONS: list[tuple[list[str], str, Any]] = [
     (["--guidance", "2.5"], "guidance", 2.5),
     (["--prompt", "a cat"], "prompt", "a cat"),
     (["--seed", "7"], "seed", 7),
+    (["--windows", "cut"], "windows", "cut"),
     (["--codec", "hevc"], "codec", "hevc"),
     (["--crf", "18.5"], "crf", 18.5),
     (["--preset", "slow"], "preset", "slow"),

@@ -37,11 +37,18 @@ class Sampling:
     """What the video shows."""
     seed: int | None = None
     """Of all noise."""
+    windows: str | None = None
+    """How windows of a long clip are joined, `fade` or `cut`; the CogVideoX-based STAR has none."""
 
     @property
-    def settings(self) -> dict[str, float]:
-        """Those given of what the settings of both kinds of STAR hold, by name."""
-        held = {"num_steps": self.num_steps, "guidance": self.guidance, "seed": self.seed}
+    def settings(self) -> dict[str, float | str]:
+        """Those given of what a STAR's settings hold, by name."""
+        held = {
+            "num_steps": self.num_steps,
+            "guidance": self.guidance,
+            "seed": self.seed,
+            "windows": self.windows,
+        }
         return {name: value for name, value in held.items() if value is not None}
 
 
@@ -67,6 +74,8 @@ def load_any_star(
         from diffst.star.cogvideox_pipeline import CogVideoXSettings
         from diffst.star.cogvideox_upscaler import load_star_cogvideox
 
+        if told.windows is not None:
+            raise ValueError(f"`{model}` sees clips as a whole, so there are no windows to join")
         return load_star_cogvideox(
             folder,
             name=model if model in STAR_MODELS else "",

@@ -13,6 +13,7 @@ STAR_MODELS = {
     "star-heavy": UNET_PIPELINE,
     "star-cogvideox": COGVIDEOX_PIPELINE,
 }
+WINDOWS = ("fade", "cut")  # how the frames that two windows of a long clip share become one
 INDEX_FILE = "model_index.json"
 PUBLISHED_FOLDER = "published"  # of the authors' files, in a model's folder
 

@@ -187,7 +187,7 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
         windows = frame_windows(num_frames, settings.window_frames)
         rows, columns = settings.tile_latents or (height, width)
         return (
-            faded_pieces(windows) if settings.fade_windows else cut_pieces(windows),
+            cut_pieces(windows) if settings.windows == "cut" else faded_pieces(windows),
             faded_pieces(tile_windows(height, rows, HEIGHT_REMAINDER)),
             faded_pieces(tile_windows(width, columns)),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffst.star.colour import COLOUR_FIXES
+from diffst.star.names import WINDOWS
 from diffst.star.vae import DECODE_FRAMES
 
 DEFAULT_SEED = 666  # the published results'
@@ -28,8 +29,8 @@ class StarSettings:
     """Of all noise; a frame's noise depends on it and on the frame's place in the video only."""
     window_frames: int = 32
     """Frames that the network sees together; a longer clip is seen in windows that overlap by half."""
-    fade_windows: bool = True
-    """Fade windows into each other; else cut in the middle of what they share, as published."""
+    windows: str = "fade"
+    """`fade` windows into each other, or `cut` in the middle of what they share, as published."""
     tile_latents: tuple[int, int] | None = None
     """Most latent rows and columns that the network sees; None is the whole picture."""
     vae_tile_latents: int | None = None
@@ -48,6 +49,8 @@ class StarSettings:
             raise ValueError(f"guidance rescale {self.guidance_rescale:g}; STAR takes 0 to 1")
         if self.window_frames < 1 or self.decode_frames < 1:
             raise ValueError("windows and groups hold at least 1 frame")
+        if self.windows not in WINDOWS:
+            raise ValueError(f"windows `{self.windows}`; STAR takes {' or '.join(WINDOWS)}")
         if self.colour_fix not in COLOUR_FIXES:
             known = ", ".join(COLOUR_FIXES)
             raise ValueError(f"colour fix `{self.colour_fix}` is not one of {known}")

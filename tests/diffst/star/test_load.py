@@ -98,3 +98,14 @@ def test_a_folder_of_nothing_is_told(tmp_path):
         FileNotFoundError, match=r"neither `model_index.json` nor `published/\*.pt`"
     ):
         prepare(tmp_path, "unet", lambda *_: None, INDEX)
+
+
+def test_how_windows_are_joined_is_told_to_those_that_have_some(tmp_path):
+    save_random(tmp_path / "i2vgen")
+    tiny_pipeline().save_pretrained(tmp_path / "cogvideox")
+    cut = Sampling(windows="cut")
+    model = load_any_star(str(tmp_path / "i2vgen"), device="cpu", sampling=cut)
+    assert isinstance(model, StarModel)
+    assert model.settings.windows == "cut"
+    with pytest.raises(ValueError, match="sees clips as a whole, so there are no windows"):
+        load_any_star(str(tmp_path / "cogvideox"), device="cpu", sampling=cut)

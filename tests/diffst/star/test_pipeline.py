@@ -1,5 +1,7 @@
 """The whole way of a clip, at a tiny size, with random weights."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -82,15 +84,40 @@ def test_frames_do_not_depend_on_where_the_video_was_cut(pipeline, text, monkeyp
     torch.testing.assert_close(part, whole[1:3], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("fade", [True, False])
-def test_windows_and_tiles_of_everything_agree_with_the_whole(pipeline, text, monkeypatch, fade):
+@pytest.mark.parametrize("windows", ["fade", "cut"])
+def test_windows_and_tiles_of_everything_agree_with_the_whole(pipeline, text, monkeypatch, windows):
     monkeypatch.setattr(pipeline, "unet", BlindToTime())
     latent = torch.randn(1, 4, 9, 26, 24, generator=torch.Generator().manual_seed(3))
     places = [(n, 0.0) for n in range(9)]
     whole = pipeline.sample(latent, text, places, StarSettings(guidance=1))
-    settings = StarSettings(guidance=1, window_frames=4, fade_windows=fade, tile_latents=(18, 24))
+    settings = StarSettings(guidance=1, window_frames=4, windows=windows, tile_latents=(18, 24))
     pieces = pipeline.sample(latent, text, places, settings)
     torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("windows", "levels"),
+    [
+        ("cut", [0, 0, 0, 1, 1, 2, 2, 2]),
+        ("fade", [0, 0, 0.146, 0.854, 1.146, 1.854, 2, 2]),
+    ],
+)
+def test_windows_are_cut_or_fade(pipeline, text, monkeypatch, windows, levels):
+    numbers = itertools.count()
+
+    class Numbering(BlindToTime):
+        def forward(self, noisy, timesteps, text, hint):
+            return torch.full_like(noisy, float(next(numbers)))
+
+    monkeypatch.setattr(pipeline, "unet", Numbering())
+    settings = StarSettings(num_steps=1, guidance=1, window_frames=4, windows=windows)
+    places = [(n, 0.0) for n in range(8)]
+    # Three windows, of frames 0 to 3, 2 to 5 and 4 to 7; each says its number.
+    latent = torch.zeros(1, 4, 8, 10, 8)
+    monkeypatch.setattr("diffst.star.pipeline.picture_of", lambda _noisy, said, _step: said)
+    made = pipeline.sample(latent, text, places, settings)
+    frames = [round(float(frame.mean()), 3) for frame in made[0].unbind(1)]
+    assert frames == levels
 
 
 def test_the_network_sees_no_more_than_a_window_and_a_tile(pipeline, text, monkeypatch):
@@ -166,6 +193,7 @@ def test_positions_and_frames_must_agree(pipeline, text):
         ({"guidance": -0.5}, "guidance -0.5; STAR takes 0 to 100"),
         ({"guidance_rescale": 2}, "guidance rescale 2; STAR takes 0 to 1"),
         ({"window_frames": 0}, "at least 1 frame"),
+        ({"windows": "blend"}, "windows `blend`; STAR takes fade or cut"),
         ({"colour_fix": "sepia"}, "colour fix `sepia` is not one of"),
     ],
 )

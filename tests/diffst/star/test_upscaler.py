@@ -82,7 +82,7 @@ def test_the_decoder_never_computes_in_bfloat16(precision, device, decoder):
     assert chosen == getattr(torch, decoder)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_short_precision_stays_near(folder, precision):
     exact, short = (
         load_star(folder, device="cpu", precision=chosen, settings=FEW)(
