@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -89,13 +91,14 @@ def scan(
     from diffst_cli.clip_list import make_list, summary
     from diffst_cli.progress import print_note
 
-    clips = make_list(
-        files,
-        output,
-        filters,
-        num_workers=workers or _cores(),
-        note=(lambda _: None) if quiet else print_note,
-    )
+    with _kept_when_interrupted():
+        clips = make_list(
+            files,
+            output,
+            filters,
+            num_workers=workers or _cores(),
+            note=(lambda _: None) if quiet else print_note,
+        )
     if all(clip.rejected for clip in clips):
         raise UserError(
             f"nothing in {len(files)} files is worth training on: {summary(clips)}",
@@ -135,13 +138,14 @@ def pack(
         raise UserError(str(error)) from error
     if all(clip.rejected for clip in clips):
         raise UserError(f"no clip in `{clip_list}` was accepted")
-    made_bytes = make_shards(
-        clips,
-        output,
-        clips_per_shard,
-        num_workers=workers or _cores(),
-        note=(lambda _: None) if quiet else print_note,
-    )
+    with _kept_when_interrupted():
+        made_bytes = make_shards(
+            clips,
+            output,
+            clips_per_shard,
+            num_workers=workers or _cores(),
+            note=(lambda _: None) if quiet else print_note,
+        )
     if not quiet:
         print_note(f"{made_bytes / 1e6:.0f} MB; `data` of a training file is `{made}`")
 
@@ -160,6 +164,18 @@ def _files(folders: list[Path], output: Path, *, overwrite: bool) -> list[Path]:
         named = ", ".join(f"`{folder}`" for folder in folders)
         raise UserError(f"there are no videos or pictures in {named}")
     return files
+
+
+@contextmanager
+def _kept_when_interrupted() -> Iterator[None]:
+    """Tell who stops the work that it is not lost."""
+    from diffst_cli.progress import print_note
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_note("what is done is kept; the same command goes on")
+        raise
 
 
 def _cores() -> int:

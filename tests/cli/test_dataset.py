@@ -145,6 +145,20 @@ def test_a_scan_that_was_stopped_goes_on(folder: Path, tmp_path: Path, capsys, m
     assert "going on: 1 of 4 files are done" in words(capsys)
 
 
+@pytest.mark.parametrize("name", ["scan", "pack"])
+def test_who_stops_the_work_is_told_that_it_is_kept(tmp_path, folder, capsys, monkeypatch, name):
+    def stopped(*_: object, **__: object):
+        raise KeyboardInterrupt
+
+    listed = tmp_path / "clips.jsonl"
+    assert main(["dataset", "scan", str(folder), "-o", str(listed), *SMALL_OPTIONS]) == 0
+    monkeypatch.setattr("diffst_cli.clip_list.make_list", stopped)
+    monkeypatch.setattr("diffst_cli.clip_shards.make_shards", stopped)
+    source = folder if name == "scan" else listed
+    assert main(["dataset", name, str(source), "-o", str(tmp_path / "new")]) == 130
+    assert "what is done is kept; the same command goes on" in words(capsys)
+
+
 @pytest.mark.parametrize(
     ("line", "code", "sentence"),
     [

@@ -28,6 +28,9 @@ from diffst.wan.training.sources import Image, read_frames
 
 CONTEXT_KEYFRAMES = 2  # on each side of the frames that are learnt
 DROP_FACTORS = range(2, 9)  # one frame of so many is kept
+PICTURE_RATE = Fraction(
+    1
+)  # frames a second: a picture has the bits of a second of video, or it is a blot
 STEPS_AHEAD = 2  # made per worker process
 
 
@@ -192,7 +195,7 @@ class ClipWindows:
         frames = read_frames(clip, first, plan.num_frames)
         frames = turned(cropped(frames, self.crop * FACTOR, rng), rng)
         # A video of one frame in `factor` lasts as long, but the codecs saw them all: space first, then time.
-        rate = clip.frame_rate if clip.kind == "video" else Fraction(25)
+        rate = clip.frame_rate if clip.kind == "video" else PICTURE_RATE
         small = degrade_second_order(frames, draw_second_order(rng), frame_rate=rate)
         targets = frames[plan.first_target : plan.first_target + plan.num_targets]
         return channels_first(small), channels_first(targets)

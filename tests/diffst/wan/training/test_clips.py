@@ -44,7 +44,7 @@ def quick(monkeypatch) -> None:
     """Degradation without codecs: every fourth pixel."""
 
     def subsampled(frames: np.ndarray, _: SecondOrder, *, frame_rate: Fraction) -> np.ndarray:
-        assert frame_rate == 25
+        assert frame_rate == (25 if len(frames) > 1 else 1)  # of a picture a second's bits
         return frames[:, ::4, ::4]
 
     monkeypatch.setattr(module, "degrade_second_order", subsampled)
