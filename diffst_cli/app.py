@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -142,8 +142,12 @@ def _plain_sentence(message: str) -> str:
 
 def _help_hint(line: Sequence[str]) -> str:
     """Where the help for this command line is."""
-    words = [word for word in line if word != DEBUG]
-    commands = {getattr(info.callback, "__name__", "") for info in app.registered_commands}
-    commands |= {str(info.name) for info in app.registered_groups}
-    known = words[0] if words and words[0] in commands else ""
-    return f"`{' '.join(filter(None, ['diffst', known, '-h']))}` lists what it takes"
+    # Any: the classes are those of Typer's own copy of Click, which has no public name.
+    command: Any = typer.main.get_command(app)
+    path = ["diffst"]
+    for word in (word for word in line if word != DEBUG):
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        path.append(word)
+    return f"`{' '.join(path)} -h` lists what it takes"

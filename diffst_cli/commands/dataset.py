@@ -13,6 +13,7 @@ import typer
 from diffst_cli.clip_filters import SHARPNESS_EVERY, Filters, media_in
 from diffst_cli.commands.options import QuietOption
 from diffst_cli.errors import UsageError, UserError
+from diffst_cli.report_files import check_report
 
 app = typer.Typer(help="Find what is worth training on in folders of videos and pictures; pack it.")
 
@@ -155,10 +156,9 @@ def _files(folders: list[Path], output: Path, *, overwrite: bool) -> list[Path]:
     for folder in folders:
         if not folder.exists():
             raise UsageError(f"there is no file or folder `{folder}`")
-    if output.is_dir():
-        raise UsageError(f"`{output}` is a folder", hint="name a file, as `clips.jsonl`")
-    if output.exists() and not overwrite:
+    if output.is_file() and not overwrite:
         raise UserError(f"`{output}` exists", hint="`--overwrite` replaces it")
+    check_report(output, "--output")
     files = media_in(folders)
     if not files:
         named = ", ".join(f"`{folder}`" for folder in folders)

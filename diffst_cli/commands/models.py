@@ -42,7 +42,7 @@ def list_command(
 
 
 @app.command()
-def path(name: Annotated[str, typer.Argument(help="Name of a model.")]) -> None:
+def path(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model.")]) -> None:
     """Print the folder of a model; for one that can be fetched, where it will be."""
     from diffst.upscaler import list_models
     from diffst_cli.downloaded import folder_of
@@ -55,7 +55,9 @@ def path(name: Annotated[str, typer.Argument(help="Name of a model.")]) -> None:
 
 @app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="Name of a model that `models list` shows.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of a model that `models list` shows.")
+    ],
 ) -> None:
     """Fetch a public model; called again after an interruption, it goes on where it was.
 
@@ -87,7 +89,8 @@ def pull(
 @app.command()
 def verify(
     name: Annotated[
-        str | None, typer.Argument(help="Only this model; all that are here if not given.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Only this model; all that are here if not given."),
     ] = None,
 ) -> int:
     """Check that the files of each model that is here are the right ones; exit code 1 if not."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,65 +36,54 @@ def train(
     # Of several processes that train together the first one speaks.
     quiet = quiet or os.environ.get("RANK", "0") != "0"
     if isinstance(wanted, TrainConfig):
-        trained = f"the best checkpoint is in `{_train_nano(wanted, quiet)}`"
+        from diffst.training.loop import train as train_nano
+
+        with _told(
+            diverged="put it in `start_from`, with another `out` and a lower `learning_rate`",
+            too_large="lower `batch_windows` or `crop`",
+        ):
+            best = train_nano(wanted, report=_say(_sentence, quiet))
+        trained = f"the best checkpoint is in `{best}`"
     elif isinstance(wanted, StarTrainConfig):
-        trained = f"the model is in `{_train_star(wanted, quiet)}`"
+        from diffst.star.training.loop import train as train_star
+
+        with _told(
+            diverged="start again with another `out` and a lower `learning_rate`",
+            too_large="lower `crop` or `frames`",
+        ):
+            trained = f"the model is in `{train_star(wanted, report=_say(_losses, quiet))}`"
     else:
-        trained = f"the model is in `{_train_wan(wanted, quiet)}`"
+        from diffst.wan.training.loop import train as train_wan
+
+        with _told(
+            diverged="start again with another `out` and a lower `rate_factor`",
+            too_large="lower `batch_windows`, `crop` or `frames`, or train low-rank updates: `lora_rank = 64`",
+        ):
+            trained = f"the model is in `{train_wan(wanted, report=_say(_losses, quiet))}`"
     if not quiet:
         print_note(trained)
 
 
-def _train_nano(wanted: TrainConfig, quiet: bool) -> Path:
-    from diffst.training.loop import train as run_training
+def _say(
+    words: Callable[[dict[str, float]], str], quiet: bool
+) -> Callable[[dict[str, float]], None]:
+    """Prints the figures of a step, put into `words`."""
     from diffst_cli.progress import print_note
 
-    try:
-        return run_training(
-            wanted, report=lambda line: None if quiet else print_note(_sentence(line))
-        )
-    except FloatingPointError as error:
-        raise UserError(
-            f"{error}",
-            hint="put it in `start_from`, with another `out` and a lower `learning_rate`",
-        ) from error
+    return lambda figures: None if quiet else print_note(words(figures))
 
 
-def _train_wan(wanted: WanTrainConfig, quiet: bool) -> Path:
+@contextmanager
+def _told(*, diverged: str, too_large: str) -> Iterator[None]:
+    """Inside, what ends a run becomes a sentence; the arguments are hints."""
     from torch import OutOfMemoryError
 
-    from diffst.wan.training.loop import train as run_training
-    from diffst_cli.progress import print_note
-
     try:
-        return run_training(
-            wanted, report=lambda line: None if quiet else print_note(_losses(line))
-        )
+        yield
     except FloatingPointError as error:
-        raise UserError(
-            f"{error}", hint="start again with another `out` and a lower `rate_factor`"
-        ) from error
+        raise UserError(f"{error}", hint=diverged) from error
     except OutOfMemoryError as error:
-        raise UserError(
-            f"the device has too little memory: {error}",
-            hint="lower `batch_windows`, `crop` or `frames`, or train low-rank updates: `lora_rank = 64`",
-        ) from error
-    except (FileNotFoundError, ValueError) as error:
-        raise UserError(f"this run cannot start: {error}") from error
-
-
-def _train_star(wanted: StarTrainConfig, quiet: bool) -> Path:
-    from diffst.star.training.loop import train as run_training
-    from diffst_cli.progress import print_note
-
-    try:
-        return run_training(
-            wanted, report=lambda line: None if quiet else print_note(_losses(line))
-        )
-    except FloatingPointError as error:
-        raise UserError(
-            f"{error}", hint="start again with another `out` and a lower `learning_rate`"
-        ) from error
+        raise UserError(f"the device has too little memory: {error}", hint=too_large) from error
     except (FileNotFoundError, ValueError) as error:
         raise UserError(f"this run cannot start: {error}") from error
 

@@ -114,6 +114,11 @@ def test_no_command_is_a_usage_error_that_shows_help(capsys: pytest.CaptureFixtu
             "the word after `--model` is empty",
             "is a variable",
         ),
+        (
+            ["models", "pull"],
+            "missing argument `NAME`",
+            "`diffst models pull -h` lists what it takes",
+        ),
         (["upscale", "a", "b", "c d"], "too many words: `c d`", "`diffst upscale -h` lists"),
     ],
 )

@@ -165,7 +165,7 @@ def test_who_stops_the_work_is_told_that_it_is_kept(tmp_path, folder, capsys, mo
         (["scan", "{}/nowhere", "-o", "{}/x"], 2, "there is no file or folder"),
         (["scan", "{}/empty", "-o", "{}/x"], 1, "there are no videos or pictures in"),
         (["scan", "{}/bad", "-o", "{}/x"], 1, "nothing in 1 files is worth training on"),
-        (["scan", "{}/bad", "-o", "{}/empty"], 2, "is a folder"),
+        (["scan", "{}/bad", "-o", "{}/empty"], 2, "cannot be a file"),
         (["scan", "{}/bad", "-o", "{}/list"], 1, "exists"),
         (["scan", "{}/bad", "-o", "{}/x", "--max-frames", "99"], 2, "at least twice"),
         (["pack", "{}/nowhere", "-o", "{}/x"], 1, "there is no list of clips"),

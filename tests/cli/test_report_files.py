@@ -17,6 +17,7 @@ from tests.media import make_video
         ["evaluate", "{folder}", "--json", "{video}"],
         ["evaluate", "{folder}", "--csv", "{video}"],
         ["batch", "{folder}", "{folder}/out", "--log", "{video}"],
+        ["dataset", "scan", "{folder}", "--overwrite", "--output", "{other}"],
         ["upscale", "{video}", "{folder}/out.mp4", "--receipt", "{video}"],
         ["upscale", "{video}", "{folder}/out.mp4", "--overwrite", "--receipt", "{other}"],
     ],

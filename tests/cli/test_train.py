@@ -55,6 +55,18 @@ def test_too_little_memory_is_told_with_what_helps(run_file, capsys, monkeypatch
     assert "`lora_rank = 64`" in said
 
 
+def test_nano_in_too_little_memory_is_told_what_helps_too(tmp_path, capsys, monkeypatch):
+    def fail(wanted, report):
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    monkeypatch.setattr("diffst.training.loop.train", fail)
+    write_clip(tmp_path / "clips", "a", size=(16, 16))
+    places = "\n".join(f'{key} = "{tmp_path}/clips"' for key in ("data", "validation", "out"))
+    (tmp_path / "nano.toml").write_text(f"{places}\nminutes = 1\n")
+    assert main(["train", str(tmp_path / "nano.toml")]) == 1
+    assert "hint: lower `batch_windows` or `crop`" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
