@@ -1,34 +1,44 @@
 """Workers on the machines of a Ray cluster: an actor for each GPU, or for each CPU slot where there is none.
 
 An actor does what a worker process does here (`worker.serve`), and is dealt segments by the same `Crew`.
-All machines see the input and the work's folder under the same paths. Ray is the scheduler; nothing of
-it is imported until a cluster is asked for.
+A machine that does not see the input and the work's folder under the same paths gets the one, and gives
+its pieces, through Ray's object store (`parcels`). Ray is the scheduler; nothing of it is imported until
+a cluster is asked for.
 """
 
 from __future__ import annotations
 
 import functools
 import queue
+import secrets
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from diffst_cli.codecs import PNG
 from diffst_cli.devices import OpenModel, WorkerLost
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
-from diffst_cli.pieces import hash_piece
+from diffst_cli.parcels import Apart, Letter, Parcel, put_input, take_input
+from diffst_cli.pieces import PART, hash_piece
+from diffst_cli.recipe import fingerprint
 from diffst_cli.segments import Segment
 from diffst_cli.worker import Failed, Finished, Task, serve
 
 HEAR_SECONDS = 2.0  # for which an actor waits for something to tell
 CONNECT_SECONDS = 10.0
+LEAVE_SECONDS = 5.0  # for an actor to remove what it has on disk
+MARK = ".seen-"  # begins the name of a file by which machines know the work's folder
 GPU, CPU = "GPU", "CPU"  # Ray's names of what a machine has
 
 
@@ -37,21 +47,60 @@ class Desk:
 
     def __init__(self, *arguments: Any) -> None:
         """Begin; `arguments` are those of `worker.serve` after the line, which we are."""
-        self._orders: queue.SimpleQueue[Task | Segment] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Letter | Segment] = queue.SimpleQueue()
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._inputs: queue.SimpleQueue[list[object]] = queue.SimpleQueue()
+        self._task: Task | None = None  # with this machine's paths
+        self._own_folder: Path | None = None  # for what we have in place of what we do not see
         threading.Thread(target=serve, args=(self, *arguments), daemon=True).start()
 
     def send(self, message: object) -> None:
-        """Keep a message for the run."""
+        """Keep a message for the run; a piece that it does not see goes with it."""
+        if isinstance(message, Finished) and self._task and self._task.folder == self._own_folder:
+            path = self._task.folder / self._task.settings.name(message.piece.index)
+            message = Parcel(message, path.read_bytes())
+            path.unlink()
         self._messages.put(message)
 
     def receive(self) -> Task | Segment:
         """The next order, as soon as there is one."""
-        return self._orders.get()
+        order = self._orders.get()
+        if isinstance(order, Segment):
+            return order
+        self._task = self._at_hand(order)
+        return self._task
 
-    def give(self, order: Task | Segment) -> None:
+    def _at_hand(self, letter: Letter) -> Task:
+        """The task with paths that are good here."""
+        self.leave()
+        task, has_folder, has_input = letter.task, letter.shows_folder(), letter.shows_input()
+        if has_folder and has_input:
+            return task
+        if not has_folder and task.settings.encoding.codec is PNG:
+            raise UserError("pictures are made on machines that share their folder only")
+        self._messages.put(Apart(wants_input=not has_input))
+        self._own_folder = Path(tempfile.mkdtemp(prefix="diffst-"))
+        if not has_input:
+            own_input = self._own_folder / f"input{task.job.input.suffix}"
+            take_input(self._inputs.get(), own_input)
+            task = replace(task, job=replace(task.job, input=own_input))
+        if not has_folder:
+            task = replace(task, folder=self._own_folder)
+        return task
+
+    def give(self, order: Letter | Segment) -> None:
         """Take an order of the run."""
         self._orders.put(order)
+
+    def give_input(self, references: list[object]) -> None:
+        """Take where the input is in the object store."""
+        self._inputs.put(references)
+
+    def leave(self) -> None:
+        """Remove what we put on this machine's disk."""
+        if self._own_folder is not None:
+            shutil.rmtree(self._own_folder, ignore_errors=True)
+            self._own_folder = None
 
     def hear(self) -> tuple[str, list[object]]:
         """This machine's name, and all messages since the last call; none if none comes soon."""
@@ -72,7 +121,8 @@ class RayWorker:
         import ray
 
         self.name = device
-        self._task: Task | None = None
+        self._letter: Letter | None = None
+        self._is_apart = False  # whether its machine does not see our files
         self._messages: deque[object] = deque()
         self._asked: Any = None
         needs = {"num_cpus": 1} if device == "cpu" else {"num_gpus": 1, "num_cpus": 0}
@@ -106,13 +156,41 @@ class RayWorker:
         message = self._messages.popleft()
         if isinstance(message, Failed):
             raise UserError(f"{message.message}, says {self.name}", hint=message.hint)
+        if isinstance(message, Apart):
+            self._is_apart = True
+            if message.wants_input:
+                self._send_input()
+            return self.receive(timeout_seconds)
+        if isinstance(message, Parcel):
+            message = self._unpack(message)
         if isinstance(message, Finished):
             self._require_here(message)
         return message
 
+    def _send_input(self) -> None:
+        assert self._letter is not None
+        path, digest = self._letter.task.job.input, self._letter.fingerprint
+        if digest is None:
+            raise UserError(
+                f"`{path}` is not seen on {self.name}",
+                hint="give pictures in a folder that all machines share under the same path",
+            )
+        self._actor.give_input.remote(put_input(path, digest))
+
+    def _unpack(self, parcel: Parcel) -> Finished:
+        path = self._path(parcel.finished)
+        part = path.with_name(f"{PART}{secrets.token_hex(4)}-{path.name}")
+        part.write_bytes(parcel.content)
+        part.replace(path)
+        return parcel.finished
+
+    def _path(self, finished: Finished) -> Path:
+        assert self._letter is not None
+        task = self._letter.task
+        return task.folder / task.settings.name(finished.piece.index)
+
     def _require_here(self, finished: Finished) -> None:
-        assert self._task is not None
-        path = self._task.folder / self._task.settings.name(finished.piece.index)
+        path = self._path(finished)
         try:
             is_here = hash_piece(path) == finished.piece.sha256
         except OSError:
@@ -125,14 +203,24 @@ class RayWorker:
 
     def send(self, order: Task | Segment) -> None:
         """Give the actor an output to work at, or a segment of it. That it died is told by `receive`."""
-        if isinstance(order, Task):
-            order = self._task = replace(order, job=replace(order.job, ray=None))
-        self._actor.give.remote(order)
+        if isinstance(order, Segment):
+            self._actor.give.remote(order)
+            return
+        mark = f"{MARK}{secrets.token_hex(8)}"
+        (order.folder / mark).touch()
+        task = replace(order, job=replace(order.job, ray=None))
+        is_file = order.job.input.is_file()
+        self._letter = Letter(task, mark, fingerprint((order.job.input,)) if is_file else None)
+        self._actor.give.remote(self._letter)
 
     def stop(self) -> None:
         """End the actor at once. Safe to call twice."""
         import ray
 
+        if self._is_apart:
+            self._is_apart = False
+            with suppress(ray.exceptions.RayError):  # it is gone, or does not answer
+                ray.get(self._actor.leave.remote(), timeout=LEAVE_SECONDS)
         ray.kill(self._actor, no_restart=True)
 
 

@@ -67,9 +67,17 @@ def make_ray(resources: dict[str, float], dies_at: Sequence[int | None] = ()) ->
         done, rest = wait(futures, timeout=timeout, return_when=FIRST_COMPLETED)
         return list(done), list(rest)
 
+    def put(value: Any) -> "Future[Any]":
+        ray.num_put += 1
+        future: Future[Any] = Future()
+        future.set_result(value)
+        return future
+
     ray.remote = remote
     ray.wait = wait_for
-    ray.get = lambda future: future.result()
+    ray.get = lambda future, timeout=None: future.result(timeout)
+    ray.put = put
+    ray.num_put = 0
     ray.kill = lambda actor, no_restart: actor.dead.set()
     ray.exceptions = SimpleNamespace(RayError=RayError)
     ray.cluster_resources = lambda: resources

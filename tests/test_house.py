@@ -131,7 +131,7 @@ def test_library_never_imports_the_tool():
         ("rich", RICH_USERS),
         ("av", PYAV_USERS),
         ("subprocess", PROCESS_STARTERS),
-        ("ray", {"diffst_cli.cluster"}),
+        ("ray", {"diffst_cli.cluster", "diffst_cli.parcels"}),
         ("click", set()),
     ],
 )

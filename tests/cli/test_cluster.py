@@ -1,6 +1,7 @@
 """A Ray cluster: the file of one process, whatever happens to the machines."""
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -10,14 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from diffst_cli import cluster, run, segments
+from diffst_cli import cluster, parcels, run, segments
 from diffst_cli.app import main
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.run import run_job
 from tests import fakes
 from tests.cli.test_run import Notes
-from tests.media import make_video
+from tests.fakes import BilinearModel
+from tests.media import make_png_folder, make_video
 from tests.stand_in_ray import make_ray
 
 
@@ -110,6 +112,46 @@ def test_what_fails_on_a_machine_ends_the_run_and_names_it(
     install(monkeypatch, make_ray({"CPU": 1.0}))
     monkeypatch.setattr(run, "open_model", fakes.open_broken)
     with pytest.raises(UserError, match=r"the disk is full, says cpu of "):
+        run_job(asked)
+
+
+def test_machines_that_share_no_files_get_the_input_and_give_their_pieces(
+    asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    ray = install(monkeypatch, make_ray({"CPU": 2.0}, dies_at=[3]))
+    monkeypatch.setattr(parcels, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(parcels.Letter, "shows_folder", lambda _: False)
+    monkeypatch.setattr(parcels.Letter, "shows_input", lambda _: False)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    used: list[Path] = []
+
+    def look(job: UpscaleJob) -> BilinearModel:
+        used.append(job.input)
+        return BilinearModel()
+
+    monkeypatch.setattr(run, "open_model", look)
+    assert run_job(asked).receipt.ok
+    assert all(path.parent.parent == elsewhere for path in used)
+    assert ray.num_put == -(-asked.input.stat().st_size // 1000), "not put once for all"
+    living = [actor for actor in ray.actors if actor._orders_left != 0]
+    assert all(actor._obj._own_folder is None for actor in living), "something is left there"
+    assert asked.output.read_bytes() == alone(asked)
+
+
+@pytest.mark.parametrize("name", ["in_%02d.png", "out_%02d.png"])
+def test_pictures_are_not_sent_to_machines(
+    name: str, asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    install(monkeypatch, make_ray({"CPU": 1.0}))
+    monkeypatch.setattr(parcels.Letter, "shows_folder", lambda _: False)
+    if name.startswith("in"):
+        make_png_folder(tmp_path / "pictures", num_images=3)
+        asked = replace(asked, input=tmp_path / "pictures")
+    else:
+        asked = replace(asked, output=tmp_path / "made")
+    with pytest.raises(UserError, match=r"is not seen on|share their folder"):
         run_job(asked)
 
 

@@ -1,13 +1,18 @@
 """A real Ray cluster of several nodes on this machine, one of which is killed in the middle."""
 
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from diffst_cli import cluster, run, segments
@@ -38,6 +43,93 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     finally:
         ray.shutdown()
         made.shutdown()
+
+
+@pytest.fixture
+def apart_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """The address of a head that makes nothing, and two nodes that see nothing in `tmp_path`."""
+    from ray.cluster_utils import Cluster
+
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mount namespaces are not allowed here")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
+    hide = 'mount -t tmpfs none "$1" && shift && exec "$@"'
+    start = (Path(sys.executable).with_name("ray"), "start", "--address", made.address)
+    limits = ("--num-cpus", "1", "--object-store-memory", str(SMALL["object_store_memory"]))
+    line = ("unshare", "-m", "sh", "-c", hide, "sh", tmp_path, *start, *limits, "--block")
+    nodes = []
+    try:
+        for number in range(2):
+            nodes.append(subprocess.Popen(line, stdout=subprocess.DEVNULL, cwd="/"))
+            wait_until(partial(has_nodes, made.address, number + 2))
+        yield made.address, nodes
+    finally:
+        ray.shutdown()
+        for node in nodes:
+            end_tree(node)
+        made.shutdown()
+
+
+def has_nodes(address: str, count: int) -> bool:
+    """Whether so many nodes are alive."""
+    if not ray.is_initialized():
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    return sum(node["Alive"] for node in ray.nodes()) == count
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def end_tree(node: subprocess.Popen[bytes]) -> None:
+    """Kills a node's processes at once, as if its plug were pulled."""
+    if node.poll() is not None:
+        return
+    root = psutil.Process(node.pid)
+    for process in [*root.children(recursive=True), root]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    node.wait()
+
+
+def test_nodes_that_share_no_files_make_it_too_though_one_is_killed(
+    apart_nodes: tuple[str, list[subprocess.Popen[bytes]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    address, nodes = apart_nodes
+    monkeypatch.setattr(segments, "MIN_KEYFRAMES", 4)
+    monkeypatch.setattr(segments, "MAX_KEYFRAMES", 6)
+    monkeypatch.setattr(run, "open_model", fakes.open_slow)
+    cluster._num_free.cache_clear()
+    job = UpscaleJob(
+        input=make_video(tmp_path / "clip.mp4", size=(32, 24), num_frames=48),
+        output=tmp_path / "out.mp4",
+        scale=Fraction(2),
+        fps_x=Fraction(2),
+    )
+
+    def kill_a_node() -> None:
+        wait_until(lambda: len(list(tmp_path.glob(".out.diffst-*/0*.mp4"))) >= 2, seconds=300)
+        end_tree(nodes[1])
+
+    killer = threading.Thread(target=kill_a_node, daemon=True)
+    killer.start()
+    notes = Notes()
+    assert run_job(replace(job, ray=address), reporter=notes).receipt.ok
+    killer.join()
+    (warning,) = notes.warnings
+    assert warning.endswith("its segment is dealt again")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
+    alone = replace(job, output=tmp_path / "alone.mp4", device="cpu")
+    run_job(alone, model=fakes.BilinearModel())
+    assert job.output.read_bytes() == alone.output.read_bytes()
 
 
 def test_a_node_that_is_killed_costs_only_its_segment(
