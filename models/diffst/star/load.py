@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from diffst.star.names import (
     COGVIDEOX_PIPELINE,
     INDEX_FILE,
@@ -138,6 +140,8 @@ def prepare(
 ) -> None:
     """Make a pipeline folder of a folder of published files, once; nothing where it is one.
 
+    Several processes may ask at the same time: one converts, the others wait.
+
     Args:
         folder: Of the model, with the authors' one file in `published/`.
         part: The pipeline's component that it becomes.
@@ -155,10 +159,15 @@ def prepare(
         raise FileNotFoundError(
             f"neither `{INDEX_FILE}` nor `{PUBLISHED_FOLDER}/*.pt` in `{folder}`"
         )
-    log.info("converting `%s`, once", published[0])
-    unfinished = folder / f"{part}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    convert(published[0], unfinished)
-    shutil.rmtree(folder / part, ignore_errors=True)
-    unfinished.rename(folder / part)
-    (folder / INDEX_FILE).write_text(json.dumps(index, indent=1), encoding="utf-8")
+    with FileLock(folder / "converting.lock"):
+        if (folder / INDEX_FILE).is_file():
+            return
+        log.info("converting `%s`, once", published[0])
+        unfinished = folder / f"{part}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        convert(published[0], unfinished)
+        shutil.rmtree(folder / part, ignore_errors=True)
+        unfinished.rename(folder / part)
+        unfinished_index = folder / f"{INDEX_FILE}.unfinished"
+        unfinished_index.write_text(json.dumps(index, indent=1), encoding="utf-8")
+        unfinished_index.rename(folder / INDEX_FILE)

@@ -6,6 +6,7 @@ needed only for a prompt whose states are not already in the model's folder, and
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ def prompt_states(folder: Path, prompt: str = DEFAULT_PROMPT) -> Tensor:
 def save_states(folder: Path, prompt: str, states: Tensor) -> None:
     """Keep a prompt's states, (2, L, D), so that the text encoder is not needed for it again."""
     tensors = {"prompt": states[0].contiguous(), "negative": states[1].contiguous()}
-    save_file(tensors, folder / STATES_FILE, metadata={"prompt": prompt})
+    unfinished = folder / f"{STATES_FILE}.{os.getpid()}"  # several processes may save the same
+    save_file(tensors, unfinished, metadata={"prompt": prompt})
+    unfinished.rename(folder / STATES_FILE)
 
 
 def encode_prompts(folder: Path, texts: list[str]) -> Tensor:

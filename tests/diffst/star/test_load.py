@@ -1,6 +1,8 @@
 """A STAR model by name or folder, told how to sample; published files become a pipeline folder once."""
 
 import json
+import threading
+import time
 
 import pytest
 
@@ -79,6 +81,25 @@ def test_published_files_are_converted_once(published):
     assert (published / "unet" / "config.json").is_file()
     assert json.loads((published / "model_index.json").read_text()) == INDEX
     assert not (published / "unet.unfinished").exists()
+
+
+def test_of_several_who_ask_at_once_one_converts(published):
+    seen = []
+    started = threading.Event()
+
+    def convert(file, folder):
+        started.set()
+        seen.append(file.name)
+        time.sleep(0.2)
+        folder.mkdir()
+
+    first = threading.Thread(target=prepare, args=(published, "unet", convert, INDEX))
+    first.start()
+    started.wait()
+    assert not (published / "model_index.json").exists()
+    prepare(published, "unet", convert, INDEX)
+    first.join()
+    assert seen == ["light_deg.pt"]
 
 
 def test_a_conversion_that_failed_is_done_again(published):

@@ -96,6 +96,24 @@ def test_slices_change_nothing(tiny, monkeypatch):
     assert frames_at_once == {1, 2, 3}
 
 
+def test_slices_give_the_gradients_of_the_whole(tiny, monkeypatch):
+    case = tensors("star_tiny", "case1/")
+    network = StarUNet(**TINY)
+    network.load_state_dict(tiny.state_dict())
+    inputs = tuple(case[name] for name in ("x", "t", "y", "hint"))
+
+    def gradient():
+        network.zero_grad()
+        network.eval()(*inputs).square().mean().backward()
+        weight = network.VideoControlNet.input_hint_block.weight
+        assert weight.grad is not None
+        return weight.grad.clone()
+
+    whole = gradient()
+    monkeypatch.setattr(blocks, "SLICE_TOKENS", 100)
+    assert_near(gradient(), whole, OUTPUT_TOLERANCE)
+
+
 def test_training_reaches_the_control_branch(tiny):
     case = tensors("star_tiny", "case1/")
     network = StarUNet(**TINY)
