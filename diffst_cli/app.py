@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -141,7 +142,10 @@ def _plain_sentence(message: str) -> str:
 
 
 def _help_hint(line: Sequence[str]) -> str:
-    """Where the help for this command line is."""
+    """Where the help for this command line is, or how to name a file that looks like an option."""
+    for word in line:
+        if word.startswith("-") and Path(word).exists():
+            return f"a file's name that begins with a dash is written `./{word}`"
     # Any: the classes are those of Typer's own copy of Click, which has no public name.
     command: Any = typer.main.get_command(app)
     path = ["diffst"]

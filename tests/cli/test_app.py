@@ -3,6 +3,7 @@ import resource
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import typer
@@ -131,6 +132,18 @@ def test_a_wrong_line_is_one_sentence_and_exit_2(
     first, second = shown.err.splitlines()
     assert first.startswith(f"error: {sentence}")
     assert second.startswith(f"hint: {hint}")
+
+
+def test_a_file_that_looks_like_an_option_is_told_from_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "-in.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main(["upscale", "-in.mp4", "out.mp4"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: no such option: -i",
+        "hint: a file's name that begins with a dash is written `./-in.mp4`",
+    ]
 
 
 def test_a_users_error_is_printed_with_its_hint(
