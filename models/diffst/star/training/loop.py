@@ -29,6 +29,7 @@ from diffst.star.training.objective import (
 )
 from diffst.star.training.parts import train_parts
 from diffst.training.dataset import WindowDataset
+from diffst.training.folders import put_in_place, recovered
 
 GRADIENT_LIMIT = 1.0  # norm; the published training's, as AdamW's numbers below are
 BETAS, WEIGHT_DECAY = (0.9, 0.999), 1e-2
@@ -53,7 +54,7 @@ class StarTrainer:
         self.device = torch.device(config.device)
         self.step_number = 0
         self.seconds_before = 0.0
-        last = config.out / "last"
+        last = recovered(config.out / "last")
         resumed = (last / STATE_FILE).is_file()
         folder = last if resumed else config.start_from
         self.pipeline = load_star_pipeline(folder)
@@ -157,8 +158,7 @@ class StarTrainer:
             "seconds": seconds,
         }
         torch.save(state, unfinished / STATE_FILE)
-        shutil.rmtree(last, ignore_errors=True)
-        unfinished.rename(last)
+        put_in_place(unfinished, last)
 
     def log(self, values: list[Line], seconds: float) -> None:
         """Write and tell the means of some steps."""

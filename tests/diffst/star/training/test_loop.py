@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,22 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_digit(config, tmp_path):
     one, other = (weights(pipeline) for pipeline in left)
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert set(said[0]) == {"step", "seconds", "velocity", "frequency", "total", "gradient"}
+
+
+def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(config, monkeypatch):
+    loop.train(dataclasses.replace(config, steps=2))
+    rename = Path.rename
+
+    def killed(path, target):
+        if path.name == "unfinished":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(dataclasses.replace(config, steps=3))
+    assert loop.StarTrainer(config, lambda _: None).step_number == 2
 
 
 def test_values_not_kept_change_nothing(config):
