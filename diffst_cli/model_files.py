@@ -114,6 +114,15 @@ TAEW = Repository(
         ),
     ),
 )
+VJEPA2 = Repository(
+    name="facebook/vjepa2-vitl-fpc64-256",
+    revision="b3c1679b7c34d3255ef3547f27c7b226aefab26f",
+    licence="MIT or Apache-2.0, as its page says",
+    files=(
+        RemoteFile(path="config.json", place="config.json"),
+        RemoteFile(path="model.safetensors", place="model.safetensors"),
+    ),
+)
 SVD_VAE = Repository(
     name="stabilityai/stable-video-diffusion-img2vid",
     revision="9cf024d5bfa8f56622af86c884f26a52f6676f2e",
@@ -179,6 +188,12 @@ DOWNLOADS = {
             description="Wan2.1-T2V-1.3B's transformer and VAE, to train DiffST wan-1.3b from",
             repositories=(WAN,),
             about_bytes=6_183_736_000,
+        ),
+        Download(
+            name="vjepa2-vitl",
+            description="V-JEPA 2 ViT-L, a video encoder that guidance at Wan's size may look through",
+            repositories=(VJEPA2,),
+            about_bytes=1_304_000_000,
         ),
         Download(
             name=TINY_DECODER,

@@ -19,8 +19,9 @@ from diffst.cfca import CFCA
 from diffst.codec import NanoCodec
 from diffst.pipeline import DiffSTPipeline
 from diffst.transformer import NANO_TRANSFORMER
-from diffst.vrg import VideoGuidance
+from diffst.vrg import Guidance, VideoGuidance
 from diffst.wan.codec import WanCodec
+from diffst.wan.encoded_guidance import VIDEO_ENCODER, EncodedGuidance, load_video_encoder
 from diffst.wan.pipeline import DiffSTWanPipeline
 
 NANO_FOLDER = Path(__file__).parent / "weights" / "nano"
@@ -45,6 +46,9 @@ PIPELINES: dict[str, tuple[type[DiffSTPipeline], dict[str, type[Any]]]] = {
             "codec": WanCodec,
         },
     ),
+}
+GUIDANCES: dict[str, type[Guidance]] = {
+    kind.__name__: kind for kind in (VideoGuidance, EncodedGuidance)
 }
 CONSTANTS = ("timestep", "sigma", "window_latents", "trained")
 # Components loaded in the short type that is asked for; the others are small and stay in float32.
@@ -85,13 +89,17 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffST
     pipeline, components = PIPELINES[kind]
     parts = {
         name: load_component(
-            component, folder / name, dtype if name in SHORTENED[kind] else torch.float32
+            GUIDANCES.get(index[name][1], component),
+            folder / name,
+            dtype if name in SHORTENED[kind] else torch.float32,
         )
         for name, component in components.items()
         if index[name][1] is not None
     }
+    if index.get(VIDEO_ENCODER, [None, None])[1] is not None:
+        parts[VIDEO_ENCODER] = load_video_encoder(folder / VIDEO_ENCODER, dtype)
     constants = {name: index[name] for name in CONSTANTS if name in index}
-    return pipeline(**{"vrg": None, **parts}, **constants)
+    return pipeline(**{**dict.fromkeys(pipeline._optional_components), **parts}, **constants)
 
 
 def pipeline_class(folder: Path) -> str:

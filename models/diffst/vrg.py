@@ -22,10 +22,31 @@ STRIDE = 16  # low-resolution pixels along each side of one thing the encoder se
 STRIP_PIXELS = 8 * 640 * 480  # low-resolution pixels looked at together, of all chosen frames
 
 
-class VideoGuidance(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """A light space-time encoder and a resampler with learned queries.
+class Guidance(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """What every kind of guidance shares: a resampler with learned queries, from what an encoder sees to tokens.
 
     Fresh weights give zero tokens, which is the null path: the transformer as it is without guidance.
+    """
+
+    def add_resampler(self, channels: int, num_tokens: int, token_dim: int) -> None:
+        """Make the resampler's parts, for things seen of `channels` numbers each."""
+        self.norm = nn.LayerNorm(channels)
+        self.queries = nn.Parameter(torch.randn(num_tokens, channels) * 0.5)
+        self.attention = nn.MultiheadAttention(channels, num_heads=4, batch_first=True)
+        self.out_norm = nn.LayerNorm(channels)
+        self.out = zeroed(nn.Linear(channels, token_dim))
+
+    def resample(self, seen: Tensor) -> Tensor:
+        """(N, any number, channels) -> (N, num_tokens, token_dim)."""
+        queries = self.queries.expand(len(seen), -1, -1)
+        normed = self.norm(seen)
+        pooled, _ = self.attention(queries, normed, normed, need_weights=False)
+        guidance: Tensor = self.out(self.out_norm(pooled + queries))
+        return guidance
+
+
+class VideoGuidance(Guidance):
+    """A light space-time encoder, and the resampler.
 
     Args:
         num_tokens: Tokens that come out, whatever the clip's length and size.
@@ -50,11 +71,7 @@ class VideoGuidance(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.LeakyReLU(0.1),
             nn.Conv2d(channels, channels, 3, stride=2, padding=1),
         )
-        self.norm = nn.LayerNorm(channels)
-        self.queries = nn.Parameter(torch.randn(num_tokens, channels) * 0.5)
-        self.attention = nn.MultiheadAttention(channels, num_heads=4, batch_first=True)
-        self.out_norm = nn.LayerNorm(channels)
-        self.out = zeroed(nn.Linear(channels, token_dim))
+        self.add_resampler(channels, num_tokens, token_dim)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Tokens of each clip.
@@ -74,12 +91,7 @@ class VideoGuidance(ModelMixin, ConfigMixin):  # type: ignore[misc]
             for start in range(0, clips.shape[-2], rows)
         ]
         tokens = rearrange(torch.cat(strips, dim=2), "(n t) c h w -> n (t h w) c", n=len(clips))
-        queries = self.queries.expand(len(clips), -1, -1)
-        pooled, _ = self.attention(
-            queries, self.norm(tokens), self.norm(tokens), need_weights=False
-        )
-        guidance: Tensor = self.out(self.out_norm(pooled + queries))
-        return guidance
+        return self.resample(tokens)
 
     def look(self, clips: Tensor, chosen: list[int], rows: slice) -> Tensor:
         """What the encoder sees in some rows of the chosen frames, (N * chosen, C, rows / 16, W / 16), rounded up."""

@@ -217,7 +217,7 @@ def test_list_and_path_know_what_can_be_fetched(
 def test_names_that_cannot_be_fetched(hub: FakeHub, capsys: pytest.CaptureFixture[str]):
     assert main(["models", "pull", "gone"]) == 2
     assert (
-        "one of: wan-1.3b-base, wan-tiny-decoder, star-light, star-heavy, star-cogvideox, tiny"
+        "one of: wan-1.3b-base, vjepa2-vitl, wan-tiny-decoder, star-light, star-heavy, star-cogvideox, tiny"
         in capsys.readouterr().err
     )
     assert main(["models", "pull", "nano"]) == 0

@@ -47,7 +47,7 @@ def build_random(
             kind = torch.float32 if any(word in key.split(".") for word in kept) else short
             fill(part, key, random_values(key, parameter, generator, kind))
         part.eval().requires_grad_(False)
-    return DiffSTWanPipeline(cfca=cfca, **parts)
+    return DiffSTWanPipeline(cfca=cfca, video_encoder=None, **parts)
 
 
 def random_tiny_decoder(

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from diffst.cfca import CFCA
 from diffst.checkpoint import fill_component, read_safetensors, read_weights
-from diffst.layers import zeroed
 from diffst.vrg import VideoGuidance
 from diffst.wan.build import empty_parts, empty_tiny_decoder
+from diffst.wan.encoded_guidance import guidance_through, load_video_encoder
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.sizes import SIZES, WanSize
 from diffst.wan.tiny_decoder import TinyDecoder
@@ -34,6 +34,7 @@ def pipeline_from_wan(
     transformer: Path,
     vae: Path,
     *,
+    video_encoder: Path | None = None,
     size: WanSize = SIZES["1.3b"],
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
@@ -45,6 +46,7 @@ def pipeline_from_wan(
     Args:
         transformer: The `transformer` folder of the diffusers repository, or one file of either layout.
         vae: Likewise.
+        video_encoder: A folder with a V-JEPA 2, through which the guidance then looks; None gives it an own encoder.
         size: What the files hold.
         dtype: Of transformer and codec.
         seed: For CFCA and VRG.
@@ -55,8 +57,8 @@ def pipeline_from_wan(
     """
     parts = empty_parts(size)
     torch.manual_seed(seed)
-    vrg = VideoGuidance(**size.vrg)
-    zeroed(vrg.out)
+    encoder = None if video_encoder is None else load_video_encoder(video_encoder, dtype)
+    vrg = VideoGuidance(**size.vrg) if encoder is None else guidance_through(encoder, size)
     weights = transformer_layout(read(transformer))
     vae_weights = {f"vae.{key}": value for key, value in vae_layout(read(vae)).items()}
     return DiffSTWanPipeline(
@@ -64,6 +66,7 @@ def pipeline_from_wan(
         vrg=vrg.eval(),
         transformer=fill_component(parts["transformer"], weights, dtype, str(transformer)),
         codec=fill_component(parts["codec"], vae_weights, dtype, str(vae)),
+        video_encoder=encoder,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffst.cfca import CFCA, Instants, check_instants
 from diffst.neighbourhood import ClipMotion
@@ -18,6 +18,7 @@ from diffst.pixels import to_integer
 from diffst.transformer import one_step
 from diffst.vrg import VideoGuidance
 from diffst.wan.codec import WanCodec
+from diffst.wan.encoded_guidance import EncodedGuidance, join
 from diffst.wan.stream import Cuts, ShotStream, Stage, TiledShot
 from diffst.wan.windows import OVERLAP_LATENTS, Windows
 
@@ -32,6 +33,7 @@ class DiffSTWanPipeline(DiffSTPipeline):
         vrg: Video-level guidance in place of the text; None runs the transformer without it.
         transformer: Wan transformer, any size, text-to-video kind.
         codec: The Wan VAE.
+        video_encoder: What an `EncodedGuidance` looks through, frozen; None for guidance with an encoder of its own.
         timestep: The one timestep, in 0..1000.
         sigma: Length of the one step.
         window_latents: Latents in time that see each other in the transformer, unless `cuts` says otherwise.
@@ -39,22 +41,28 @@ class DiffSTWanPipeline(DiffSTPipeline):
 
     Raises:
         ValueError: The transformer is of the image-to-video kind, whose processor takes the last 512 guidance rows for
-            text; or it does not fit the codec.
+            text; it does not fit the codec; or guidance and video encoder do not fit each other.
     """
+
+    _optional_components = ["vrg", "video_encoder"]  # noqa: RUF012  (diffusers reads it from the class)
+    model_cpu_offload_seq = "cfca->video_encoder->vrg->transformer->codec"
 
     def __init__(
         self,
         cfca: CFCA,
-        vrg: VideoGuidance | None,
+        vrg: VideoGuidance | EncodedGuidance | None,
         transformer: WanTransformer3DModel,
         codec: WanCodec,
+        video_encoder: nn.Module | None,
         timestep: float = 399.0,
         sigma: float = 0.399,
         window_latents: int = 9,
         trained: bool = False,
     ) -> None:
         super().__init__(cfca, vrg, transformer, codec, timestep, sigma, window_latents)
+        self.register_modules(video_encoder=video_encoder)
         self.register_to_config(trained=trained)
+        join(vrg, video_encoder)
         given = transformer.config
         if given.image_dim is not None or given.added_kv_proj_dim is not None:
             raise ValueError(
@@ -68,6 +76,18 @@ class DiffSTWanPipeline(DiffSTPipeline):
             windows=Windows(
                 latents=window_latents, overlap_latents=min(OVERLAP_LATENTS, window_latents - 1)
             )
+        )
+
+    def register_modules(self, **modules: Any) -> None:
+        """Note down each component's class for the folder.
+
+        diffusers takes any module in a folder `wan` for its own pipeline of that name, and could then not load it.
+        """
+        super().register_modules(**modules)
+        kinds = {name: type(module) for name, module in modules.items()}
+        own = {name: kind for name, kind in kinds.items() if kind.__module__.startswith("diffst.")}
+        self.register_to_config(
+            **{name: (kind.__module__, kind.__name__) for name, kind in own.items()}
         )
 
     @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import json
 
+import diffusers.pipelines
 import pytest
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -34,6 +35,7 @@ def test_the_folder_names_its_classes_and_constants(folder):
         "vrg": ["diffst.vrg", "VideoGuidance"],
         "transformer": ["diffusers", "WanTransformer3DModel"],
         "codec": ["diffst.wan.codec", "WanCodec"],
+        "video_encoder": [None, None],
         "timestep": 399.0,
         "sigma": 0.399,
         "window_latents": 9,
@@ -43,6 +45,14 @@ def test_the_folder_names_its_classes_and_constants(folder):
         ".json",
         ".safetensors",
     }
+
+
+def test_it_names_its_classes_beside_diffusers_own_pipeline_of_that_name(tmp_path, monkeypatch):
+    # Which is there where `transformers` is installed.
+    monkeypatch.setattr(diffusers.pipelines, "wan", object(), raising=False)
+    build_random("tiny").save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["codec"] == ["diffst.wan.codec", "WanCodec"]
 
 
 def test_it_loads_with_every_weight_by_either_way(folder, pipeline):
