@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.training.lora import add_lora, merge_lora
+from diffst.wan.training.sharding import numbers_to_vectors, plain_type, vectors_to_numbers
 
 Weights = dict[str, Tensor]
 
@@ -47,10 +48,13 @@ def finished_pipeline(
 def finished_part(given: Any, weights: Weights, lora_rank: int) -> Any:
     """A component of the configuration of another with other weights, which are taken over."""
     with init_empty_weights(include_buffers=False):
-        part = type(given).from_config(given.config)
+        part: Any = plain_type(given)
+        part = part.from_config(given.config)
+        numbers_to_vectors(part)
         if lora_rank:
             add_lora(part, lora_rank)
     part.load_state_dict(weights, strict=True, assign=True)
+    vectors_to_numbers(part)
     if lora_rank:
         merge_lora(part)
     return part.requires_grad_(False).eval()

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from diffst.wan.training.clips import ClipBatch
 from diffst.wan.training.config import WanTrainConfig
 from diffst.wan.training.data import open_data
 from diffst.wan.training.export import Weights, finished_pipeline
+from diffst.wan.training.sharding import whole
 from diffst.wan.training.stages import STAGES, Sample, StageModel
 from diffst.wan.training.start import new_accelerator, starting_pipeline, wanted_options
 from diffst.wan.training.state import (
@@ -81,11 +83,11 @@ class WanTrainer:
         for name, part in model.named_children():
             groups.append({"params": [p for p in part.parameters() if p.requires_grad]})
             self.rates.append(stage.rates[name] * config.rate_factor)
-        self.learning = {name for name, p in model.named_parameters() if p.requires_grad}
+        self.learning = [name for name, p in model.named_parameters() if p.requires_grad]
         self.model, self.optimizer = self.accelerator.prepare(
             model, torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), weight_decay=1e-4)
         )
-        self.average = EMAModel(self.parameters(), decay=config.ema, foreach=True)
+        self.average = EMAModel(self.parameters(), decay=config.ema)
         self.average.optimization_step = self.step_number
         if left:
             self.accelerator.load_state(str(self.state_folder))
@@ -149,15 +151,15 @@ class WanTrainer:
         total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         accelerator.backward(total)
-        norm = accelerator.clip_grad_norm_(self.parameters(), GRADIENT_LIMIT)
-        if not torch.isfinite(torch.as_tensor(norm)):
+        norm = float(whole(accelerator.clip_grad_norm_(self.parameters(), GRADIENT_LIMIT)))
+        if not isfinite(norm):
             raise FloatingPointError(f"training diverged at step {self.step_number}")
         self.optimizer.step()
         self.average.step(self.parameters())
         self.step_number += 1
         shown = torch.stack([*terms.values(), total]).detach().float()
         means = accelerator.reduce(shown, reduction="mean").tolist()
-        return dict(zip([*terms, "total"], means, strict=True)) | {"gradient": float(norm)}
+        return dict(zip([*terms, "total"], means, strict=True)) | {"gradient": norm}
 
     def decoded_latents(self, sample: Sample) -> range:
         """Which latents stage 2 decodes in this step, the same on all processes; of a single picture its only one."""
@@ -170,16 +172,12 @@ class WanTrainer:
     def averaged_weights(self) -> Weights:
         """All weights of the model's parts, the average in the place of those that learn, on the CPU.
 
-        The first process's alone, but all have to call it: each may hold a part.
+        Every process calls it, since each may hold a part; what the first one gets is complete.
         """
-        parameters = self.parameters()
-        self.average.store(parameters)
-        self.average.copy_to(parameters)
         given = self.accelerator.get_state_dict(self.model)
-        if not self.accelerator.is_main_process:
-            given = {}
-        weights = {name: value.detach().cpu().clone() for name, value in given.items()}
-        self.average.restore(parameters)
+        weights = {name: whole(value) for name, value in given.items()}
+        for name, value in zip(self.learning, self.average.shadow_params, strict=True):
+            weights[name] = whole(value)
         return weights
 
     def checkpoint(self, means: Line, seconds: float) -> None:
@@ -190,7 +188,7 @@ class WanTrainer:
         state = RunState(
             stage=config.stage, lora_rank=config.lora_rank, step=self.step_number, seconds=seconds
         )
-        average = {name: value for name, value in weights.items() if name in self.learning}
+        average = {name: weights[name] for name in self.learning}
         write_state(unfinished / "state", state, average, accelerator)
         if accelerator.is_main_process:
             measured = self.export(weights, unfinished / "last")

@@ -6,13 +6,19 @@ from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    InitProcessGroupKwargs,
+    ProjectConfiguration,
+)
 
 from diffst.checkpoint import load_pipeline
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.training.config import WanTrainConfig
 from diffst.wan.training.lora import add_lora
 from diffst.wan.training.perceptual import NETWORKS, PerceptualLoss, open_perceptual
+from diffst.wan.training.sharding import numbers_to_vectors
 from diffst.wan.training.stages import STAGES
 from diffst.wan.training.tracking import check_trackers
 
@@ -35,7 +41,10 @@ def new_accelerator(config: WanTrainConfig) -> Accelerator:
         project_config=ProjectConfiguration(
             project_dir=str(config.out), logging_dir=str(config.out / "tensorboard")
         ),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=PATIENCE),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # no second copy of them
+        ],
     )
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         raise ValueError(
@@ -73,6 +82,7 @@ def starting_pipeline(config: WanTrainConfig, device: torch.device) -> DiffSTWan
             part.requires_grad_(True)
         if name == "transformer" and config.checkpointing:
             part.enable_gradient_checkpointing()
+        numbers_to_vectors(part)
         part.train()
     return pipeline
 
