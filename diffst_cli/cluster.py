@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from diffst_cli.codecs import PNG
-from diffst_cli.devices import OpenModel, WorkerLost
+from diffst_cli.devices import OF, OpenModel, WorkerLost
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.parcels import Apart, Letter, Parcel, put_input, take_input
@@ -150,7 +150,7 @@ class RayWorker:
                     asked, self._asked = self._asked, None
                     host, messages = ray.get(asked)
                     self._messages.extend(messages)
-                    self.name = f"{self.name.partition(' ')[0]} of {host}"
+                    self.name = f"{self.name.partition(OF)[0]}{OF}{host}"
             except ray.exceptions.RayError as error:
                 raise WorkerLost("ended with its actor") from error
         message = self._messages.popleft()

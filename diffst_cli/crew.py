@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from diffst_cli.clips import ClipRules
 from diffst_cli.dealer import MAX_ATTEMPTS, Dealer
-from diffst_cli.devices import CrewMember, WorkerLost
+from diffst_cli.devices import OF, CrewMember, WorkerLost
 from diffst_cli.errors import UserError
 from diffst_cli.making import Recipient
 from diffst_cli.segments import Segment
@@ -82,6 +82,14 @@ class Crew:
             note(plan)
         return plans[0].clip_rules
 
+    @property
+    def words(self) -> str:
+        """How many workers there are now, and on how many machines, for the line of progress."""
+        names = [worker.name for worker in self._workers if worker is not None]
+        machines = {name.partition(OF)[2] for name in names} - {""}
+        several = f" on {len(machines)} machines" if len(machines) > 1 else ""
+        return f"{len(names)} worker{'s' if len(names) != 1 else ''}{several}"
+
     def _is_told(self, number: int) -> bool:
         """Whether the worker is there, and knows the new task; one that was lost is replaced later."""
         worker = self._workers[number]
@@ -138,6 +146,7 @@ class Crew:
             UserError: A step failed, or a segment ended every worker that tried it.
         """
         dealer = Dealer(work)
+        recipient.model_at(self.words)
         threads = [
             threading.Thread(
                 target=self._serve, args=(number, dealer, recipient, warn, stages), daemon=True
@@ -180,6 +189,7 @@ class Crew:
                     dealer.finish(segment)
                 except WorkerLost as error:
                     self._drop(number)
+                    recipient.model_at(self.words)
                     if not dealer.is_stopped:
                         warn(f"the worker on `{worker.name}` {error}; its segment is dealt again")
                     worker = None
@@ -229,11 +239,12 @@ class Crew:
             if isinstance(message, Made):
                 recipient.frames_written(segment.index, message.num_frames)
             elif isinstance(message, ModelAt):
-                recipient.model_at(message.words)
+                recipient.model_at(f"{self.words}, {message.words}")
             elif isinstance(message, Warned):
                 warn(message.message)
             elif isinstance(message, Finished):
                 recipient.piece_finished(message.piece)
+                recipient.model_at(self.words)
                 for name, seconds in message.stage_seconds.items():
                     stages.add(name, seconds)
                 return

@@ -18,6 +18,7 @@ from diffst_cli.worker import Failed, Task, work_for
 if TYPE_CHECKING:
     from diffst.upscaler import UpscaleModel
 
+OF = " of "  # in a worker's name: between its device and its machine, where that is another
 STOP_SECONDS = 5.0  # for a process to end by itself
 
 OpenModel = Callable[[UpscaleJob], "UpscaleModel"]
@@ -31,7 +32,7 @@ class CrewMember(Protocol):
     """One that makes pieces, elsewhere, and the way to talk to it; used by one thread at a time."""
 
     name: str
-    """Where it works."""
+    """Where it works, as `cpu` or, on another machine, `cpu of HOST`."""
 
     def receive(self, timeout_seconds: float) -> Any:
         """What it says next.

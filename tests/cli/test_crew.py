@@ -71,6 +71,7 @@ class Team:
         self.started: list[Member] = []
         self.finished: list[int] = []
         self.warnings: list[str] = []
+        self.told: list[str] = []
         self._behave = behave
         self.crew = Crew(lambda: [self._start] * count)
 
@@ -84,6 +85,7 @@ class Team:
         recipient = Recipient(
             frames_written=lambda _i, _n: None,
             piece_finished=lambda piece: self.finished.append(piece.index),
+            model_at=self.told.append,
         )
         work = cast(Work, Planned(num_segments))
         self.crew.make_all(work, recipient, self.warnings.append, Stages())
@@ -128,6 +130,16 @@ def test_workers_are_started_once_and_told_of_every_output():
     assert all(member.is_stopped.is_set() for member in team.started)
 
 
+def test_the_line_of_progress_tells_how_many_work_and_where():
+    team = Team(3)
+    team.make(1)
+    assert team.told == ["3 workers", "3 workers"]
+    for member, name in zip(team.started, ("cuda of a", "cuda of a", "cuda of b"), strict=True):
+        member.name = name
+    assert team.crew.words == "3 workers on 2 machines"
+    team.crew.stop()
+
+
 def test_no_worker_is_started_before_there_is_something_to_do():
     team = Team(2)
     team.crew.stop()
@@ -162,6 +174,7 @@ def test_a_worker_that_is_lost_is_replaced_for_the_outputs_to_come():
     team.make(3)
     assert team.warnings == ["the worker on `here` died; its segment is dealt again"]
     assert team.finished == [0, 1, 2]
+    assert team.told == ["1 worker", "0 workers", *["1 worker"] * 3]
     team.make(1)
     assert len(team.started) == 2
 

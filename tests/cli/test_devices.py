@@ -69,7 +69,7 @@ def test_processes_tell_how_far_their_models_are(
     monkeypatch.setattr(run, "open_model", fakes.open_telling)
     notes = Notes()
     assert run_job(asked, reporter=notes).receipt.ok
-    assert {"upscaling, denoise 0/2", "upscaling, denoise 1/2"} < set(notes.stages)
+    assert {f"upscaling, 2 workers, denoise {n}/2" for n in range(2)} < set(notes.stages)
     assert notes.stages[-1] == "finishing"
 
 
