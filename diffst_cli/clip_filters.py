@@ -20,9 +20,9 @@ class Filters:
 
     min_side: int = 720
     """Pixels, of the shorter side."""
-    min_frames: int = 57
-    """Of a clip; the longest window of 17 frames, one in eight of them kept, reads so many."""
-    max_frames: int = 120
+    min_frames: int = 65
+    """Of a clip; the longest window of 25 frames, one in eight of them kept, reads so many."""
+    max_frames: int = 130
     """Of a clip; a longer shot becomes several."""
     min_rate: float = 23.0
     """Frames a second."""

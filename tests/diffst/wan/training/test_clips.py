@@ -125,27 +125,18 @@ def test_two_processes_see_the_halves_of_what_one_sees(tmp_path):
         assert torch.equal(joined, getattr(both, name))
 
 
-class Drawn(list[Clip]):
-    """A pool that knows which of its clips were asked for."""
-
-    def __init__(self, clips: list[Clip]) -> None:
-        super().__init__(clips)
-        self.numbers: list[int] = []
-
-    def __getitem__(self, number):
-        self.numbers.append(number)
-        return super().__getitem__(number)
-
-
-@pytest.mark.usefixtures("quick")
-def test_what_a_step_is_says_nothing_about_its_first_window(tmp_path):
+def test_what_a_step_is_says_nothing_about_its_windows(tmp_path, monkeypatch):
     # numpy gives the same numbers for (seed, step) and (seed, step, 0).
-    data = windows(footage(tmp_path) * 50, image_share=0.1)
-    data.pools["image"] = pool = Drawn(data.pools["image"])
-    steps = [step for step in range(400) if data.plan(step).kind == "image"][:25]
-    for step in steps:
-        data.batch(step, range(1))
-    assert max(pool.numbers) > 25  # of 50; the smallest tenth of all numbers would end at 5
+    drawn = []
+
+    def window(self, plan, rng):
+        drawn.append(rng.random())
+        return torch.zeros(1, 3, CROP, CROP, dtype=torch.uint8), torch.zeros(1, 3, 64, 64)
+
+    monkeypatch.setattr(ClipWindows, "_window", window)
+    data = windows(footage(tmp_path), image_share=1.0)
+    data.batch(5, range(3))
+    assert len({*drawn, np.random.default_rng((data.seed, 5)).random()}) == 4
 
 
 @pytest.mark.parametrize(
