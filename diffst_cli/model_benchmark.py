@@ -151,14 +151,17 @@ def chosen_levers(plan: ModelPlan) -> Levers:
     """The levers that a plan names.
 
     Raises:
-        UsageError: There is no such lever.
+        UsageError: There is no such lever, or the device does not have it.
     """
     from diffst.wan.levers import Levers
 
     try:
-        return Levers.parse(plan.levers)
+        levers = Levers.parse(plan.levers)
     except ValueError as error:
         raise UsageError(f"`--levers`: {error}") from error
+    if levers.cudnn_attention and not choose_place(plan.job)[0].startswith("cuda"):
+        raise UsageError("`--levers`: `cudnn_attention` needs a GPU of NVIDIA", hint="leave it out")
+    return levers
 
 
 def random_pipeline(plan: ModelPlan, place: tuple[str, str]) -> DiffSTWanPipeline:

@@ -146,6 +146,10 @@ def test_command_writes_everything_as_json(tmp_path: Path, capsys: pytest.Captur
         (["--model", "nano"], "there is no `nano` with random weights"),
         (["--model", "wan-tiny", "--frames", "0"], "`--frames` and `--repeats` take 1 or more"),
         (["--model", "wan-tiny", "--levers", "fast"], "there is no lever `fast`; there are fused"),
+        (
+            ["--model", "wan-tiny", "--device", "cpu", "--levers", "cudnn_attention"],
+            "`cudnn_attention` needs a GPU of NVIDIA",
+        ),
         (["--model", "wan-tiny", "in.mp4"], "measures the model alone, without a video"),
         (["--model", "wan-tiny", "--input-size", "64x32"], "measures the model alone"),
     ],

@@ -13,7 +13,8 @@ from diffst.wan.fast_vae import drop_copies, fuse_norms, lay_out_channels_last, 
 from diffst.wan.fold import fold_timestep
 from diffst.wan.pipeline import DiffSTWanPipeline
 
-COSTLY = ("fused_projections", "compiled")
+NOT_FOR_ALL = ("cudnn_attention", "fused_projections", "compiled")
+CUDNN_ATTENTION = "_native_cudnn"  # as diffusers calls it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class Levers:
     """VAE and tiny decoder: weights and activations in the layout that tensor cores read."""
     folded_timestep: bool = False
     """Transformer: the one timestep in the weights."""
+    cudnn_attention: bool = False
+    """Transformer: attention by cuDNN's kernel instead of the one torch picks; GPUs of NVIDIA only."""
     fused_projections: bool = False
     """Transformer: query, key and value in one product; keeps the separate weights too, 0.7 GB more in bfloat16."""
     compiled: bool = False
@@ -37,8 +40,8 @@ class Levers:
 
     @classmethod
     def exact(cls) -> Levers:
-        """All that cost nothing: neither memory, as fused projections do, nor minutes, as compilation does."""
-        return cls(**{name: name not in COSTLY for name in cls.names()})
+        """All that run anywhere and cost neither memory, as fused projections do, nor minutes, as compilation does."""
+        return cls(**{name: name not in NOT_FOR_ALL for name in cls.names()})
 
     @classmethod
     def names(cls) -> list[str]:
@@ -47,7 +50,7 @@ class Levers:
 
     @classmethod
     def parse(cls, text: str) -> Levers:
-        """Those of "stock" (none), "exact" (all that cost nothing), or names with commas between them.
+        """Those of "stock" (none), "exact" (see there), or names with commas between them.
 
         Raises:
             ValueError: A name is unknown.
@@ -85,6 +88,8 @@ def pull(pipeline: DiffSTWanPipeline, levers: Levers) -> None:
         lay_out_channels_last(pipeline.codec)
     if levers.folded_timestep:
         fold_timestep(transformer, pipeline.config.timestep)
+    if levers.cudnn_attention:
+        transformer.set_attention_backend(CUDNN_ATTENTION)
     if levers.fused_projections:
         transformer.fuse_qkv_projections()
     if levers.compiled:

@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+from diffusers.models.attention_dispatch import AttentionBackendName
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanUpsample
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
 from diffst.wan import DiffSTWanPipeline, build_random
 from diffst.wan.build import cast_transformer
 from diffst.wan.fast_vae import NormActivation
 from diffst.wan.fold import FoldedTransformer, fold_timestep
-from diffst.wan.levers import Levers, compile_parts, pull
+from diffst.wan.levers import CUDNN_ATTENTION, Levers, compile_parts, pull
 from diffst.wan.vae_stream import DecoderStream, EncoderStream
 from tests.diffst.test_cfca import smooth_clip
 from tests.diffst.wan.native import same
@@ -193,10 +195,24 @@ def test_all_levers_together_give_the_same_pictures():
     torch.testing.assert_close(fast(*asked), stock(*asked), rtol=0, atol=2e-4)
 
 
+def test_the_attention_kernel_is_pinned_where_asked(monkeypatch):
+    # The real call changes every model of the process, and there is no such kernel here.
+    asked: list[str] = []
+    monkeypatch.setattr(
+        WanTransformer3DModel, "set_attention_backend", lambda _, name: asked.append(name)
+    )
+    pulled(*Levers.exact().pulled)
+    assert asked == []
+    pulled("folded_timestep", "cudnn_attention")
+    assert asked == ["_native_cudnn"]
+    assert AttentionBackendName(CUDNN_ATTENTION)  # diffusers knows the name
+
+
 def test_levers_are_chosen_by_name():
     assert Levers.parse("stock") == Levers()
     assert Levers.parse("stock").pulled == []
     assert set(Levers.names()) - set(Levers.parse("exact").pulled) == {
+        "cudnn_attention",
         "fused_projections",
         "compiled",
     }
