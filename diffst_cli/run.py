@@ -172,8 +172,9 @@ class _Journey:
         log.debug("%s: %s", job.input, info)
         output = open_output(job, info)
         with ExitStack() as stack:
+            recipe = make_recipe(job, info)  # may take seconds, for which no interrupt should wait
             with interrupts_deferred():  # until the folder is ours to clean up
-                work = stack.enter_context(open_work(job, info, output))
+                work = stack.enter_context(open_work(job, recipe, output))
             stack.enter_context(self._kept_work_told(work))
             self._resume(work)
             if job.is_shared_out:
@@ -336,14 +337,14 @@ def open_output(job: UpscaleJob, info: VideoInfo) -> Output:
     return Output(info, settings, start=job.start, duration=job.duration)
 
 
-def open_work(job: UpscaleJob, info: VideoInfo, output: Output) -> Work:
+def open_work(job: UpscaleJob, recipe: Mapping[str, str], output: Output) -> Work:
     """The unfinished work of a job, old or new.
 
     Raises:
         UserError: Another process is at it, or its folder cannot be used.
     """
     parent = job.work_folder or job.output.absolute().parent
-    return Work(parent, job.output, make_recipe(job, info), output.piece_settings)
+    return Work(parent, job.output, recipe, output.piece_settings)
 
 
 def require_good(summary: RunSummary) -> None:

@@ -1,4 +1,5 @@
 import json
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from diffst_cli import run
 from diffst_cli.errors import UsageError, UserError
+from diffst_cli.interrupts import interrupts_raise
 from diffst_cli.job import UpscaleJob
 from diffst_cli.making import interleaved
 from diffst_cli.pieces import PieceWriter
-from diffst_cli.probe import probe
+from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.progress import Reporter
 from diffst_cli.reader import FrameReader, read_frames
 from diffst_cli.receipt import Check
@@ -231,6 +233,19 @@ def test_an_error_while_reading_leaves_nothing(
 def test_a_broken_pipe_is_told_as_what_it_is(clip: Path, folder: Path):
     with pytest.raises(UserError, match="ffmpeg stopped"):
         run_job(job(clip, folder / "out.mp4"), model=FailingModel(BrokenPipeError()))
+
+
+def test_an_interrupt_need_not_wait_while_the_recipe_is_made(
+    clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(_job: UpscaleJob, _info: VideoInfo) -> dict[str, str]:
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("went on")
+
+    monkeypatch.setattr(run, "make_recipe", interrupted)
+    with interrupts_raise(), pytest.raises(KeyboardInterrupt):
+        run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
+    assert nothing_is_left(folder)
 
 
 def test_a_bad_output_is_found_before_the_model_is_loaded(
