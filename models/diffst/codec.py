@@ -23,9 +23,9 @@ from diffst.layers import leaky, zeroed
 from diffst.pixels import to_integer_
 
 LATENT_STRIDE = 16  # low-resolution pixels along each side of one latent
-# The least-squares best share of the detail on four real clips, coded at crf 24 and not: 0.2 to 0.8 at the input's own
-# size, 0.2 to 1.1 at 1.5 times, 0.5 to 1.2 at twice.
-LEAST_SHARE = 0.5
+# The least-squares best share of the detail on four real clips at their own size: 0.16 to 0.38 coded at crf 24, 0.15 to
+# 0.6 at crf 34; 0.5 to 1.2 at twice the size.
+LEAST_SHARE = 0.35
 WHOLE_SCALE = 2.0
 
 
