@@ -99,7 +99,8 @@ def test_a_checkpoint_is_measured_shown_and_described(measured):
     model = load_pipeline(folder)
     again = validate(model, ToyData(toy_batch()), 1)
     for name, value in again.figures.items():
-        assert lines[0][name] == pytest.approx(value), name
+        # On several threads a sum's last bit may turn a rounded code.
+        assert lines[0][name] == pytest.approx(value, rel=1e-4), name
     assert json.loads((measured.out / "log.jsonl").read_text())["tof"] == lines[0]["tof"]
     with Image.open(measured.out / "samples" / "step-2.gif") as sample:
         assert sample.size == (3 * 64, 64)
