@@ -97,10 +97,13 @@ def test_a_checkpoint_is_measured_shown_and_described(measured):
     lines: list[loop.Line] = []
     folder = loop.train(measured, lines.append)
     model = load_pipeline(folder)
+    # Weights lie in a file's memory where its header ends; matrix products round by how they are aligned.
+    for part in (model.cfca, model.vrg, model.transformer, model.codec):
+        for parameter in part.parameters():
+            parameter.data = parameter.data.clone()
     again = validate(model, ToyData(toy_batch()), 1)
     for name, value in again.figures.items():
-        # On several threads a sum's last bit may turn a rounded code.
-        assert lines[0][name] == pytest.approx(value, rel=1e-4), name
+        assert lines[0][name] == pytest.approx(value), name
     assert json.loads((measured.out / "log.jsonl").read_text())["tof"] == lines[0]["tof"]
     with Image.open(measured.out / "samples" / "step-2.gif") as sample:
         assert sample.size == (3 * 64, 64)
