@@ -28,7 +28,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import UpscaleJob
 from diffst_cli.making import Recipient, SegmentMaker, make_all
-from diffst_cli.memory import peak_bytes
+from diffst_cli.memory import keep_freed_memory, peak_bytes
 from diffst_cli.pieces import Piece
 from diffst_cli.planner import cannot_load, estimate_frames, plan_run
 from diffst_cli.progress import Reporter
@@ -128,6 +128,7 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
     from diffst.upscaler import load_model
     from diffst_cli.downloaded import require_ready
 
+    keep_freed_memory()
     require_ready(job.model)
     if job.decoder == "tiny":
         require_ready(TINY_DECODER)

@@ -1,3 +1,4 @@
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,34 @@ def test_a_tree_holds_what_its_processes_hold():
         assert tree_bytes(process.pid) > 60_000_000
         process.communicate(b"\n")
     assert tree_bytes(process.pid) == 0
+
+
+FAULTS = """
+import resource, sys, threading
+import torch
+from diffst_cli.memory import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+def work():
+    for _ in range(40):
+        first = torch.ones(2_000_000)
+        second = first + 1
+def both():
+    thread = threading.Thread(target=work)
+    work()
+    thread.start()
+    thread.join()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+before = both()
+print(both() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tells glibc")
+def test_freed_memory_is_not_asked_for_again_page_by_page():
+    def page_faults(kind: str) -> int:
+        program = [sys.executable, "-c", FAULTS, kind]
+        done = subprocess.run(program, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert page_faults("kept") < page_faults("given back") / 10

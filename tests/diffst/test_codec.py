@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffst.codec import NanoCodec, arrange, bicubic_phases, resize
+from diffst.codec import STRIP_PIXELS, NanoCodec, arrange, enlarged_with, resize
 
 
 def random_codec(seed: int = 0) -> NanoCodec:
@@ -33,11 +33,21 @@ def test_fresh_weights_give_the_bicubic_enlargement():
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
-def test_the_phases_of_the_bicubic_kernel_are_torchs_bicubic(factor):
-    frames = torch.rand(2, 3, 9, 7)
-    made = arrange(bicubic_phases(frames, factor), factor)
-    expected = F.interpolate(frames, scale_factor=factor, mode="bicubic")
-    torch.testing.assert_close(made, expected, rtol=0, atol=1e-6)
+@pytest.mark.parametrize("size", [(9, 7), (STRIP_PIXELS // 100, 101)])
+def test_detail_is_added_to_torchs_bicubic_in_strips_that_do_not_show(factor, size):
+    frames, detail = torch.rand(2, 3, *size), torch.rand(2, 3 * factor**2, *size).bfloat16()
+    made = enlarged_with(detail, frames, factor)
+    plain = F.interpolate(frames.double(), scale_factor=factor, mode="bicubic").float()
+    torch.testing.assert_close(made, plain + F.pixel_shuffle(detail, factor), rtol=0, atol=1e-6)
+
+
+def test_detail_learns_through_the_strips():
+    frames = torch.rand(1, 3, 200, 101)
+    detail = torch.zeros(1, 48, 200, 101, requires_grad=True)
+    wanted = torch.rand(1, 3, 800, 404)
+    (enlarged_with(detail, frames, 4) * wanted).sum().backward()
+    assert detail.grad is not None
+    assert torch.equal(detail.grad, F.pixel_unshuffle(wanted, 4))
 
 
 def test_pixels_are_arranged_as_pixel_shuffle_does():
@@ -112,8 +122,8 @@ def test_less_detail_is_added_towards_the_inputs_own_size(size, share):
     torch.testing.assert_close(made, share * resize(detail, size), rtol=0, atol=1e-5)
 
 
-def test_the_base_keeps_its_precision_while_convolutions_run_in_a_short_type():
-    frames = torch.rand(1, 3, 8, 8)
+def test_the_picture_keeps_its_precision_while_convolutions_run_in_a_short_type():
+    frames, nothing = torch.rand(1, 3, 8, 8), torch.zeros(1, 48, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
-        made = bicubic_phases(frames, 4)
-    assert torch.equal(made, bicubic_phases(frames, 4))
+        made = enlarged_with(nothing, frames, 4)
+    assert torch.equal(made, enlarged_with(nothing, frames, 4))
