@@ -39,7 +39,9 @@ class WanTrainConfig:
     crop: int = 80
     """Side of a window at low resolution, in pixels, a multiple of 4."""
     batch_windows: int = 1
-    """Windows a step and process; several processes make a larger batch."""
+    """Windows that a process computes at once; several processes make a larger batch."""
+    gradient_accumulation: int = 1
+    """Such batches a step and process, one after the other, whose gradients are averaged."""
     image_share: float = 0.0
     """Share of the steps that are of pictures, where `data` is a list of clips."""
     data_workers: int = 4
@@ -90,9 +92,7 @@ class WanTrainConfig:
             raise ValueError(
                 f"`run_latents` is 2 to {self.latents}, the latents of {self.frames} frames"
             )
-        for name in ("steps", "batch_windows", "warmup_steps", "save_steps", "validation_windows"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is at least 1, not {getattr(self, name)}")
+        self.check_counts()
         if not 0 <= self.image_share <= 1 or (self.image_share and self.stage == 0):
             raise ValueError(
                 f"`image_share` is 0 to 1, and 0 in stage 0, which learns motion, not {self.image_share}"
@@ -111,6 +111,19 @@ class WanTrainConfig:
         for name, said in self.card.items():
             if not isinstance(said, str):
                 raise ValueError(f"`{name}` in `[card]` is a text in quotes, not {said!r}")
+
+    def check_counts(self) -> None:
+        """Raise ValueError where there are none of what there must be one of."""
+        for name in (
+            "steps",
+            "batch_windows",
+            "gradient_accumulation",
+            "warmup_steps",
+            "save_steps",
+            "validation_windows",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` is at least 1, not {getattr(self, name)}")
 
     def check_numbers(self) -> None:
         """Raise ValueError where a number is out of its range."""

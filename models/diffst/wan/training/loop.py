@@ -29,7 +29,12 @@ from diffst.wan.training.data import open_data
 from diffst.wan.training.export import Weights, finished_pipeline
 from diffst.wan.training.sharding import whole
 from diffst.wan.training.stages import STAGES, Sample, StageModel
-from diffst.wan.training.start import new_accelerator, starting_pipeline, wanted_options
+from diffst.wan.training.start import (
+    GRADIENT_LIMIT,
+    new_accelerator,
+    starting_pipeline,
+    wanted_options,
+)
 from diffst.wan.training.state import (
     RunState,
     read_average,
@@ -38,8 +43,6 @@ from diffst.wan.training.state import (
 )
 from diffst.wan.training.tracking import log_sample, start_trackers
 from diffst.wan.training.validation import Validation, validate
-
-GRADIENT_LIMIT = 0.1  # DOVE's
 
 Line = dict[str, float]
 Report = Callable[[Line], None]
@@ -61,7 +64,8 @@ class WanTrainer:
         stage = STAGES[config.stage]
         self.weights = stage.weights | config.weights
         self.accelerator = new_accelerator(config)
-        self.data = open_data(config, config.data)
+        windows = config.batch_windows * config.gradient_accumulation
+        self.data = open_data(replace(config, batch_windows=windows), config.data)
         self.validation = (
             open_data(
                 replace(config, batch_windows=1, image_share=0, data_workers=0), config.validation
@@ -75,7 +79,7 @@ class WanTrainer:
         self.seconds_before = left.seconds if left else 0.0
         self.pipeline = starting_pipeline(config, self.accelerator.device)
         options = wanted_options(config, self.accelerator.device)
-        model = StageModel(config.stage, self.pipeline, options)
+        model = StageModel(config.stage, self.pipeline, options, bfloat16=config.bfloat16)
         if left:
             model.load_state_dict(read_average(self.state_folder), strict=False)
         groups: list[dict[str, Any]] = []
@@ -91,6 +95,8 @@ class WanTrainer:
         self.average.optimization_step = self.step_number
         if left:
             self.accelerator.load_state(str(self.state_folder))
+        # accelerate counts batches, to know which one ends a step.
+        self.accelerator.step = self.step_number * config.gradient_accumulation
 
     def left_state(self) -> RunState | None:
         """Where a run of this stage was left in `out`."""
@@ -133,7 +139,7 @@ class WanTrainer:
         return config.out / "last"
 
     def train_step(self, batch: Batch | ClipBatch) -> Line:
-        """One step of the optimiser on this process's windows of the step.
+        """One step of the optimiser on this process's windows of the step, `batch_windows` at a time.
 
         Returns:
             Over the windows of all processes: each loss, their weighted sum; and the gradient's norm.
@@ -146,19 +152,24 @@ class WanTrainer:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * rise
         sample = Sample.of(batch, accelerator.device)
-        torch.manual_seed(config.seed + self.step_number)  # of losses that draw
-        terms: dict[str, Tensor] = self.model(sample, self.decoded_latents(sample))
-        total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        run = self.decoded_latents(sample)
+        shown: list[Tensor] = []
         self.optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(total)
-        norm = float(whole(accelerator.clip_grad_norm_(self.parameters(), GRADIENT_LIMIT)))
+        for part in sample.parts(config.gradient_accumulation):
+            torch.manual_seed(config.seed + self.step_number)  # of losses that draw
+            with accelerator.accumulate(self.model):
+                terms: dict[str, Tensor] = self.model(part, run)
+                total = torch.stack([self.weights[name] * term for name, term in terms.items()])
+                accelerator.backward(total.sum())
+            shown.append(torch.stack([*terms.values(), total.sum()]).detach())
+        given = accelerator.clip_grad_norm_(self.parameters(), GRADIENT_LIMIT)
+        norm = float(whole(torch.as_tensor(given)))  # DeepSpeed gives a number
         if not isfinite(norm):
             raise FloatingPointError(f"training diverged at step {self.step_number}")
         self.optimizer.step()
         self.average.step(self.parameters())
         self.step_number += 1
-        shown = torch.stack([*terms.values(), total]).detach().float()
-        means = accelerator.reduce(shown, reduction="mean").tolist()
+        means = accelerator.reduce(torch.stack(shown).mean(0), reduction="mean").tolist()
         return dict(zip([*terms, "total"], means, strict=True)) | {"gradient": norm}
 
     def decoded_latents(self, sample: Sample) -> range:
@@ -218,7 +229,7 @@ class WanTrainer:
         measured = None
         if self.validation:
             finished.to(accelerator.device)
-            with accelerator.autocast():
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.bfloat16):
                 measured = validate(finished, self.validation, config.validation_windows)
         text = model_card(
             config,

@@ -105,6 +105,15 @@ class Sample:
         """Height and width of the targets."""
         return self.targets.shape[-2], self.targets.shape[-1]
 
+    def parts(self, count: int) -> list[Sample]:
+        """The windows in order, in so many samples of as many windows each."""
+        size = len(self.keyframes) // count
+        windows = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return [
+            Sample(**vars(self) | {name: value[n : n + size] for name, value in windows.items()})
+            for n in range(0, count * size, size)
+        ]
+
 
 def instants(num_keyframes: int) -> Instants:
     """Those of a prepared window's targets: keyframe 2, halfway, keyframe 3, ..., keyframe K - 3."""
@@ -137,6 +146,8 @@ class StageModel(nn.Module):
         stage: int,
         pipeline: DiffSTWanPipeline,
         options: Mapping[str, PerceptualLoss | None] | None = None,
+        *,
+        bfloat16: bool = False,
     ) -> None:
         """Take over the parts of a pipeline.
 
@@ -144,18 +155,24 @@ class StageModel(nn.Module):
             stage: 0, 1 or 2.
             pipeline: Its parts that the stage trains become this module's.
             options: The stage's optional losses that are wanted, a network each or None.
+            bfloat16: Compute so where autocast does.
         """
         super().__init__()
         self.stage = stage
         self.pipeline = pipeline
         self.options = dict(options or {})
+        self.autocasts = bfloat16
         for name in STAGES[stage].rates:
             if pipeline.components[name] is not None:
                 self.add_module(name, pipeline.components[name])
 
     def forward(self, sample: Sample, run: range) -> dict[str, Tensor]:
-        """Each loss of a batch, not weighted; see `loss_terms`."""
-        return loss_terms(self.stage, self.pipeline, sample, run, self.options)
+        """Each loss of a batch in float32, not weighted; see `loss_terms`."""
+        device = sample.keyframes.device.type
+        # In here, not around: what wraps this module to spread it would shorten weights in its own way, or undo ours.
+        with torch.autocast(device, torch.bfloat16, enabled=self.autocasts):
+            terms = loss_terms(self.stage, self.pipeline, sample, run, self.options)
+        return {name: term.float() for name, term in terms.items()}
 
 
 def loss_terms(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,6 +23,7 @@ from diffst.wan.training.sharding import numbers_to_vectors
 from diffst.wan.training.stages import STAGES
 from diffst.wan.training.tracking import check_trackers
 
+GRADIENT_LIMIT = 0.1  # DOVE's
 PATIENCE = timedelta(hours=2)  # of processes that wait while the first one validates and saves
 
 
@@ -36,7 +38,7 @@ def new_accelerator(config: WanTrainConfig) -> Accelerator:
     check_trackers(config.log_with)
     accelerator = Accelerator(
         cpu=config.device == "cpu",
-        mixed_precision="bf16" if config.bfloat16 else "no",
+        mixed_precision="no",  # `StageModel` itself says what is computed in bfloat16
         log_with=list(config.log_with) or None,
         project_config=ProjectConfiguration(
             project_dir=str(config.out), logging_dir=str(config.out / "tensorboard")
@@ -46,12 +48,37 @@ def new_accelerator(config: WanTrainConfig) -> Accelerator:
             DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # no second copy of them
         ],
     )
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+    # Said here, since a launcher's environment would prevail over an argument.
+    accelerator.gradient_accumulation_steps = config.gradient_accumulation
+    if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise ValueError(
-            "DeepSpeed turns the weights that learn into bfloat16, in which their average stands still; "
-            "launch with FSDP, as `examples/train/fsdp.yaml` does"
+            "weights are spread by the second version of FSDP alone; "
+            "put `fsdp_version: 2` into accelerate's file, as `examples/train/fsdp.yaml` does"
         )
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        prepare_deepspeed(accelerator.deepspeed_plugin.deepspeed_config, config)
     return accelerator
+
+
+def prepare_deepspeed(settings: dict[str, Any], config: WanTrainConfig) -> None:
+    """Put into DeepSpeed's settings what the run says, in place.
+
+    Raises:
+        ValueError: They spread the weights themselves, or shorten those that learn.
+    """
+    if settings.get("zero_optimization", {}).get("stage") == 3:
+        raise ValueError(
+            "an average of weights that DeepSpeed spreads cannot be kept; put `zero_stage: 2` into accelerate's file, "
+            "or launch with FSDP, as `examples/train/fsdp.yaml` does"
+        )
+    if any(settings.get(short, {}).get("enabled") is True for short in ("bf16", "fp16")):
+        raise ValueError(
+            "DeepSpeed would keep the weights that learn in 16 bits, in which their average stands still; "
+            "take `bf16` and `fp16` out of its settings: `bfloat16 = true` computes so all the same"
+        )
+    settings["train_micro_batch_size_per_gpu"] = config.batch_windows
+    settings["gradient_accumulation_steps"] = config.gradient_accumulation
+    settings["gradient_clipping"] = GRADIENT_LIMIT
 
 
 def starting_pipeline(config: WanTrainConfig, device: torch.device) -> DiffSTWanPipeline:

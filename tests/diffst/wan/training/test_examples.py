@@ -15,7 +15,8 @@ def test_the_training_file_is_a_run():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("several_gpus.yaml", "MULTI_GPU"), ("fsdp.yaml", "FSDP")]
+    ("name", "kind"),
+    [("several_gpus.yaml", "MULTI_GPU"), ("fsdp.yaml", "FSDP"), ("deepspeed.yaml", "DEEPSPEED")],
 )
 def test_accelerate_reads_its_files(name, kind):
     # An unknown key is an error there.

@@ -101,6 +101,22 @@ def test_the_average_follows_its_formula_and_is_what_is_saved(config):
     assert torch.equal(trainer.pipeline.transformer.proj_out.bias.detach(), now[1])
 
 
+@pytest.mark.parametrize("stage", [1, 2])
+def test_two_windows_one_by_one_equal_both_at_once(config, stage):
+    lines, weights = [], []
+    for size in (2, 1):
+        run = dataclasses.replace(
+            config, stage=stage, batch_windows=size, gradient_accumulation=2 // size
+        )
+        trainer = loop.WanTrainer(run, lambda _: None)
+        lines.append([trainer.train_step(toy_batch()) for _ in range(2)])
+        weights.append(trainer.parameters())
+    for both, single in zip(*lines, strict=True):
+        assert single == pytest.approx(both, rel=1e-4)
+    for both, single in zip(*weights, strict=True):
+        torch.testing.assert_close(single, both, rtol=1e-5, atol=1e-6)
+
+
 def test_the_rate_rises_and_stays(config):
     trainer = loop.WanTrainer(config, lambda _: None)
     rates = []

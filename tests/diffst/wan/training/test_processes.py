@@ -24,15 +24,46 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
-def run_file(folder: Path, name: str, *, batch_windows: int, stage: int) -> Path:
+def run_file(folder: Path, name: str, *, stage: int, **keys: int) -> Path:
+    """A training file of a toy run that is left in `folder/name`."""
     path = folder / f"{name}.toml"
+    given = {"steps": STEPS, "batch_windows": 1, "save_steps": 1, "warmup_steps": 1} | keys
     path.write_text(
-        f'model = "wan"\nstage = {stage}\nsteps = {STEPS}\ndata = "{folder}/clips"\n'
+        f'model = "wan"\nstage = {stage}\ndata = "{folder}/clips"\n'
         f'out = "{folder}/{name}"\nstart_from = "{folder}/start"\nframes = 5\ncrop = 16\n'
-        f"batch_windows = {batch_windows}\nwarmup_steps = 1\nsave_steps = 1\n"
         'device = "cpu"\nbfloat16 = false\n'
+        + "".join(f"{key} = {value}\n" for key, value in given.items())
     )
     return path
+
+
+def write_footage(folder: Path, monkeypatch) -> None:
+    write_clip(folder / "clips", "a", size=(16, 16))
+    # Frames between keyframes do not count in these: shares of a batch that weigh alike all the same.
+    write_clip(folder / "clips", "still", size=(16, 16), synthetic=True, interpolate=False)
+    toy_pipeline(monkeypatch).save_pretrained(folder / "start")
+
+
+def assert_learnt_alike(folder: Path, ours: str, theirs: str) -> None:
+    """Both runs have the same log and, to rounding, the same weights."""
+    logs = [
+        [json.loads(line) for line in (folder / name / "log.jsonl").read_text().splitlines()]
+        for name in (ours, theirs)
+    ]
+    for our_line, their_line in zip(*logs, strict=True):
+        for name, value in our_line.items():
+            if name != "seconds":
+                assert value == pytest.approx(their_line[name], rel=1e-4), name
+    left, other, start = (
+        load_pipeline(path)
+        for path in (folder / ours / "last", folder / theirs / "last", folder / "start")
+    )
+    for name in ("cfca", "vrg", "transformer"):
+        for key, value in left.components[name].state_dict().items():
+            known = other.components[name].state_dict()[key]
+            moved = (known - start.components[name].state_dict()[key]).abs().max()
+            # Rounding: sums in another order, which AdamW makes larger where gradients are about 0.
+            torch.testing.assert_close(value, known, rtol=1e-5, atol=float(0.02 * moved) + 1e-9)
 
 
 def train_together(path: Path) -> None:
@@ -56,25 +87,12 @@ def train_together(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [1, 2])
 def test_two_processes_equal_one_with_the_summed_batch(tmp_path, monkeypatch, stage):
-    write_clip(tmp_path / "clips", "a", size=(16, 16))
-    # Frames between keyframes do not count in these: shares of a batch that weigh alike all the same.
-    write_clip(tmp_path / "clips", "still", size=(16, 16), synthetic=True, interpolate=False)
-    toy_pipeline(monkeypatch).save_pretrained(tmp_path / "start")
-    train_together(run_file(tmp_path, "two", batch_windows=1, stage=stage))
-    assert main(["train", "-q", str(run_file(tmp_path, "one", batch_windows=2, stage=stage))]) == 0
-    logs = [
-        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
-        for name in ("two", "one")
-    ]
-    for ours, theirs in zip(*logs, strict=True):
-        for name, value in ours.items():
-            if name != "seconds":
-                assert value == pytest.approx(theirs[name], rel=1e-4), name
-    ours, theirs = (load_pipeline(tmp_path / name / "last") for name in ("two", "one"))
-    start = load_pipeline(tmp_path / "start")
-    for name in ("cfca", "vrg", "transformer"):
-        for key, value in ours.components[name].state_dict().items():
-            other = theirs.components[name].state_dict()[key]
-            moved = (other - start.components[name].state_dict()[key]).abs().max()
-            # Rounding: sums in another order, which AdamW makes larger where gradients are about 0.
-            torch.testing.assert_close(value, other, rtol=1e-5, atol=float(0.02 * moved) + 1e-9)
+    write_footage(tmp_path, monkeypatch)
+    train_together(run_file(tmp_path, "two", stage=stage))
+    alone = {
+        "summed": run_file(tmp_path, "summed", stage=stage, batch_windows=2),
+        "one by one": run_file(tmp_path, "one by one", stage=stage, gradient_accumulation=2),
+    }
+    for name, path in alone.items():
+        assert main(["train", "-q", str(path)]) == 0
+        assert_learnt_alike(tmp_path, "two", name)

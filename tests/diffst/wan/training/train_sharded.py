@@ -1,74 +1,41 @@
-"""Three steps of stage 1 with weights spread by torch's `fully_shard`, as accelerate does on GPUs; see test_sharding.
+"""`diffst train` on the CPU through FSDP or DeepSpeed, which accelerate starts on GPUs alone; see test_sharding.
 
-Run as: train_sharded.py NUM_PROCESSES START OUT.
+Run by `accelerate launch` as: train_sharded CONFIG.
 """
 
-import os
-import socket
 import sys
-from pathlib import Path
+from typing import Any
 
-import torch
-import torch.distributed as dist
-from diffusers.training_utils import EMAModel
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.multiprocessing.spawn import spawn
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType
 
-from diffst.checkpoint import load_pipeline
-from diffst.wan import DiffSTWanPipeline
-from diffst.wan.training.sharding import numbers_to_vectors, whole
-from diffst.wan.training.stages import Sample, StageModel
-from tests.diffst.wan.training.toy import sample, toy_batch
+from diffst_cli.app import main
+
+found = AcceleratorState.__init__
 
 
-def sharded_model(start: str, num_processes: int) -> StageModel:
-    pipeline = load_pipeline(Path(start))
-    assert isinstance(pipeline, DiffSTWanPipeline)
-    pipeline.transformer.enable_gradient_checkpointing()
-    for name in ("cfca", "vrg", "transformer"):
-        pipeline.components[name].requires_grad_(True).train()
-        numbers_to_vectors(pipeline.components[name])
-    model = StageModel(1, pipeline)
-    mesh = init_device_mesh("cpu", (num_processes,))
-    for block in pipeline.transformer.blocks:
-        fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    return model
-
-
-def work(rank: int, num_processes: int, port: int, start: str, out: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=num_processes)
-    model = sharded_model(start, num_processes)
-    parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
-    average = EMAModel(parameters, decay=0.5)
-    both = vars(sample(toy_batch()))
-    mine = Sample(**{name: value[rank::num_processes] for name, value in both.items()})
-    norms = []
-    for _ in range(3):
-        torch.stack(list(model(mine, range(2)).values())).sum().backward()
-        norms.append(float(whole(torch.nn.utils.clip_grad_norm_(parameters, 0.1))))
-        optimizer.step()
-        optimizer.zero_grad()
-        average.step(parameters)
-    names = [name for name, _ in model.named_parameters()]
-    averaged = {
-        name: whole(value) for name, value in zip(names, average.shadow_params, strict=True)
-    }
-    if rank == 0:
-        torch.save({"norms": norms, "average": averaged}, out)
-    dist.destroy_process_group()
-
-
-def main() -> None:
-    count, start, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-    spawn(work, (count, port, start, out), count)
+def spread_on_the_cpu(
+    self: AcceleratorState,
+    *args: Any,
+    fsdp_plugin: Any = None,
+    deepspeed_plugin: Any = None,
+    **options: Any,
+) -> None:
+    """As accelerate goes on where processes have a GPU each; all else is its own code."""
+    found(self, *args, fsdp_plugin=fsdp_plugin, deepspeed_plugin=deepspeed_plugin, **options)
+    if self.distributed_type != DistributedType.MULTI_CPU:
+        return
+    if deepspeed_plugin is not None:
+        self.distributed_type = DistributedType.DEEPSPEED
+        deepspeed_plugin.set_mixed_precision("no")
+        deepspeed_plugin.select(_from_accelerator_state=True)
+        self.deepspeed_plugins = deepspeed_plugin
+    elif fsdp_plugin is not None:
+        self.distributed_type = DistributedType.FSDP
+        self.fsdp_plugin = fsdp_plugin
+    PartialState._shared_state["distributed_type"] = self.distributed_type
 
 
 if __name__ == "__main__":
-    main()
+    AcceleratorState.__init__ = spread_on_the_cpu
+    sys.exit(main(["train", sys.argv[1]]))
