@@ -148,20 +148,24 @@ def wan_ladder(work: Workload) -> Iterator[Rung]:
 
 def wan_rung(work: Workload, tile: int | None, latents: int, window: int, *, offload: bool) -> Rung:
     """The rung of one choice, with its peak: the largest stage, and what lies on the device beside it."""
-    factor = laws.TYPE_FACTORS[work.precision]
     width, height = (-(-side // 16) * 16 for side in work.output_size)
-    pixels = width * height if tile is None else min(tile * tile, width * height)
     tokens_at_once = min(width * height // laws.WAN_PIXELS_PER_TOKEN, WAN_MOST_TOKENS)
-    decode = laws.DECODE_BYTES[work.decoder](pixels, latents)
-    vae = max(decode, laws.wan_encode_bytes(pixels))
     transformer = laws.wan_transformer_bytes(tokens_at_once * laws.wan_latents(window))
-    clip = laws.wan_clip_bytes(width * height, work.clip_frames)
+    if tile is None:
+        vae = laws.wan_streamed_bytes(width * height, latents, work.decoder)
+        transformer += laws.wan_kept_bytes(width * height, work.decoder)
+    else:
+        pixels = min(tile, width) * min(tile, height)
+        decode = laws.DECODE_BYTES[work.decoder](pixels, latents)
+        vae = max(decode, laws.wan_encode_bytes(pixels))
     if offload:
         stage = max(laws.WAN_VAE_BYTES + vae, laws.WAN_TRANSFORMER_BYTES + transformer)
     else:
         stage = laws.wan_weights_bytes() + max(vae, transformer)
+    clip = laws.wan_clip_bytes(work.frame_pixels, width * height, work.clip_frames)
+    taken = (stage + clip) * laws.TYPE_FACTORS[work.precision]
     limits = Limits(tile=tile, latents_per_call=latents, window_frames=window, offload=offload)
-    return Rung(limits=limits, device_bytes=round((stage + clip) * factor))
+    return Rung(limits=limits, device_bytes=round(taken))
 
 
 def star_ladder(work: Workload) -> Iterator[Rung]:
@@ -207,7 +211,7 @@ def cogvideox_rung(work: Workload, tile: int | None, *, offload: bool) -> Rung:
     pixels = laws.COGVIDEOX_TAUGHT_PIXELS if tile is None else tile * tile
     network = laws.cogvideox_transformer_bytes(work.clip_frames)
     vae = laws.COGVIDEOX_VAE_PIXEL_BYTES * pixels
-    clip = laws.WAN_CLIP_BYTES * work.output_pixels * work.clip_frames
+    clip = laws.COGVIDEOX_CLIP_BYTES * work.output_pixels * work.clip_frames
     if offload:
         taken = max(laws.COGVIDEOX_TRANSFORMER_BYTES + network, vae) + laws.COGVIDEOX_VAE_BYTES
     else:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffst_cli.channel import Channel, Worker
-from diffst_cli.clips import Clip, make_clips
+from diffst_cli.clips import make_clips
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.pieces import Piece, PieceSettings, PieceWriter
 from diffst_cli.segments import KeyframeDigests, Segment
+from diffst_cli.shot_streams import ClipMaker
 from diffst_cli.stages import Stages
 from diffst_cli.stitch import OutputFrame, stitch
 from diffst_cli.timing import Timeline
@@ -114,10 +115,13 @@ class SegmentMaker:
                 first_instant=first.first_instant,
                 shared=first.shared,
             )
-            frames = stitch(self._upscale(clips, (height, width)))
+            stops = {first.start}
+            clip_maker = ClipMaker(self._model, (height, width), self._stages, stops)
+            frames = stitch(clip_maker.make(clips))
             for _ in itertools.islice(frames, first.start - first.first_instant):
                 pass  # of the clip that is only there to fade from
             for segment in coming:
+                stops.add(segment.stop)
                 for frame in itertools.islice(frames, segment.stop - segment.start):
                     finished.put((segment, frame))
             finished.end()
@@ -149,25 +153,6 @@ class SegmentMaker:
             raise
         coming.end()
         decoded.end()
-
-    def _upscale(
-        self, clips: Iterable[Clip], out_size: tuple[int, int]
-    ) -> Iterator[tuple[Clip, Tensor]]:
-        """Each clip with what the model makes of it."""
-        import numpy as np
-        import torch
-
-        for clip in clips:
-            frames = torch.from_numpy(np.stack([frame.image for frame in clip.frames]))
-            with self._stages.timed("model"), torch.inference_mode():
-                made = self._model(
-                    frames.permute(0, 3, 1, 2),
-                    clip.positions,
-                    out_size,
-                    self._stages.add,
-                    clip.frames[0].index,
-                )
-            yield clip, made
 
     def _write(self, finished: Channel[tuple[Segment, OutputFrame]], recipient: Recipient) -> None:
         items = iter(finished)

@@ -22,13 +22,20 @@ WAN_GUIDANCE_BYTES = 0.10e9  # our own encoder, the resampler, and CFCA
 WAN_CACHE_BYTES = 4.98e3  # for each pixel of a frame or tile, whatever its length
 WAN_DECODE_BYTES = 5.31e3  # for each pixel and each latent of one call
 WAN_ENCODE_BYTES = 7.64e3
+WAN_DECODER_MEMORY_BYTES = 4.88e3  # of the decoder's, what it keeps from call to call
+WAN_ENCODER_MEMORY_BYTES = 2.92e3  # likewise
 TINY_MEMORY_BYTES = (
     0.17e3  # the tiny decoder's, computed from its widths: for each pixel, whatever the length
 )
 TINY_DECODE_BYTES = 1.15e3  # for each pixel and each latent of one call
 TINY_OPERATIONS = 0.33e6  # of the tiny decoder for each pixel of each frame, four frames a latent
 WAN_TOKEN_BYTES = 48.7e3
-WAN_CLIP_BYTES = 12  # for each pixel of each frame: 6 going in and 6 coming out
+WAN_FRAME_BYTES = (
+    24  # computed: for each pixel of each frame at low resolution, in float32 and joined
+)
+WAN_LATENT_BYTES = (
+    1  # computed: for each output pixel of each frame, latents in float32 before and after the step
+)
 WAN_PIXELS_PER_TOKEN = 16 * 16
 WAN_FRAMES_PER_LATENT = 4
 
@@ -52,6 +59,7 @@ COGVIDEOX_TAUGHT_PIXELS = 480 * 720
 COGVIDEOX_TOKENS_PER_LATENT = 30 * 45  # of the taught size
 COGVIDEOX_TEXT_TOKENS = 226
 COGVIDEOX_TOKEN_BYTES = 110e3  # two feed-forward layers' widths and ten of the stream's
+COGVIDEOX_CLIP_BYTES = 12  # for each output pixel of each frame: 6 going in and 6 coming out
 COGVIDEOX_VAE_PIXEL_BYTES = 32e3  # seven maps of 256 channels, nine frames decoded at once
 
 TYPE_FACTORS = {"bf16": 1.0, "fp16": 1.0, "fp32": 2.0}
@@ -80,6 +88,8 @@ def tiny_decode_bytes(pixels: int, latents_per_call: int = 1) -> float:
 
 DECODE_BYTES = {"full": wan_decode_bytes, "tiny": tiny_decode_bytes}
 """By the name of the decoder."""
+DECODER_MEMORY_BYTES = {"full": WAN_DECODER_MEMORY_BYTES, "tiny": TINY_MEMORY_BYTES}
+"""Likewise."""
 
 
 def wan_encode_bytes(pixels: int) -> float:
@@ -102,9 +112,22 @@ def wan_latents(num_frames: int) -> int:
     return 1 + math.ceil((num_frames - 1) / WAN_FRAMES_PER_LATENT)
 
 
-def wan_clip_bytes(pixels: int, num_frames: int) -> float:
-    """A clip on the device in bfloat16, going in and coming out."""
-    return WAN_CLIP_BYTES * pixels * num_frames
+def wan_clip_bytes(frame_pixels: int, output_pixels: int, num_frames: int) -> float:
+    """A clip on the device as it goes in and as latents; finished frames go to main memory at once."""
+    return (WAN_FRAME_BYTES * frame_pixels + WAN_LATENT_BYTES * output_pixels) * num_frames
+
+
+def wan_kept_bytes(pixels: int, decoder: str) -> float:
+    """What encoder and decoder remember of a shot in frames or tiles of so many pixels, in bfloat16."""
+    return (WAN_ENCODER_MEMORY_BYTES + DECODER_MEMORY_BYTES[decoder]) * pixels
+
+
+def wan_streamed_bytes(pixels: int, latents_per_call: int, decoder: str) -> float:
+    """Peak of the VAE while a shot is streamed: each half works while the other remembers."""
+    return max(
+        wan_encode_bytes(pixels) + DECODER_MEMORY_BYTES[decoder] * pixels,
+        DECODE_BYTES[decoder](pixels, latents_per_call) + WAN_ENCODER_MEMORY_BYTES * pixels,
+    )
 
 
 def wan_weights_bytes() -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from diffst_cli.errors import UserError, is_out_of_memory
 from diffst_cli.free_memory import give_back, limit_device
@@ -14,16 +15,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffst.pipeline import OnProgress, OnStage
-    from diffst.upscaler import UpscaleModel
+    from diffst.upscaler import StreamedShot, UpscaleModel
 
+Made = TypeVar("Made")
 Instant = tuple[int, float]
 
 
 class SteppingModel:
     """An `UpscaleModel` around another: starts at the plan's rung, goes down when memory runs out.
 
-    Nothing is lost but the time of the failed attempt: only the clip at hand is done again. Later
-    clips begin at the rung that worked.
+    Nothing is lost but the time of the failed attempt: only the clip at hand is done again, and in a
+    stream the one whose last pictures waited for it. Later clips begin at the rung that worked.
     """
 
     def __init__(self, model: UpscaleModel, plan: RunPlan, on_step: Callable[[str], None]) -> None:
@@ -61,20 +63,45 @@ class SteppingModel:
         Raises:
             UserError: Memory runs out even with the least at once.
         """
-        while True:
-            try:
-                return self._make(frames, instants, out_size, on_stage, first_keyframe)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self._rung + 1 == len(self._rungs):
-                    raise UserError(
-                        "the device ran out of memory, though as little as possible was done at once",
-                        hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
-                    ) from error
-            # Only here, where the error and the frames that it holds are gone, is memory free.
-            give_back()
-            self._step_down()
+        while (
+            made := self.attempt(
+                lambda: self._make(frames, instants, out_size, on_stage, first_keyframe)
+            )
+        ) is None:
+            pass
+        return made
+
+    def begin_shot(
+        self, out_size: tuple[int, int], on_stage: OnStage | None = None
+    ) -> StreamedShot | None:
+        """See `StreamingModel`; none where the model is none, or the rung's clips have parts."""
+        from diffst.upscaler import StreamingModel
+
+        if self.rung.parts > 1 or not isinstance(self._model, StreamingModel):
+            return None
+        shot = self._model.begin_shot(out_size, on_stage)
+        return None if shot is None else _SteppingShot(self, shot)
+
+    def attempt(self, work: Callable[[], Made]) -> Made | None:
+        """What `work` makes; None where memory ran out, and the next attempt is one rung lower.
+
+        Raises:
+            UserError: There is no lower rung.
+        """
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if self._rung + 1 == len(self._rungs):
+                raise UserError(
+                    "the device ran out of memory, though as little as possible was done at once",
+                    hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
+                ) from error
+        # Only here, where the error and the frames that it holds are gone, is memory free.
+        give_back()
+        self._step_down()
+        return None
 
     def watch(self, on_progress: OnProgress) -> None:
         """See `WatchedModel`; a clip that is made in parts is told part by part."""
@@ -116,6 +143,41 @@ class SteppingModel:
 
         if isinstance(self._model, LimitedModel):
             self._model.keep_within(self.rung.limits)
+
+
+class ShotLost(Exception):  # noqa: N818 - no error: its clips are made alone instead
+    """Memory ran out in the middle of a shot, which is gone; the model is one rung lower."""
+
+
+class _SteppingShot:
+    """A `StreamedShot` that is given up when memory runs out."""
+
+    def __init__(self, model: SteppingModel, shot: StreamedShot) -> None:
+        self._model = model
+        self._shot: StreamedShot | None = shot
+
+    def feed(self, frames: Tensor, instants: Sequence[Instant]) -> list[Tensor]:
+        """See `StreamedShot`.
+
+        Raises:
+            ShotLost: Memory ran out.
+            UserError: It did with the least at once.
+        """
+        return self._kept(lambda shot: shot.feed(frames, instants))
+
+    def finish(self) -> list[Tensor]:
+        """See `StreamedShot`; raises as `feed` does."""
+        return self._kept(lambda shot: shot.finish())
+
+    def _kept(self, work: Callable[[StreamedShot], list[Tensor]]) -> list[Tensor]:
+        shot = self._shot
+        assert shot is not None
+        made = self._model.attempt(partial(work, shot))
+        if made is None:
+            self._shot = shot = None
+            give_back()  # what it remembered
+            raise ShotLost
+        return made
 
 
 def shares(num_frames: int, parts: int) -> Iterator[slice]:

@@ -88,6 +88,34 @@ class WatchedModel(Protocol):
         """Tell it from the next call on."""
 
 
+class StreamedShot(Protocol):
+    """One shot that is handed over clip by clip."""
+
+    def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
+        """Pictures that are finished with the next instants, in order; fewer or more than these.
+
+        Args:
+            frames: (T, 3, H, W) uint8 or uint16, the keyframes around the instants.
+            instants: Those that follow the ones given before, none of them again; positions in `frames`.
+
+        Returns:
+            Pieces (N, 3, height, width) of the type of `frames`, in main memory.
+        """
+
+    def finish(self) -> list[Tensor]:
+        """The rest: as many pictures in all as instants were given."""
+
+
+@runtime_checkable
+class StreamingModel(Protocol):
+    """An `UpscaleModel` that can go on from one clip of a shot to the next, and then fades nothing."""
+
+    def begin_shot(
+        self, out_size: tuple[int, int], on_stage: OnStage | None = None
+    ) -> StreamedShot | None:
+        """A new shot; None where, within its limits, it makes each clip alone."""
+
+
 class DiffSTUpscaler:
     """A DiffST pipeline as the tool sees it."""
 

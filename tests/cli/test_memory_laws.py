@@ -34,7 +34,8 @@ def test_wan_memory_is_as_counted(size: tuple[int, int]):
         taken = laws.wan_transformer_bytes(laws.wan_tokens(pixels, frames)) / 1e9
         assert taken == pytest.approx(counted, abs=0.1)
     for frames, counted in zip((33, 121), peaks, strict=True):
-        taken = laws.wan_decode_bytes(pixels) + laws.wan_clip_bytes(pixels, frames)
+        # Counted with the whole clip on the device in bfloat16, going in and coming out.
+        taken = laws.wan_decode_bytes(pixels) + 12 * pixels * frames
         assert (taken + laws.wan_weights_bytes()) / 1e9 == pytest.approx(counted, abs=0.2)
 
 

@@ -10,6 +10,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from diffst.cfca import CFCA
+from diffst.offload import Offload
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.pixels import to_float
 from diffst.star.new_frames import frames_at
@@ -51,22 +52,12 @@ class SamplingModel(Generic[Settings]):
         self.text = text
         self.settings = settings
         self.device = device
-        self.offloads = False
+        self.offload = Offload(self.pipeline, device)
         self.on_progress: OnProgress = unwatched
 
     def watch(self, on_progress: OnProgress) -> None:
         """See `WatchedModel`."""
         self.on_progress = on_progress
-
-    def offload(self, *, wanted: bool) -> None:
-        """Keep parts in main memory until they work, or all on the device; no difference on a CPU."""
-        wanted = wanted and self.device.type != "cpu"
-        if wanted and not self.offloads:
-            self.pipeline.enable_model_cpu_offload(device=self.device)
-        elif self.offloads and not wanted:
-            self.pipeline.remove_all_hooks()
-            self.pipeline.to(self.device)
-        self.offloads = wanted
 
     @torch.inference_mode()
     def __call__(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,18 +11,16 @@ from accelerate import init_empty_weights
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
 
-from diffst.cfca import CFCA, Instants, check_instants
-from diffst.neighbourhood import ClipMotion
-from diffst.pipeline import DiffSTPipeline, OnStage, stage_clock
+from diffst.cfca import CFCA, Instants
+from diffst.pipeline import DiffSTPipeline, OnStage
 from diffst.pixels import to_integer
 from diffst.transformer import one_step
 from diffst.vrg import VideoGuidance
 from diffst.wan.codec import WanCodec
 from diffst.wan.encoded_guidance import EncodedGuidance, join
+from diffst.wan.shot import Shot
 from diffst.wan.stream import Cuts, ShotStream, Stage, TiledShot
 from diffst.wan.windows import OVERLAP_LATENTS, Windows
-
-FRAMES_FROM_CFCA = 8  # aggregated together; low resolution, so the number hardly matters
 
 
 class DiffSTWanPipeline(DiffSTPipeline):
@@ -101,46 +99,21 @@ class DiffSTWanPipeline(DiffSTPipeline):
         on_stage: OnStage | None = None,
     ) -> Tensor:
         """Make the frames of the asked instants at the asked size; see `DiffSTPipeline`."""
-        place = torch.device("cpu") if self.cuts.output_on_host else frames.device
-        made = torch.empty(len(instants), 3, *size, dtype=output_type, device=place)
-        start = 0
-        for pictures in self.pieces(frames, instants, size, on_stage=on_stage):
-            pictures = pictures.clamp(0.0, 1.0)
-            made[start : start + len(pictures)] = (
-                pictures if output_type.is_floating_point else to_integer(pictures, output_type)
-            )
+        made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
+        start, shot = 0, self.shot(size, on_stage)
+        for pictures in itertools.chain(shot.feed(frames, instants), shot.finish()):
+            made[start : start + len(pictures)] = in_range(pictures, output_type)
             start += len(pictures)
         return made
 
-    def pieces(
-        self,
-        frames: Tensor,
-        instants: Instants,
-        size: tuple[int, int],
-        *,
-        on_stage: OnStage | None = None,
-    ) -> Iterator[Tensor]:
-        """The frames of a clip as they are finished: (T', 3, height, width) float32, not clamped."""
-        check_instants(instants, len(frames))
-        stage = stage_clock(on_stage, frames.device)
-        # 1. What kind of video is this.
-        with stage("vrg"):
-            guidance = self.guidance(frames)
-        stream, motion = self.stream(size, guidance, stage), ClipMotion(frames)
-        whole = (slice(0, frames.shape[-2]), slice(0, frames.shape[-1]))
-        for start in range(0, len(instants), FRAMES_FROM_CFCA):
-            # 2. Bring keyframes along the motion to each instant and fuse them, at low resolution.
-            with stage("cfca"):
-                around = motion.around(instants[start : start + FRAMES_FROM_CFCA])
-                clip = around.aggregate(self.cfca, whole)
-            # 3. Enlarge, encode, the one step, decode: as far as these frames allow.
-            yield from stream.feed(clip.frames)
-        yield from stream.finish()
+    def shot(self, size: tuple[int, int], on_stage: OnStage | None = None) -> Shot:
+        """One shot of pictures of a size, to be handed over clip by clip."""
+        return Shot(self, size, on_stage)
 
     def stream(
         self, size: tuple[int, int], guidance: Tensor, stage: Stage
     ) -> ShotStream | TiledShot:
-        """A stream for one shot, which may be fed with the frames of any number of clips."""
+        """A stream for the frames of one shot that are there at low resolution."""
         check_precision(self.transformer)
         kind = ShotStream if self.cuts.vae_tiles is None else TiledShot
         return kind(
@@ -181,6 +154,13 @@ class DiffSTWanPipeline(DiffSTPipeline):
         finally:
             if fused:
                 self.transformer.fuse_qkv_projections()
+
+
+def in_range(pictures: Tensor, output_type: torch.dtype) -> Tensor:
+    """Finished pictures, float, as what is asked for: float32 in [0, 1], or full-range codes."""
+    if output_type.is_floating_point:
+        return pictures.clamp(0.0, 1.0)
+    return to_integer(pictures, output_type)
 
 
 def check_keys(name: str, component: Any) -> None:

@@ -26,8 +26,6 @@ class Cuts:
     """That the VAE takes at once; more need more memory, the result is the same to rounding."""
     vae_tiles: VaeTiles | None = None
     """For the VAE; None gives it whole pictures, which is exact and lets frames out before the clip is through."""
-    output_on_host: bool = False
-    """Whether finished frames are kept in main memory, not on the device."""
 
 
 class ShotStream:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from diffst.limits import Limits
+from diffst.offload import Offload
 from diffst.pipeline import OnStage
+from diffst.pixels import to_integer
+from diffst.transfers import HostCopies, to_device
 from diffst.upscaler import ModelRules
 from diffst.wan.levers import Levers, pull
 from diffst.wan.pipeline import DiffSTWanPipeline
+from diffst.wan.shot import Shot
 from diffst.wan.sizes import TIME_STRIDE
 from diffst.wan.stream import Cuts
 from diffst.wan.tiles import VaeTiles
@@ -42,7 +46,7 @@ class WanUpscaler:
         self.device = device
         pull(pipeline, Levers.exact())
         self.pipeline = pipeline.to(device)
-        self.offloads = False
+        self.offload = Offload(self.pipeline, device)
 
     def keep_within(self, limits: Limits) -> None:
         """See `LimitedModel`; a tile is what the VAE sees of a picture."""
@@ -55,15 +59,16 @@ class WanUpscaler:
             vae_tiles=None
             if limits.tile is None
             else VaeTiles(side=limits.tile, overlap=TILE_OVERLAP),
-            output_on_host=limits.offload,
         )
-        wanted = limits.offload and self.device.type != "cpu"
-        if wanted and not self.offloads:
-            self.pipeline.enable_model_cpu_offload(device=self.device)
-        elif self.offloads and not wanted:
-            self.pipeline.remove_all_hooks()
-            self.pipeline.to(self.device)
-        self.offloads = wanted
+        self.offload(wanted=limits.offload)
+
+    def begin_shot(
+        self, out_size: tuple[int, int], on_stage: OnStage | None = None
+    ) -> WanShot | None:
+        """See `StreamingModel`; with tiles it keeps nothing, for all tiles' caches are too large."""
+        if self.pipeline.cuts.vae_tiles is not None:
+            return None
+        return WanShot(self.pipeline.shot(out_size, on_stage), self.device)
 
     def __call__(
         self,
@@ -74,7 +79,30 @@ class WanUpscaler:
         first_keyframe: int = 0,  # noqa: ARG002  (nothing here is random)
     ) -> Tensor:
         """See `UpscaleModel`."""
-        made: Tensor = self.pipeline(
-            frames.to(self.device), instants, out_size, output_type=frames.dtype, on_stage=on_stage
-        )
-        return made.cpu()
+        shot = WanShot(self.pipeline.shot(out_size, on_stage), self.device)
+        return torch.cat([*shot.feed(frames, instants), *shot.finish()])
+
+
+class WanShot:
+    """A shot whose pictures come back to main memory as codes, while the next ones are made."""
+
+    def __init__(self, shot: Shot, device: torch.device) -> None:
+        self.shot = shot
+        self.device = device
+        self.copies = HostCopies(device)
+        self.kind = torch.uint8
+
+    def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
+        """See `StreamedShot`."""
+        self.kind = frames.dtype
+        return self.on_host(self.shot.feed(to_device(frames, self.device), instants))
+
+    def finish(self) -> list[Tensor]:
+        """See `StreamedShot`."""
+        return self.on_host(self.shot.finish())
+
+    def on_host(self, made: Iterable[Tensor]) -> list[Tensor]:
+        """Codes of the type of the frames that came last, all whole."""
+        copies = [self.copies.start(to_integer(pictures, self.kind)) for pictures in made]
+        self.copies.wait()
+        return copies

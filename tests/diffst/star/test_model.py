@@ -58,7 +58,7 @@ def test_the_first_keyframes_number_decides_the_noise(model):
 
 def test_parts_move_to_a_gpu_in_turn_while_asked_to(model, monkeypatch):
     asked = []
-    monkeypatch.setattr(model, "device", torch.device("cuda", 1))
+    monkeypatch.setattr(model.offload, "device", torch.device("cuda", 1))
     for name in ("enable_model_cpu_offload", "remove_all_hooks", "to"):
         monkeypatch.setattr(
             model.pipeline, name, lambda *_device, name=name, **_options: asked.append(name)
@@ -70,7 +70,7 @@ def test_parts_move_to_a_gpu_in_turn_while_asked_to(model, monkeypatch):
 
 def test_on_a_cpu_there_is_nowhere_to_move_parts_from(model):
     model.keep_within(Limits(offload=True))
-    assert not model.offloads
+    assert not model.offload.active
 
 
 def test_every_part_is_brought_in_before_it_works(model, kind, monkeypatch):

@@ -101,7 +101,7 @@ def test_limits_reach_the_network_and_the_vae(folder):
     assert model.settings.tile_latents == (64, 64)
     assert model.settings.vae_tile_latents == 64
     assert (model.settings.window_frames, model.settings.decode_frames) == (2, 2)
-    assert not model.offloads  # there is nowhere to move parts from
+    assert not model.offload.active  # there is nowhere to move parts from
     shorter = model(keyframes(3), [(n, 0.0) for n in range(3)], (32, 40))
     assert not torch.equal(whole, shorter)
     model.keep_within(Limits(latents_per_call=3))

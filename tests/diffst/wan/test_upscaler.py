@@ -49,9 +49,8 @@ def test_limits_become_cuts(model):
         windows=Windows(latents=5, overlap_latents=2),
         latents_per_call=4,
         vae_tiles=VaeTiles(side=512, overlap=64),
-        output_on_host=True,
     )
-    assert not model.offloads  # there is nowhere to move parts from
+    assert not model.offload.active  # there is nowhere to move parts from
     model.keep_within(Limits(window_frames=33))
     assert model.pipeline.cuts == Cuts()
     model.keep_within(Limits(window_frames=1))
@@ -76,7 +75,7 @@ def test_limits_change_pictures_by_tiles_only_where_they_are_smaller(model):
 
 def test_parts_move_to_a_gpu_in_turn_while_asked_to(model, monkeypatch):
     asked = []
-    monkeypatch.setattr(model, "device", torch.device("cuda", 1))
+    monkeypatch.setattr(model.offload, "device", torch.device("cuda", 1))
     for name in ("enable_model_cpu_offload", "remove_all_hooks", "to"):
         monkeypatch.setattr(
             model.pipeline, name, lambda *_device, name=name, **_options: asked.append(name)

@@ -1,0 +1,76 @@
+"""One shot through a pipeline of Wan's size, handed over clip by clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from diffst.cfca import Instants, check_instants
+from diffst.neighbourhood import ClipMotion
+from diffst.pipeline import OnStage, stage_clock
+from diffst.wan.stream import ShotStream, TiledShot
+
+if TYPE_CHECKING:
+    from diffst.wan.pipeline import DiffSTWanPipeline
+
+FRAMES_FROM_CFCA = 8  # aggregated together; low resolution, so the number hardly matters
+
+
+class Shot:
+    """Makes the instants of one shot, in memory that does not grow with its length.
+
+    Codec and transformer go on from clip to clip as if the shot were one clip; the guidance is that of the first.
+
+    Args:
+        pipeline: Not changed.
+        size: Output height and width.
+        on_stage: Told the name of each finished stage and the seconds it took.
+    """
+
+    def __init__(
+        self, pipeline: DiffSTWanPipeline, size: tuple[int, int], on_stage: OnStage | None = None
+    ) -> None:
+        self.pipeline = pipeline
+        self.size = size
+        self.on_stage = on_stage
+        self.stream: ShotStream | TiledShot | None = None
+
+    @torch.inference_mode()
+    def feed(self, frames: Tensor, instants: Instants) -> Iterator[Tensor]:
+        """Pictures that are finished with the next instants; they lag behind by up to a window.
+
+        Args:
+            frames: (T, 3, H, W) float in [0, 1], uint8 or uint16: the keyframes around these instants.
+            instants: Those that follow the ones given before; positions in `frames`.
+
+        Yields:
+            (T', 3, height, width) float32, not clamped.
+
+        Raises:
+            ValueError: An instant lies outside the clip.
+        """
+        check_instants(instants, len(frames))
+        stage = stage_clock(self.on_stage, frames.device)
+        if self.stream is None:
+            # 1. What kind of video is this.
+            with stage("vrg"):
+                guidance = self.pipeline.guidance(frames)
+            self.stream = self.pipeline.stream(self.size, guidance, stage)
+        motion = ClipMotion(frames)
+        whole = (slice(0, frames.shape[-2]), slice(0, frames.shape[-1]))
+        for start in range(0, len(instants), FRAMES_FROM_CFCA):
+            # 2. Bring keyframes along the motion to each instant and fuse them, at low resolution.
+            with stage("cfca"):
+                around = motion.around(instants[start : start + FRAMES_FROM_CFCA])
+                clip = around.aggregate(self.pipeline.cfca, whole)
+            # 3. Enlarge, encode, the one step, decode: as far as these frames allow.
+            yield from self.stream.feed(clip.frames)
+
+    @torch.inference_mode()
+    def finish(self) -> Iterator[Tensor]:
+        """The rest: as many pictures come out in all as instants went in."""
+        if self.stream is not None:
+            yield from self.stream.finish()

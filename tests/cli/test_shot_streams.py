@@ -1,0 +1,246 @@
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from diffst.limits import Limits
+from diffst.pipeline import OnStage
+from diffst_cli.clips import Clip, ClipRules, make_clips
+from diffst_cli.ladders import Rung
+from diffst_cli.segments import Segment
+from diffst_cli.shot_streams import ClipMaker
+from diffst_cli.stages import Stages
+from diffst_cli.stepping import SteppingModel
+from diffst_cli.stitch import stitch
+from diffst_cli.timing import Timeline
+from tests.cli.test_clips import STEP, any_rules, even, rules, videos
+from tests.cli.test_segments import frame, plan
+from tests.cli.test_stepping import plan as run_plan
+from tests.fakes import BilinearModel
+
+OUT_SIZE = (1, 1)
+LAG = 3  # instants by which pictures lag behind, and that they depend on
+
+
+class RememberedShot:
+    """Each picture depends on all instants of the shot before it and on `LAG` after it."""
+
+    def __init__(self, model: "RememberingModel") -> None:
+        self.model = model
+        self.given: list[tuple[int, float]] = []
+        self.num_made = 0
+
+    def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
+        self.model.fail_if_due()
+        first = int(frames[0, 0, 0, 0])
+        self.given += [(first + keyframe, alpha) for keyframe, alpha in instants]
+        return self.made(max(len(self.given) - LAG, 0))
+
+    def finish(self) -> list[Tensor]:
+        self.model.fail_if_due()
+        return self.made(len(self.given))
+
+    def made(self, stop: int) -> list[Tensor]:
+        seen = [self.given[: number + 1 + LAG] for number in range(self.num_made, stop)]
+        self.num_made = stop
+        return [picture(instants) for instants in seen]
+
+
+class RememberingModel(BilinearModel):
+    """Makes shots as streams, and runs out of memory on the calls whose numbers are in `failing`."""
+
+    def __init__(self, *failing: int) -> None:
+        super().__init__()
+        self.failing = failing
+        self.calls = 0
+        self.shots: list[RememberedShot] = []
+        self.limits = Limits()
+
+    def keep_within(self, limits: Limits) -> None:
+        self.limits = limits
+
+    def fail_if_due(self) -> None:
+        self.calls += 1
+        if self.calls in self.failing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def begin_shot(
+        self, out_size: tuple[int, int], on_stage: OnStage | None = None
+    ) -> RememberedShot | None:
+        if self.limits.tile is not None:
+            return None
+        self.shots.append(RememberedShot(self))
+        return self.shots[-1]
+
+    def __call__(
+        self,
+        frames: Tensor,
+        instants: Sequence[tuple[int, float]],
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+        first_keyframe: int = 0,
+    ) -> Tensor:
+        shot = RememberedShot(self)
+        return torch.cat([*shot.feed(frames, instants), *shot.finish()])
+
+
+def picture(instants: Sequence[tuple[int, float]]) -> Tensor:
+    digest = hashlib.sha256(repr(list(instants)).encode()).digest()
+    return torch.frombuffer(bytearray(digest[:3]), dtype=torch.uint8).view(1, 3, 1, 1)
+
+
+def make(
+    run: Sequence[Segment], times: Sequence[Fraction], clip_rules: ClipRules, **rate: Any
+) -> list[tuple[Fraction, list[int]]]:
+    """Output of consecutive segments, asked for one after another, as `SegmentMaker` does it."""
+    first, last = run[0], run[-1]
+    cuts = {cut for segment in run for cut in segment.cuts}
+    clips = make_clips(
+        ((frame(i, times[i]), i in cuts) for i in range(first.first_keyframe, last.stop_keyframe)),
+        Timeline(**rate, state=first.timeline),
+        clip_rules,
+        lambda _: last.end if last.end is not None else pytest.fail("read past the segment"),
+        first_instant=first.first_instant,
+        shared=first.shared,
+    )
+    stops = {first.start}
+    made = stitch(ClipMaker(RememberingModel(), OUT_SIZE, Stages(), stops).make(clips))
+    wanted = list(itertools.islice(made, first.start - first.first_instant))[:0]
+    for segment in run:
+        stops.add(segment.stop)
+        wanted += itertools.islice(made, segment.stop - segment.start)
+    return [(out.time, out.image.flatten().tolist()) for out in wanted]
+
+
+@given(video=videos(), clip_rules=any_rules, data=st.data())
+def test_a_segment_is_the_same_whichever_others_are_made_with_it(
+    video: dict[str, Any], clip_rules: ClipRules, data: st.DataObject
+):
+    lengths = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 20)))
+    planned = plan(clip_rules=clip_rules, lengths=lengths, **video)
+    rate = {name: video[name] for name in ("fps", "fps_x") if name in video}
+    whole = make(planned, video["times"], clip_rules, **rate)
+    first = data.draw(st.integers(0, len(planned) - 1))
+    run = planned[first : data.draw(st.integers(first + 1, len(planned)))]
+    made = make(run, video["times"], clip_rules, **rate)
+    assert made == whole[run[0].start : run[-1].stop]
+
+
+def clips(num_frames: int, *, cuts: Sequence[int] = ()) -> list[Clip]:
+    """Of 4 keyframes and their new frames; neighbours share one keyframe and the new frame after it."""
+    frames = [(frame(i, time), i in cuts) for i, time in enumerate(even(num_frames))]
+    return list(
+        make_clips(frames, Timeline(fps_x=Fraction(2)), rules(), lambda last: last.time + STEP)
+    )
+
+
+def made_by(model: Any, given: Sequence[Clip]) -> list[tuple[Clip, list[list[int]]]]:
+    made = ClipMaker(model, OUT_SIZE, Stages(), set()).make(given)
+    return [(clip, pictures.flatten(1).tolist()) for clip, pictures in made]
+
+
+def alone(clip: Clip) -> list[list[int]]:
+    ((_, pictures),) = made_by(RememberingModel(), [clip])
+    return pictures
+
+
+def test_the_clips_of_a_shot_make_what_the_shot_makes_at_once():
+    given = clips(20)
+    model = RememberingModel()
+    made = made_by(model, given)
+    assert [clip for clip, _ in made] == given
+    assert len(model.shots) == 1
+    whole = RememberedShot(RememberingModel())
+    (first, *_), positions = given[0].frames, [(n // 2, n % 2 / 2) for n in range(39)]
+    at_once = [*whole.feed(torch.from_numpy(first.image)[None], positions), *whole.finish()]
+    expected = torch.cat(at_once).flatten(1).tolist()
+    start = 0
+    for clip, pictures in made:
+        assert pictures == expected[start : start + len(clip.moments)]
+        start += len(clip.moments) - clip.shared_after
+    assert start == len(expected)
+
+
+def test_every_shot_begins_anew():
+    given = clips(20, cuts=[9])
+    model = RememberingModel()
+    made = made_by(model, given)
+    assert len(model.shots) == 2
+    later = [clip for clip in given if clip.frames[0].index >= 9]
+    assert made_by(RememberingModel(), later) == made[-len(later) :]
+    assert made[len(given) - len(later)][1] != alone(given[0])
+
+
+def test_clips_are_made_as_soon_as_they_can_be():
+    taken: list[Clip] = []
+
+    def counted() -> Iterator[Clip]:
+        for clip in clips(20):
+            taken.append(clip)
+            yield clip
+
+    maker = ClipMaker(RememberingModel(), OUT_SIZE, Stages(), set())
+    lead = [len(taken) - done for done, _ in enumerate(maker.make(counted()), start=1)]
+    assert max(lead) == 1  # the pictures lag behind by less than a clip
+
+
+def test_a_model_that_remembers_nothing_makes_each_clip_alone():
+    given = clips(12)
+    made = made_by(BilinearModel(), given)
+    for clip, pictures in made:
+        images = torch.from_numpy(np.stack([f.image for f in clip.frames])).permute(0, 3, 1, 2)
+        expected = BilinearModel()(images, clip.positions, OUT_SIZE)
+        assert pictures == expected.flatten(1).tolist()
+
+
+def stepping(model: RememberingModel, *tiles: int | None) -> tuple[SteppingModel, list[str]]:
+    said: list[str] = []
+    rungs = [Rung(limits=Limits(tile=side), device_bytes=1) for side in tiles]
+    return SteppingModel(model, run_plan(*rungs), said.append), said
+
+
+def test_when_memory_runs_out_only_clips_that_are_not_whole_are_made_again_and_alone():
+    given = clips(26)
+    model = RememberingModel(4)
+    model_below, said = stepping(model, None, 512)
+    made = made_by(model_below, given)
+    assert [clip for clip, _ in made] == given
+    undisturbed = made_by(RememberingModel(), given)
+    # The third call made the second clip whole; the third waited for what the fourth call should have brought.
+    assert made[:2] == undisturbed[:2]
+    assert [pictures for _, pictures in made[2:]] == [alone(clip) for clip in given[2:]]
+    assert said == ["memory ran out; this clip is done again, and the rest: tiles of 512 pixels"]
+
+
+def test_after_a_lost_shot_another_begins_where_the_rung_allows():
+    given = clips(26)
+    model = RememberingModel(4)
+    model_below, _ = stepping(model, None, None)
+    made = made_by(model_below, given)
+    assert len(model.shots) == 2
+    assert made[4:] == made_by(RememberingModel(), given[4:])
+
+
+def test_a_shot_lost_at_its_end_is_made_again_too():
+    given = clips(8)
+    model_below, said = stepping(RememberingModel(len(given) + 1), None, 512)
+    made = made_by(model_below, given)
+    assert len(said) == 1
+    assert [clip for clip, _ in made] == given
+    assert made[-1][1] == alone(given[-1])
+
+
+def test_clips_in_parts_are_made_alone():
+    rung = Rung(limits=Limits(), parts=2, device_bytes=1)
+    model = RememberingModel()
+    stepping_model = SteppingModel(model, run_plan(rung), lambda _: None)
+    assert stepping_model.begin_shot(OUT_SIZE) is None
+    assert model.shots == []
