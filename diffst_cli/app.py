@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -138,11 +139,19 @@ def _plain_sentence(message: str) -> str:
     sentence = re.sub(
         r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)", r"too many words: `\1`", sentence
     )
+    sentence = re.sub(r"^No such option: ([^\s`]+)", r"no such option `\1`", sentence)
+    sentence = re.sub(r" \(Possible options: (.*)\)$", _meant, sentence)
+    sentence = re.sub(r"\. Did you mean (.*)\?$", r"; did you mean \1?", sentence)
     return sentence[:1].lower() + sentence[1:]
 
 
+def _meant(options: re.Match[str]) -> str:
+    """Typer's list of like options as a question."""
+    return f"; did you mean {' or '.join(f'`{name}`' for name in options[1].split(', '))}?"
+
+
 def _help_hint(line: Sequence[str]) -> str:
-    """Where the help for this command line is, or how to name a file that looks like an option."""
+    """Where the help for this command line is, or how files are named that stand in a wrong place."""
     for word in line:
         if word.startswith("-") and Path(word).exists():
             return f"a file's name that begins with a dash is written `./{word}`"
@@ -154,4 +163,6 @@ def _help_hint(line: Sequence[str]) -> str:
         if command is None:
             break
         path.append(word)
+    if len(path) == 1 and line and Path(line[0]).exists():
+        return f"`diffst upscale {shlex.join(line)}` makes it larger"
     return f"`{' '.join(path)} -h` lists what it takes"

@@ -71,6 +71,9 @@ def choose_encoding(
     aspect, aspect_note = _sample_aspect(info, size)
     is_gif_of_deep = chosen is GIF and info.bit_depth > 8
     depth_note = "a GIF holds 8 bits and 256 colours a frame" if is_gif_of_deep else None
+    # Most videos and pictures with a palette have no transparent colour in it.
+    is_transparent = info.has_alpha and info.pixel_format != "pal8"
+    alpha_note = "what is transparent becomes black: no output holds it" if is_transparent else None
     return Encoding(
         codec=chosen,
         pixel_format=pixel_format,
@@ -79,7 +82,7 @@ def choose_encoding(
         sample_aspect=aspect,
         colour=_output_colour(info, pixel_format),
         options=options,
-        notes=tuple(note for note in (padding_note, aspect_note, depth_note) if note),
+        notes=tuple(note for note in (padding_note, aspect_note, depth_note, alpha_note) if note),
     )
 
 

@@ -159,6 +159,10 @@ class UpscaleJob:
         """Frames per second of the output: exact when constant, the average when variable."""
         return self.fps or info.frame_rate * self.rate_factor
 
+    def has_constant_rate(self, info: VideoInfo) -> bool:
+        """Whether all output frames are shown equally long."""
+        return self.fps is not None or not info.is_variable
+
     @property
     def rate_factor(self) -> Fraction:
         """Times the frame rate; 1 unless asked otherwise."""

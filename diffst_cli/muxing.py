@@ -34,6 +34,8 @@ class Placement:
     """Seconds kept of the other streams; None for all."""
     frame_seconds: Fraction | None = None
     """How long the last video frame is shown; None at a constant rate, where frames say it themselves."""
+    frame_rate: Fraction | None = None
+    """Of the video, where it is constant, for containers that count frames."""
 
 
 def place(
@@ -44,6 +46,7 @@ def place(
     start: Fraction | None,
     duration: Fraction | None,
     frame_seconds: Fraction | None = None,
+    frame_rate: Fraction | None = None,
 ) -> Placement:
     """Placement that keeps the source's offsets between video and the other streams.
 
@@ -54,6 +57,7 @@ def place(
         start: Where the frames were to begin, seconds from the source's beginning; None for there.
         duration: How much of the source was to be kept, seconds; None for all the rest.
         frame_seconds: How long the last frame is shown, where the rate varies; else None.
+        frame_rate: Of the video, where it is constant; else None.
     """
     lead = max(first_time - info.origin_seconds, Fraction(0))
     zero = Fraction(0) if start is None else lead
@@ -61,12 +65,12 @@ def place(
     if duration is not None:
         end = max((start or 0) + duration, end_time - info.origin_seconds)
         length = end - zero
-    if start is None:
-        return Placement(
-            video_offset=lead, skipped=None, length=length, frame_seconds=frame_seconds
-        )
     return Placement(
-        video_offset=Fraction(0), skipped=lead, length=length, frame_seconds=frame_seconds
+        video_offset=lead if start is None else Fraction(0),
+        skipped=None if start is None else lead,
+        length=length,
+        frame_seconds=frame_seconds,
+        frame_rate=frame_rate,
     )
 
 
@@ -139,6 +143,9 @@ def mux_arguments(
         options["bsf:0"] = f"setts=pts=PTS:dts=DTS:duration={_seconds(placement.frame_seconds)}/TB"
     if placement.length is not None:
         options["t"] = _seconds(placement.length)
+    if plan.container.name == "avi" and placement.frame_rate is not None:
+        # It counts frames; else it would count the ticks of the pieces, most of them without a frame.
+        options["r"] = str(placement.frame_rate)
     if plan.container.name in ("mp4", "mov"):
         options["movflags"] = "+faststart"
     if plan.container.name in ("matroska", "webm"):

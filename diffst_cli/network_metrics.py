@@ -42,7 +42,7 @@ def open_network(name: str) -> Judge:
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
         raise UserError(
             f"metric `{name}` is not available: {error}",
-            hint="run `pip install diffst[metrics]`, with the torchvision that belongs to this torch",
+            hint="run `pip install 'diffst[metrics]'`, with the torchvision that belongs to this torch",
         ) from error
     try:
         judge: Judge = pyiqa.create_metric(known)

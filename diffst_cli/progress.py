@@ -167,9 +167,10 @@ def _counts(progress: Progress) -> list[str]:
     frames_per_second = (done - progress.frames_before) / seconds
     if total:
         pieces.append(f"{min(100 * done // total, 100)} %")
-    pieces.append(f"{frames_per_second:.1f} frames/s")
     if total and frames_per_second > 0:
-        pieces.insert(2, f"{clock(max(total - done, 0) / frames_per_second)} left")
+        pieces.append(f"{clock(max(total - done, 0) / frames_per_second)} left")
+    if frames_per_second > 0:
+        pieces.append(f"{frames_per_second:.1f} frames/s")
     return pieces
 
 
@@ -186,7 +187,8 @@ def print_summary(summary: RunSummary) -> None:
     speed = f"{summary.output_fps:.1f} frames/s, at most {_bytes(summary.peak_memory_bytes)} memory"
     if summary.receipt.ok:
         _print_marked(console, "wrote", f"`{summary.output}`", style="bold green")
-    console.print(f"  {made}, {summary.frames_out} frames from {summary.frames_in}", soft_wrap=True)
+    frames = f"{summary.frames_out} frame{'' if summary.frames_out == 1 else 's'}"
+    console.print(f"  {made}, {frames} from {summary.frames_in}", soft_wrap=True)
     console.print(f"  in {_length(summary.seconds)}, {speed}", soft_wrap=True)
     for check in summary.receipt.checks:
         mark = _mark(console, check.ok)

@@ -192,7 +192,7 @@ class _Journey:
             input=job.input,
             output=job.output,
             size=size,
-            frame_rate=job.output_rate(info),
+            frame_rate=self._made_rate(info, work),
             frames_in=work.scanned.num_keyframes if work.scanned is not None else 0,
             frames_out=work.num_planned,
             frames_resumed=self._frames_resumed,
@@ -304,6 +304,14 @@ class _Journey:
         for message in work.scanned.warnings:
             self._reporter.warn(message)
 
+    def _made_rate(self, info: VideoInfo, work: Work) -> Fraction:
+        """The output's frame rate; the average over what was made, where it varies."""
+        if self._job.has_constant_rate(info):
+            return self._job.output_rate(info)
+        *_, last = work.planned()
+        assert last.end is not None
+        return work.num_planned / (last.end - last.origin)
+
     def _finish(self, work: Work, output: Output) -> Receipt:
         *_, last = work.planned()
         assert last.end is not None
@@ -329,7 +337,7 @@ def open_output(job: UpscaleJob, info: VideoInfo) -> Output:
         path=job.output,
         size=job.output_size(info),
         frame_rate=job.output_rate(info),
-        constant_rate=job.fps is not None or not info.is_variable,
+        constant_rate=job.has_constant_rate(info),
         codec=job.codec,
         crf=job.crf,
         preset=job.preset,

@@ -11,6 +11,7 @@ from pathlib import Path
 from diffst_cli.codecs import VIDEO_SUFFIXES
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.probe import VideoInfo
+from diffst_cli.probe_images import DEMUXERS
 
 PICTURE_SUFFIX = ".png"
 FOLDER_PATTERN = f"%05d{PICTURE_SUFFIX}"  # names of the pictures in an output folder
@@ -65,6 +66,10 @@ def choose_target(path: Path, info: VideoInfo, *, overwrite: bool) -> Target:
         UsageError: It exists, is the input, or is of a kind that cannot be written.
         UserError: Its folder is missing, or nothing can be created there.
     """
+    if str(path) == "-":
+        raise UsageError("the standard output is no place for a video", hint="name a file")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(f"`{path}` is neither a file nor a folder", hint="name a file")
     target = _parse(path)
     if target.pattern is None:
         _check_file(path, info, overwrite=overwrite)
@@ -86,6 +91,10 @@ def _parse(path: Path) -> Target:
         return Target(path=path, suffix=suffix, folder=path.parent, pattern=path.name)
     if path.is_dir() or not suffix:
         return Target(path=path, suffix=PICTURE_SUFFIX, folder=path, pattern=FOLDER_PATTERN)
+    if suffix in DEMUXERS:
+        raise UsageError(
+            "pictures are written as PNG", hint=f"name it `{path.with_suffix('.png')}`"
+        )
     raise UsageError(
         f"cannot tell what kind of file `{path}` should be",
         hint=f"end it in {', '.join(VIDEO_SUFFIXES)}; for pictures, name a folder or `x_%05d.png`",
@@ -108,12 +117,30 @@ def _check_pictures(target: Target, info: VideoInfo, *, overwrite: bool) -> None
             f"`{target.path}` is one picture, the input is many",
             hint="name a folder, or number the pictures: `x_%05d.png`",
         )
+    if len(NUMBER.findall(target.pattern)) > 1:
+        raise UsageError(
+            f"`{target.path}` has two places for a number", hint="pictures are numbered once"
+        )
     old = target.old_pictures()
     sources = _sources(info)
     if any(picture.samefile(source) for picture in old for source in sources):
         raise UsageError(f"`{target.path}` holds the input itself", hint="choose another folder")
     if old and not overwrite:
         raise UsageError(f"`{old[0]}` already exists", hint="add --overwrite to replace it")
+    _refuse_others(target, info, old)
+
+
+def _refuse_others(target: Target, info: VideoInfo, old: list[Path]) -> None:
+    """A folder of other things was named to put a video there, as with `cp`, not to fill it with pictures."""
+    if target.folder != target.path or not target.folder.is_dir():
+        return
+    seen = (entry for entry in target.folder.iterdir() if not entry.name.startswith("."))
+    others = sorted(entry for entry in seen if entry not in old)
+    if others:
+        raise UsageError(
+            f"the folder `{target.path}` holds other things, as `{others[0].name}`",
+            hint=f"name a file in it, `{target.path / info.path.name}`, or a new folder for pictures",
+        )
 
 
 def _sources(info: VideoInfo) -> tuple[Path, ...]:

@@ -137,13 +137,15 @@ class Output:
         else:
             start, duration = self._cut
             shown_until = first_time + Fraction(times[-1]) + last
+            constant = self._settings.constant_rate
             placement = place(
                 self._info,
                 first_time,
                 shown_until,
                 start=start,
                 duration=duration,
-                frame_seconds=None if self._settings.constant_rate else last,
+                frame_seconds=None if constant else last,
+                frame_rate=self._settings.frame_rate if constant else None,
             )
             mux(whole, self._info, self.streams, placement, result)
         receipt = verify(result, self._promise(times, first_time, last), output=self.target.path)

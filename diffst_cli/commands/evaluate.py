@@ -66,7 +66,7 @@ def evaluate(
         typer.Option(
             metavar="NAMES",
             help="What to measure. Also lpips, dists, clip-iqa, musiq, maniqa and tlp, networks of "
-            "`pip install diffst[metrics]`.",
+            "the package's extra `metrics`.",
         ),
     ] = "psnr,ssim,ms-ssim,vmaf,frame-difference,warping,tof",
     frames: Annotated[

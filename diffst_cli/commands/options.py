@@ -43,7 +43,7 @@ RayOption = Annotated[
     str | None,
     in_model(
         metavar="ADDRESS",
-        help="Make segments on a Ray cluster: auto, or the HOST:PORT of its head. Needs diffst[ray].",
+        help="Make segments on a Ray cluster: auto, or the HOST:PORT of its head. Needs the package's extra `ray`.",
     ),
 ]
 

@@ -56,6 +56,6 @@ def _check_receipt(receipt: Path, job: UpscaleJob) -> None:
     """Refuses, before the work, a receipt that could not be written after it."""
     if receipt.absolute() in (job.input.absolute(), job.output.absolute()):
         raise UsageError(f"`--receipt` is `{receipt}`, which is the video itself")
+    check_report(receipt, "--receipt")
     if receipt.exists() and not job.overwrite:
         raise UsageError(f"`{receipt}` exists", hint="`--overwrite` replaces it")
-    check_report(receipt, "--receipt")

@@ -89,10 +89,19 @@ def test_no_command_is_a_usage_error_that_shows_help(capsys: pytest.CaptureFixtu
     ("line", "sentence", "hint"),
     [
         (["upscale"], "missing argument `INPUT`", "`diffst upscale -h` lists what it takes"),
-        (["upscal"], "no such command `upscal`", "`diffst -h` lists what it takes"),
+        (
+            ["upscal"],
+            "no such command `upscal`; did you mean `upscale`?",
+            "`diffst -h` lists what it takes",
+        ),
+        (
+            ["upscale", "a", "b", "--scal", "2"],
+            "no such option `--scal`; did you mean `--scale`",
+            "`diffst upscale -h` lists what it takes",
+        ),
         (
             ["upscale", "a", "b", "--nope"],
-            "no such option: --nope",
+            "no such option `--nope`",
             "`diffst upscale -h` lists what it takes",
         ),
         (
@@ -141,8 +150,20 @@ def test_a_file_that_looks_like_an_option_is_told_from_one(
     monkeypatch.chdir(tmp_path)
     assert main(["upscale", "-in.mp4", "out.mp4"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "error: no such option: -i",
+        "error: no such option `-i`",
         "hint: a file's name that begins with a dash is written `./-in.mp4`",
+    ]
+
+
+def test_a_video_without_a_command_is_told_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "my film.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main(["my film.mp4", "out.mp4"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: no such command `my film.mp4`",
+        "hint: `diffst upscale 'my film.mp4' out.mp4` makes it larger",
     ]
 
 
@@ -223,3 +244,13 @@ def test_help_answers_in_a_blink():
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert spent < 0.5  # of processor time, so that a busy machine does not matter
+
+
+def test_no_help_holds_what_typer_takes_for_a_colour():
+    """It would show `diffst[ray]` as `diffst`."""
+    tool = typer.main.get_command(app)
+    commands = [tool, *tool.commands.values()]  # type: ignore[attr-defined]
+    commands += [each for group in commands[1:] for each in getattr(group, "commands", {}).values()]
+    helps = [getattr(option, "help", None) or "" for each in commands for option in each.params]
+    assert len(helps) > 100
+    assert [text for text in helps if re.search(r"\[[a-z]", text)] == []

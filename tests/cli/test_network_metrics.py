@@ -85,7 +85,7 @@ def test_without_pyiqa_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyP
     with pytest.raises(UserError, match="metric `tlp` is not available") as caught:
         parse_metrics(["psnr", "tlp"])
     assert caught.value.hint is not None
-    assert caught.value.hint.startswith("run `pip install diffst[metrics]`")
+    assert caught.value.hint.startswith("run `pip install 'diffst[metrics]'`")
 
 
 def test_a_pyiqa_that_does_not_load_is_not_available_either(

@@ -60,6 +60,13 @@ def test_before_the_first_frame_the_stage_is_the_news(half_done: Progress):
     assert progress_line(waiting) == "loading the model · 500 MB · in.mp4"
 
 
+def test_no_speed_is_told_before_a_frame_is_made(half_done: Progress):
+    resumed = Progress(
+        name="a", stage="upscaling", frames_done=9, frames_total=36, frames_before=9, started=100.0
+    )
+    assert progress_line(resumed) == "9/36 frames · 25 % · upscaling · 500 MB · a"
+
+
 def test_an_unknown_length_shows_no_percentage(half_done: Progress):
     endless = Progress(name="in.mp4", stage="upscaling", frames_done=100, started=100.0)
     assert progress_line(endless) == "100 frames · 10.0 frames/s · upscaling · 500 MB · in.mp4"

@@ -1,5 +1,6 @@
 """Whatever is wrong: one sentence, the right exit code, no traceback, and nothing left behind."""
 
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def output_folder(folder: Path) -> None:
     ("prepare", "line", "code", "sentence"),
     [
         (nothing, ["missing.mp4", OUT], 1, "no such file: `missing.mp4`"),
-        (nothing, ["-missing.mp4", OUT], 2, "no such option: -m"),
+        (nothing, ["-missing.mp4", OUT], 2, "no such option `-m`"),
         (nothing, [".", OUT], 1, "no pictures in the folder `.`"),
         (folder_named_like_a_video, ["bad.mp4", OUT], 1, "no pictures in the folder `bad.mp4`"),
         (empty, ["bad.mp4", OUT], 1, "`bad.mp4` is empty"),
@@ -97,6 +98,12 @@ def output_folder(folder: Path) -> None:
         ),
         (nothing, [GOOD, "no/out.mp4"], 1, "no folder `{path}/no` to write into"),
         (output_folder, [GOOD, "sub/x.mp4/y.mp4"], 1, "no folder"),
+        (nothing, [GOOD, "-"], 2, "the standard output is no place for a video"),
+        (nothing, [GOOD, os.devnull], 2, "is neither a file nor a folder"),
+        (nothing, [GOOD, "."], 2, "the folder `.` holds other things, as `good.mp4`"),
+        (nothing, [GOOD, "x_%d_%d.png"], 2, "`x_%d_%d.png` has two places for a number"),
+        (nothing, [GOOD, "out.JPG"], 2, "pictures are written as PNG"),
+        (output_folder, [GOOD, OUT, "--receipt", "sub"], 2, "`sub`, which cannot be a file"),
         (nothing, [GOOD, "out.docx"], 2, "cannot tell what kind of file `out.docx` should be"),
         (nothing, [GOOD, OUT, "--scale", "0"], 2, "`--scale` is `0`"),
         (nothing, [GOOD, OUT, "--scale", "-2"], 2, "`--scale` is `-2`"),

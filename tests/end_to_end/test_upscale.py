@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -115,6 +116,30 @@ def test_a_variable_rate_keeps_its_times(folder: Path):
     assert all(
         abs(a - b - shift) < Fraction(1, 1000) for a, b in zip(after[::2], before, strict=True)
     )
+
+
+def test_the_summary_of_a_part_tells_its_own_length(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    make_variable_rate(folder / "in.mp4", ticks=[0, 20, 40, 60, 80, 100, 400, 700, 1000])
+    upscale("in.mp4", "out.mp4", "--scale", "1", "--duration", "0.1")
+    assert "  64x48, 50 fps, 0.1 s, 5 frames from 5\n" in capsys.readouterr().err
+
+
+def test_an_avi_has_no_empty_frames(folder: Path):
+    make_video(folder / "in.mp4", rate="30000/1001", num_frames=4)
+    upscale("in.mp4", "out.avi", "--scale", "1")
+    with av.open("out.avi") as made:
+        (stream,) = made.streams.video
+        assert (stream.frames, stream.average_rate) == (4, Fraction(30000, 1001))
+
+
+def test_lost_transparency_is_told(folder: Path, capsys: pytest.CaptureFixture[str]):
+    make_video(
+        folder / "in.mkv", pixel_format="yuva444p10le", encoder=("-c:v", "ffv1"), num_frames=2
+    )
+    upscale("in.mkv", "out.mov", "--scale", "1")
+    assert "warning: what is transparent becomes black" in capsys.readouterr().err
 
 
 def test_an_exact_rate_makes_a_variable_one_even(folder: Path):
