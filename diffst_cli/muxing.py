@@ -137,7 +137,11 @@ def mux_arguments(
         inputs.append(source[f"{len(info.streams)}?"])
         inputs += [source[str(stream.source.index)] for stream in kept]
         options |= _source_options(info, plan)
-    if placement.frame_seconds is not None:
+    if placement.frame_rate is not None:
+        # A piece of a frame or two is decoded without the others' delay, and players judge by that
+        # distance whether a rate is constant.
+        options["bsf:0"] = f"setts=pts=PTS:dts=min(PTS\\,STARTDTS+N/({placement.frame_rate}*TB))"
+    elif placement.frame_seconds is not None:
         # Else each packet has its distance to the one decoded next, which may be a long gap away, and
         # the file would end so long after its last frame. Muxers use it for nothing else.
         options["bsf:0"] = f"setts=pts=PTS:dts=DTS:duration={_seconds(placement.frame_seconds)}/TB"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -15,6 +16,7 @@ from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.reader import Frame, read_frames
 from tests.end_to_end.command import diffst, names
 from tests.media import (
+    BT709_TAGS,
     HOSTILE_NAME,
     make_gif,
     make_interlaced,
@@ -124,6 +126,17 @@ def test_the_summary_of_a_part_tells_its_own_length(
     make_variable_rate(folder / "in.mp4", ticks=[0, 20, 40, 60, 80, 100, 400, 700, 1000])
     upscale("in.mp4", "out.mp4", "--scale", "1", "--duration", "0.1")
     assert "  64x48, 50 fps, 0.1 s, 5 frames from 5\n" in capsys.readouterr().err
+
+
+def test_a_short_last_segment_leaves_the_rate_constant(folder: Path):
+    last_shot = "drawbox=w=iw:h=ih:c=white:t=fill:enable='gte(n,65)'"
+    make_video(folder / "in.mp4", num_frames=66, filters=f"{last_shot},{BT709_TAGS}")
+    upscale("in.mp4", "out.mp4", "--scale", "0.5")
+    with av.open("out.mp4") as made:
+        (stream,) = made.streams.video
+        assert (stream.frames, stream.average_rate) == (66, 25)
+        decoded = [packet.dts for packet in made.demux(stream) if packet.dts is not None]
+    assert len({after - before for before, after in pairwise(decoded)}) == 1
 
 
 def test_an_avi_has_no_empty_frames(folder: Path):
