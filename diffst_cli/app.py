@@ -32,6 +32,7 @@ from diffst_cli.commands.train import train
 from diffst_cli.commands.upscale import upscale
 from diffst_cli.errors import UsageError, UserError, explain
 from diffst_cli.interrupts import interrupts_raise
+from diffst_cli.plain_help import show_plainly
 from diffst_cli.progress import print_error
 
 EXIT_USAGE = UsageError.exit_code
@@ -81,6 +82,9 @@ def _root(
     if context.invoked_subcommand is None and not show_version:
         typer.echo(context.get_help())
         raise typer.Exit(EXIT_USAGE)
+
+
+show_plainly(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

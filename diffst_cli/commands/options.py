@@ -79,8 +79,12 @@ def _job_options(
     duration: Annotated[
         str | None, in_part(metavar="TIME", help="Take this much, for a trial.")
     ] = None,
-    model: Annotated[str, in_model(help="Model's name, or its folder.")] = UpscaleJob.model,
-    device: Annotated[str, in_model(help="auto, cpu, mps, cuda or cuda:N.")] = UpscaleJob.device,
+    model: Annotated[
+        str, in_model(metavar="NAME", help="Model's name, or its folder.")
+    ] = UpscaleJob.model,
+    device: Annotated[
+        str, in_model(metavar="NAME", help="auto, cpu, mps, cuda or cuda:N.")
+    ] = UpscaleJob.device,
     devices: Annotated[
         str | None,
         in_model(
@@ -88,11 +92,14 @@ def _job_options(
             help="Several at once, instead of --device: GPUs as 0,1, or cpu:2 for two processes.",
         ),
     ] = None,
-    precision: Annotated[str, in_model(help=f"{', '.join(PRECISIONS)}.")] = UpscaleJob.precision,
+    precision: Annotated[
+        str, in_model(metavar="NAME", help=f"{', '.join(PRECISIONS)}.")
+    ] = UpscaleJob.precision,
     decoder: Annotated[
         str,
         in_model(
-            help="full, or tiny for models of Wan's size: quicker, not as good; `models pull wan-tiny-decoder` first."
+            metavar="NAME",
+            help="full, or tiny for models of Wan's size: quicker, not as good; `models pull wan-tiny-decoder` first.",
         ),
     ] = UpscaleJob.decoder,
     vram_limit: Annotated[
@@ -102,11 +109,16 @@ def _job_options(
             help="Most memory that the model may take: of the GPU, or of main memory without one.",
         ),
     ] = None,
-    steps: Annotated[int | None, in_sampling(help="Steps of the sampler.")] = None,
-    guidance: Annotated[float | None, in_sampling(help="How strongly the prompt counts.")] = None,
+    steps: Annotated[
+        int | None, in_sampling(metavar="NUMBER", help="Steps of the sampler.")
+    ] = None,
+    guidance: Annotated[
+        float | None, in_sampling(metavar="NUMBER", help="How strongly the prompt counts.")
+    ] = None,
     prompt: Annotated[str | None, in_sampling(metavar="TEXT", help="What the video shows.")] = None,
     seed: Annotated[
-        int | None, in_sampling(help="Of all noise: the same seed gives the same result.")
+        int | None,
+        in_sampling(metavar="NUMBER", help="Of all noise: the same seed gives the same result."),
     ] = None,
     windows: Annotated[
         str | None,
@@ -122,7 +134,9 @@ def _job_options(
             help=f"{', '.join(CODECS)}; chosen by container and bit depth if not given.",
         ),
     ] = None,
-    crf: Annotated[float | None, in_output(help="The encoder's quality, lower is better.")] = None,
+    crf: Annotated[
+        float | None, in_output(metavar="NUMBER", help="The encoder's quality, lower is better.")
+    ] = None,
     preset: Annotated[
         str | None, in_output(metavar="NAME", help="The encoder's speed preset.")
     ] = None,
@@ -190,10 +204,18 @@ def takes_job_options(command: Callable[..., int | None]) -> Callable[..., int |
         return command(**values, **{JOB_MAKER: _job_options(**given)})
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [p.replace(kind=keyword) for p in (*own.values(), *shared.values())]
+    headed = [each for each in own.values() if _has_heading(each)]
+    plain = [each for each in own.values() if not _has_heading(each)]
+    # Headings come in the order of their first options: size and rate, which everyone needs, before the rest.
+    parameters = [p.replace(kind=keyword) for p in (*plain, *shared.values(), *headed)]
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {p.name: p.annotation for p in parameters}
     return with_options
+
+
+def _has_heading(parameter: inspect.Parameter) -> bool:
+    options = getattr(parameter.annotation, "__metadata__", ())
+    return any(getattr(each, "rich_help_panel", None) for each in options)
 
 
 def _given(text: str | None, parse: Callable[[str, str], Parsed], option: str) -> Parsed | None:

@@ -25,7 +25,11 @@ def upscale(
         ),
     ],
     output: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="Video to make, or pattern like out_%05d.png.")
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="Video to make; for pictures a new folder, or a pattern like out_%05d.png.",
+        ),
     ],
     make_job: JobMaker,
     receipt: Annotated[

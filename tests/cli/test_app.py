@@ -246,6 +246,25 @@ def test_help_answers_in_a_blink():
     assert spent < 0.5  # of processor time, so that a busy machine does not matter
 
 
+def test_help_shows_switches_without_a_type(capsys: pytest.CaptureFixture[str]):
+    for line in ([], ["upscale"], ["models"], ["models", "list"]):
+        assert main([*line, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert "--help" in shown
+        assert "bool" not in shown
+
+
+def test_help_begins_with_what_everyone_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main(["batch", "-h"]) == 0
+    shown = capsys.readouterr().out
+    assert "goes on after its last finished segment, so the same command goes on" in shown
+    headings = re.findall(r"─ ([A-Z][^─]*) ─", shown)
+    assert headings[:4] == ["Arguments", "Options", "Size and rate", "Part of the input"]
+
+
 def test_no_help_holds_what_typer_takes_for_a_colour():
     """It would show `diffst[ray]` as `diffst`."""
     tool = typer.main.get_command(app)
