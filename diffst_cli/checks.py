@@ -67,7 +67,7 @@ class Packets:
     video_end: float
     """Time at which the last frame ends, seconds."""
     first_times: Mapping[int, float]
-    """Of each stream, by index, seconds."""
+    """Of each stream, by index, seconds; none where nothing in it is to be played."""
 
 
 def read_packets(path: Path, video_index: int) -> Packets:
@@ -84,7 +84,8 @@ def read_packets(path: Path, video_index: int) -> Packets:
                 continue
             time = float(stamp * packet.time_base)
             index = packet.stream.index
-            first_times[index] = min(first_times.get(index, time), time)
+            if not packet.is_discard:
+                first_times[index] = min(first_times.get(index, time), time)
             if index == video_index:
                 times.append(time)
                 # Only the last frame's counts: others may be those of the packet decoded next.
@@ -232,11 +233,13 @@ def check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list
     late = max(early, AUDIO_PACKET_SECONDS) if promise.trimmed else early
     checks = []
     for before, after in zip(kept, found, strict=False):  # a missing one already failed
-        if before.start_seconds is None or after.start_seconds is None:
+        # What a file states of a damaged stream may be wrong, its packets are not.
+        first = packets.first_times.get(after.index)
+        if before.start_seconds is None or first is None:
             continue
         wanted = float(before.start_seconds - promise.first_time)
         wanted = max(wanted, 0.0) if promise.trimmed else wanted
-        offset = float(after.start_seconds) - packets.video_times[0]
+        offset = first - packets.video_times[0]
         checks.append(
             Check(
                 name="audio offset",

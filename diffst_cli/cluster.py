@@ -9,6 +9,7 @@ a cluster is asked for.
 from __future__ import annotations
 
 import functools
+import os
 import queue
 import secrets
 import shutil
@@ -31,6 +32,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.parcels import Apart, Letter, Parcel, put_input, take_input
 from diffst_cli.pieces import PART, hash_piece
+from diffst_cli.planner import choose_place
 from diffst_cli.recipe import fingerprint
 from diffst_cli.segments import Segment
 from diffst_cli.worker import Failed, Finished, Task, serve
@@ -39,6 +41,8 @@ HEAR_SECONDS = 2.0  # for which an actor waits for something to tell
 CONNECT_SECONDS = 10.0
 LEAVE_SECONDS = 5.0  # for an actor to remove what it has on disk
 MARK = ".seen-"  # begins the name of a file by which machines know the work's folder
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HTTP2_SETTINGS = 4  # type of a frame
 GPU, CPU = "GPU", "CPU"  # Ray's names of what a machine has
 
 
@@ -240,9 +244,8 @@ def connect(address: str) -> None:
         return
     before = signal.getsignal(signal.SIGTERM)  # Ray's own would end us without cleaning up
     try:
-        if address != "auto":  # which Ray would wait for, for minutes
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        if address != "auto" and os.environ.get("RAY_USE_TLS", "0") == "0":
+            _require_grpc(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (OSError, OverflowError, ValueError, RuntimeError) as error:
         raise UserError(
@@ -254,10 +257,26 @@ def connect(address: str) -> None:
             signal.signal(signal.SIGTERM, before)
 
 
+def _require_grpc(address: str) -> None:
+    """Passes an address where somebody speaks gRPC, as Ray does, which would else try for minutes, and loudly.
+
+    Source: RFC 9113, section 3.4: both sides begin with a SETTINGS frame.
+
+    Raises:
+        OSError, OverflowError, ValueError: It is none.
+    """
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), CONNECT_SECONDS) as connection:
+        connection.sendall(HTTP2_PREFACE + bytes((0, 0, 0, HTTP2_SETTINGS, 0, 0, 0, 0, 0)))
+        if connection.recv(4)[3:] != bytes((HTTP2_SETTINGS,)):
+            raise ConnectionError("speaks something else")
+
+
 def resolve_device(job: UpscaleJob) -> UpscaleJob:
     """The job with the device that its workers use: `cuda` where the cluster has GPUs, else `cpu`.
 
-    Its paths are absolute, since an actor has another current folder.
+    On CPUs its precision is this machine's, lest each use what it is fast at itself. Its paths are
+    absolute, since an actor has another current folder.
 
     Raises:
         UserError: The cluster cannot be used.
@@ -267,6 +286,8 @@ def resolve_device(job: UpscaleJob) -> UpscaleJob:
     device = job.device
     if device == "auto":
         device = "cuda" if _num_slots(GPU) else "cpu"
+    if device == "cpu":
+        job = replace(job, precision=choose_place(replace(job, device=device))[1])
     is_folder = Path(job.model).is_dir()
     return replace(
         job,

@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
-from diffst_cli.clips import ClipRules
 from diffst_cli.dealer import MAX_ATTEMPTS, Dealer
 from diffst_cli.devices import OF, CrewMember, WorkerLost
 from diffst_cli.errors import UserError
@@ -48,7 +48,7 @@ class Crew:
         self._is_idle: list[bool] = []
         """Of each worker: whether it waits for an order."""
 
-    def begin(self, task: Task, note: Callable[[str], None]) -> ClipRules:
+    def begin(self, task: Task, note: Callable[[str], None]) -> Ready:
         """Let all workers prepare for an output; those that are not there yet are started.
 
         Args:
@@ -56,7 +56,7 @@ class Crew:
             note: Told what the workers plan to do.
 
         Returns:
-            How clips are cut, which the model decides.
+            How clips are cut, which the model decides, and made; on CPUs all workers do it alike.
 
         Raises:
             UserError: A worker could not load the model, or there are none.
@@ -74,13 +74,33 @@ class Crew:
                 told = list(range(len(self._starters)))
                 for number in told:
                     self._start(number)
-            plans = [self._wait_until_ready(number) for number in told]
+            plans = {number: self._wait_until_ready(number) for number in told}
+            settled = self._agree(plans)
         except BaseException:
             self.stop()
             raise
-        for plan in dict.fromkeys(ready.plan for ready in plans):
+        for plan in dict.fromkeys(ready.plan for ready in plans.values()):
             note(plan)
-        return plans[0].clip_rules
+        return settled
+
+    def _agree(self, plans: dict[int, Ready]) -> Ready:
+        """What the workers do alike: on CPUs, where equal bits are promised, what the one with least memory can.
+
+        GPUs each do what suits them, and the first one's way goes on record.
+
+        Args:
+            plans: Of each worker; those told to do otherwise are replaced.
+        """
+        assert self._task is not None
+        job = self._task.job
+        least = min(plans.values(), key=lambda ready: ready.way_bytes)
+        if (job.devices[0] if job.devices else job.device).partition(":")[0] != "cpu":
+            return next(iter(plans.values()))
+        self._task = replace(self._task, way=least.way)
+        for number, ready in plans.items():
+            if ready.way != least.way and self._is_told(number):
+                plans[number] = self._wait_until_ready(number)
+        return least
 
     @property
     def words(self) -> str:

@@ -20,7 +20,7 @@ from diffst_cli.pieces import Piece
 from diffst_cli.segments import Segment
 from diffst_cli.timing import TimelineState
 
-FORMAT = 1  # of the file
+FORMAT = 2  # of the file
 MAX_COUNT = 2**40  # of anything counted in it
 MAX_DIGITS = 40  # of a number in a fraction
 MAX_BYTES = 2**28  # of the file; a segment takes about 600
@@ -43,6 +43,8 @@ class Manifest:
     """What the output depends on, by name; see `recipe`."""
     rules: ClipRules
     """How clips are cut, decided once for the whole output."""
+    way: str
+    """How much of a clip is done at once, in the words of a `Rung`: tiles are seen in the pixels."""
     segments: tuple[Segment, ...]
     """Those found so far, from the first on."""
     pieces: Mapping[int, Piece]
@@ -66,6 +68,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         "format": FORMAT,
         "recipe": dict(manifest.recipe),
         "rules": asdict(manifest.rules),
+        "way": manifest.way,
         "scanned": asdict(scanned) if scanned is not None else None,
         "segments": [
             segment_to_json(segment) | {"piece": _piece_to_json(manifest.pieces.get(segment.index))}
@@ -102,6 +105,7 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest(
             recipe={name: _text(value) for name, value in _fields(content["recipe"]).items()},
             rules=ClipRules(**{name: _count(n) for name, n in _fields(content["rules"]).items()}),
+            way=_text(content["way"]),
             segments=segments,
             pieces={piece.index: piece for piece in pieces if piece is not None},
             scanned=_scanned(content["scanned"]),

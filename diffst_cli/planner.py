@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,6 +118,21 @@ class RunPlan:
     def fits(self) -> bool:
         """Whether the way chosen is within the budget."""
         return self.rung.device_bytes <= self.budget_bytes
+
+    def keeping(self, way: str | None) -> RunPlan:
+        """This plan, with clips done as they were when an output was begun; itself where there is no such way.
+
+        The way is seen in the pixels. On a CPU, equal bits are promised, so it is kept whatever
+        memory is free; a GPU that has less now does with less.
+
+        Args:
+            way: In the words of a rung; None for an output that is new.
+        """
+        ways = [rung.words for rung in self.rungs]
+        if way not in ways:
+            return self
+        kept = replace(self, chosen=ways.index(way))
+        return kept if kept.fits or self.device == "cpu" else self
 
 
 def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:

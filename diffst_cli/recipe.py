@@ -12,7 +12,6 @@ from pathlib import Path
 from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
 from diffst_cli.ffmpeg import ffmpeg_path, read_version
 from diffst_cli.job import UpscaleJob
-from diffst_cli.memory import num_cores
 from diffst_cli.planner import choose_place
 from diffst_cli.probe import VideoInfo
 
@@ -53,27 +52,20 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
 
 
 def _place(job: UpscaleJob) -> dict[str, str]:
-    """`cpu`, `cuda` or `mps`, and what else of a CPU is seen in the output.
+    """`cpu`, `cuda` or `mps`, and on a CPU the precision, which depends on what it is fast at.
 
     Which of several GPUs it is makes no difference: like ones give the same bits, and a run on
-    unlike ones mixes them anyway. On a CPU, equal bits are promised: there torch adds up in another
-    order with another number of threads, and the encoder cuts its work otherwise with another
-    number of cores. In a cluster each machine has its own number of both.
+    unlike ones mixes them anyway. Nor does the number of cores or threads, so that work goes on
+    wherever there is a machine for it.
     """
     device = job.devices[0] if job.devices else job.device
     if device == "auto":  # a named one is not looked for: its name tells its kind
         device = choose_place(job)[0]
     kind = device.partition(":")[0]
-    if kind != "cpu" or job.ray is not None:
+    if kind != "cpu":
         return {"device": kind}
     _, precision = choose_place(replace(job, device="cpu", devices=()))
-    return {"device": kind, "precision": precision, "threads": _threads()}
-
-
-def _threads() -> str:
-    import torch
-
-    return f"{torch.get_num_threads()}, on {num_cores()} cores"
+    return {"device": kind, "precision": precision}
 
 
 def recipe_hash(recipe: Mapping[str, str]) -> str:

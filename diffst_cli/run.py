@@ -222,13 +222,16 @@ class _Journey:
                 "delete that folder if you do not want to go back to it"
             )
 
-    def _require_same_rules(self, work: Work, rules: ClipRules) -> None:
-        """Starts over where clips would be cut otherwise than in the work that is there."""
-        if work.rules is not None and work.rules != rules:
-            self._reporter.warn(f"clips are cut otherwise than in `{work.folder}`; starting over")
+    def _settle(self, work: Work, rules: ClipRules, way: str) -> None:
+        """Puts on record how clips are cut and made; starts over where the work that is there was made otherwise."""
+        is_other_way = work.way not in (None, way)
+        if work.rules not in (None, rules) or (is_other_way and work.recipe["device"] == "cpu"):
+            self._reporter.warn(f"clips are made otherwise than in `{work.folder}`; starting over")
             self._frames_resumed = 0
             work.discard()
-        work.rules = rules
+        elif is_other_way:
+            self._reporter.warn(f"less memory is free than when this was begun; the rest: {way}")
+        work.rules, work.way = rules, way
 
     @contextmanager
     def _kept_work_told(self, work: Work) -> Iterator[None]:
@@ -244,8 +247,9 @@ class _Journey:
     def _muster(self, crew: Crew, work: Work, output: Output) -> MakeAll:
         """What makes the pieces in several processes, or on a cluster."""
         self._reporter.stage("loading the model")
-        task = Task(self._job, work.folder, output.piece_settings)
-        self._require_same_rules(work, crew.begin(task, self._reporter.note))
+        task = Task(self._job, work.folder, output.piece_settings, work.way)
+        ready = crew.begin(task, self._reporter.note)
+        self._settle(work, ready.clip_rules, ready.way)
         return partial(crew.make_all, stages=self._stages)
 
     def _equip(
@@ -257,11 +261,11 @@ class _Journey:
             self._reporter.stage("loading the model")
             with self._stages.timed("load"):
                 model = open_model(job)
-        plan = plan_run(job, info, model.rules)
+        plan = plan_run(job, info, model.rules).keeping(work.way)
         self._reporter.note(plan.sentence)
         if not plan.fits:
             self._reporter.warn("memory may run out: `diffst plan` says how much there is")
-        self._require_same_rules(work, plan.clip_rules)
+        self._settle(work, plan.clip_rules, plan.rung.words)
         stepping = SteppingModel(model, plan, self._reporter.warn)
         maker = SegmentMaker(
             job,

@@ -1,4 +1,4 @@
-"""A model that meets an out-of-memory error does its clip again with less at once, and remembers."""
+"""A model that meets an out-of-memory error on a GPU does its clip again with less at once, and remembers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class SteppingModel:
     """An `UpscaleModel` around another: starts at the plan's rung, goes down when memory runs out.
 
     Nothing is lost but the time of the failed attempt: only the clip at hand is done again, and in a
-    stream the one whose last pictures waited for it. Later clips begin at the rung that worked.
+    stream the one whose last pictures waited for it. Later clips begin at the rung that worked. On
+    the CPU it stays where it is, since a rung is seen in the pixels, and there the same command
+    promises the same bits whatever happened to it on the way.
     """
 
     def __init__(self, model: UpscaleModel, plan: RunPlan, on_step: Callable[[str], None]) -> None:
@@ -41,6 +43,7 @@ class SteppingModel:
         self._model = model
         self._rungs = plan.rungs
         self._rung = plan.chosen
+        self._lowest = plan.chosen if plan.device == "cpu" else len(plan.rungs) - 1
         self._on_step = on_step
         limit_device(plan.device, plan.limit_bytes)
         self._keep_within()
@@ -61,7 +64,7 @@ class SteppingModel:
         """See `UpscaleModel`.
 
         Raises:
-            UserError: Memory runs out even with the least at once.
+            UserError: Memory runs out even with the least at once, or on the CPU.
         """
         while (
             made := self.attempt(
@@ -86,18 +89,15 @@ class SteppingModel:
         """What `work` makes; None where memory ran out, and the next attempt is one rung lower.
 
         Raises:
-            UserError: There is no lower rung.
+            UserError: There is no lower rung, or it is the CPU.
         """
         try:
             return work()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if self._rung + 1 == len(self._rungs):
-                raise UserError(
-                    "the device ran out of memory, though as little as possible was done at once",
-                    hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
-                ) from error
+            if self._rung == self._lowest:
+                raise self._no_memory() from error
         # Only here, where the error and the frames that it holds are gone, is memory free.
         give_back()
         self._step_down()
@@ -137,6 +137,17 @@ class SteppingModel:
         self._rung += 1
         self._on_step(f"memory ran out; this clip is done again, and the rest: {self.rung.words}")
         self._keep_within()
+
+    def _no_memory(self) -> UserError:
+        if self._lowest + 1 < len(self._rungs):
+            return UserError(
+                "memory ran out",
+                hint="close what else uses it and run the same command again, or start over with a `--vram-limit`",
+            )
+        return UserError(
+            "the device ran out of memory, though as little as possible was done at once",
+            hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
+        )
 
     def _keep_within(self) -> None:
         from diffst.limits import LimitedModel

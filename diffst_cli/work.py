@@ -49,6 +49,8 @@ class Work:
         """Folders of the same output's work with other settings, or of another input."""
         self.rules: ClipRules | None = None
         """How clips are cut; None until it is decided."""
+        self.way: str | None = None
+        """How they are made, in the words of a `Rung`; None until it is decided."""
         self.trouble: str | None = None
         """Why work that was there could not be used, one sentence."""
         self.recipe = dict(recipe)
@@ -91,7 +93,7 @@ class Work:
         except ManifestError as error:
             self.trouble = f"the record of earlier work in `{self.folder}` is damaged: {error}"
             return 0
-        self.rules = manifest.rules
+        self.rules, self.way = manifest.rules, manifest.way
         self._pieces = {
             index: piece for index, piece in manifest.pieces.items() if self._is_whole(piece)
         }
@@ -192,18 +194,20 @@ class Work:
         for path in self.folder.iterdir():
             if path.name != LOCK:
                 remove(path)
-        self.rules, self.trouble = None, None
+        self.rules, self.way, self.trouble = None, None, None
         self._segments, self._found_before, self._pieces = [], (), {}
         self._scanned = None
 
     def _save(self) -> None:
         assert self.rules is not None
+        assert self.way is not None
         segments = tuple(self._segments)
         if len(segments) < len(self._found_before):  # not looked at again yet, but not forgotten
             segments += self._found_before[len(segments) :]
         manifest = Manifest(
             recipe=self.recipe,
             rules=self.rules,
+            way=self.way,
             segments=segments,
             pieces=self._pieces,
             scanned=self._scanned,

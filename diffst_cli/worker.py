@@ -37,6 +37,8 @@ class Task:
     """For the pieces."""
     settings: PieceSettings
     """How they are encoded."""
+    way: str | None
+    """How clips are made, in the words of a `Rung`; None where this worker decides."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Ready:
     """The model is loaded, and how to use it for the task planned."""
 
     clip_rules: ClipRules
+    way: str
+    """How clips are made, in the words of a `Rung`."""
+    way_bytes: int
+    """What that takes."""
     plan: str
     """In a line."""
 
@@ -157,7 +163,7 @@ def _work_at(task: Task, model: UpscaleModel, line: Line) -> Task | Segment:
     from diffst_cli.probe import probe
 
     info = probe(task.job.input)
-    plan = plan_run(task.job, info, model.rules)
+    plan = plan_run(task.job, info, model.rules).keeping(task.way)
     stages = Stages()
     stepping = SteppingModel(model, plan, lambda message: line.send(Warned(message)))
     maker = SegmentMaker(
@@ -169,7 +175,7 @@ def _work_at(task: Task, model: UpscaleModel, line: Line) -> Task | Segment:
         piece_finished=pieces.append,
         model_at=lambda words: line.send(ModelAt(words)),
     )
-    line.send(Ready(plan.clip_rules, plan.sentence))
+    line.send(Ready(plan.clip_rules, plan.rung.words, plan.rung.device_bytes, plan.sentence))
     from_beginning = False
     while isinstance(order := line.receive(), Segment):
         before = stages.seconds()

@@ -1,7 +1,6 @@
 """As much of Ray as `diffst_cli.cluster` uses, with threads of this process for actors."""
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import ModuleType, SimpleNamespace
@@ -82,6 +81,7 @@ def make_ray(resources: dict[str, float], dies_at: Sequence[int | None] = ()) ->
     ray.exceptions = SimpleNamespace(RayError=RayError)
     ray.cluster_resources = lambda: resources
     ray.available_resources = lambda: resources
-    ray.is_initialized = lambda: False
-    ray.init = lambda **options: time.sleep(0)
+    ray.is_initialized = lambda: ray.has_joined
+    ray.init = lambda **options: setattr(ray, "has_joined", True)
+    ray.has_joined = False
     return ray

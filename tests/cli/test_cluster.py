@@ -1,7 +1,9 @@
 """A Ray cluster: the file of one process, whatever happens to the machines."""
 
+import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -198,6 +200,29 @@ def test_no_cluster_is_told(asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch):
     for address in ("auto", "127.0.0.1:1", "nonsense", "127.0.0.1:99999", "127.0.0.1:x"):
         with pytest.raises(UserError, match=f"no Ray cluster at `{address}`"):
             run_job(replace(asked, ray=address))
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_ray"), [(b"HTTP/1.0 400 Bad Request", False), (bytes((0, 0, 6, 4)), True)]
+)
+def test_who_does_not_speak_as_ray_is_not_asked_to_let_it_in(
+    answer: bytes, is_ray: bool, asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
+):
+    install(monkeypatch, make_ray({}))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def serve() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(64)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        wanted = "has no free CPU" if is_ray else f"there is no Ray cluster at `{address}`"
+        with pytest.raises(UserError, match=wanted):
+            run_job(replace(asked, ray=address))
+        thread.join()
 
 
 @pytest.mark.parametrize(

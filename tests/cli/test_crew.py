@@ -24,7 +24,7 @@ from diffst_cli.work import Work
 from diffst_cli.worker import Finished, Made, Ready, Task
 
 RULES = ClipRules(clip_keyframes=4, overlap_keyframes=1, context_keyframes=1, max_moments=9)
-TASK = Task(UpscaleJob(input=Path("in"), output=Path("out")), Path("work"), cast(Any, None))
+TASK = Task(UpscaleJob(input=Path("in"), output=Path("out")), Path("work"), cast(Any, None), None)
 
 
 class Member:
@@ -45,13 +45,18 @@ class Member:
             raise WorkerLost("ended")
         if isinstance(order, Task):
             self.tasks.append(order)
-            self._messages.put(Ready(RULES, "plan"))
+            self._messages.put(self.plan(order))
             return
         self._behave(self, order)
         self.made.append(order.index)
         piece = Piece(index=order.index, num_frames=1, first_time=Fraction(0), sha256="")
         for message in (Made(1), Finished(piece, {"model": 1.0})):
             self._messages.put(message)
+
+    def plan(self, task: Task) -> Ready:
+        """One with a lower number has less memory, and takes as much as it may."""
+        way = task.way or f"tiles of {512 * (self.number + 1)} pixels"
+        return Ready(RULES, way, self.number, f"plan: {way}")
 
     def receive(self, timeout_seconds: float) -> Any:
         if self.is_stopped.is_set():
@@ -81,7 +86,7 @@ class Team:
 
     def make(self, num_segments: int) -> None:
         """One output."""
-        assert self.crew.begin(TASK, lambda _: None) == RULES
+        assert self.crew.begin(TASK, lambda _: None).clip_rules == RULES
         recipient = Recipient(
             frames_written=lambda _i, _n: None,
             piece_finished=lambda piece: self.finished.append(piece.index),
@@ -128,6 +133,27 @@ def test_workers_are_started_once_and_told_of_every_output():
     assert sorted(team.finished) == sorted([0, 1, 2, 3] * 3)
     team.crew.stop()
     assert all(member.is_stopped.is_set() for member in team.started)
+
+
+def test_workers_on_cpus_all_do_what_the_one_with_least_memory_can():
+    team, told = Team(3), list[str]()
+    on_cpus = replace(TASK, job=replace(TASK.job, devices=("cpu",) * 3))
+    for _ in range(2):
+        ready = team.crew.begin(on_cpus, told.append)
+        assert ready.way == "tiles of 512 pixels"
+    assert told == ["plan: tiles of 512 pixels"] * 2
+    assert [member.tasks[-1].way for member in team.started] == [None, ready.way, ready.way]
+    team.crew.begin(replace(on_cpus, way="whole frames"), told.append)
+    assert told[2:] == ["plan: whole frames"], "what is on record is kept"
+    team.crew.stop()
+
+
+def test_each_gpu_does_what_suits_it():
+    team, told = Team(2), list[str]()
+    on_gpus = replace(TASK, job=replace(TASK.job, devices=("cuda:0", "cuda:1")))
+    assert team.crew.begin(on_gpus, told.append).way == "tiles of 512 pixels"
+    assert told == ["plan: tiles of 512 pixels", "plan: tiles of 1024 pixels"]
+    team.crew.stop()
 
 
 def test_the_line_of_progress_tells_how_many_work_and_where():

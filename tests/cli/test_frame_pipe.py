@@ -10,6 +10,8 @@ from diffst_cli.encoding import Encoding, choose_encoding
 from diffst_cli.errors import UserError
 from diffst_cli.frame_pipe import FramePipe, failure
 from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.reader import read_frames
+from tests.media import make_video
 from tests.outputs import frame_times, make_clip
 
 BLACK = np.zeros((48, 64, 3), np.uint8)
@@ -57,6 +59,30 @@ def test_a_gap_in_a_constant_rate_is_kept(encoding: Encoding, tmp_path: Path) ->
         pipe.write(BLACK, time)
     pipe.close()
     assert frame_times(path) == times
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_the_number_of_cores_is_not_seen_in_the_file(codec: str, tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if len(cores) < 2:
+        pytest.skip("one core, or no way to choose")
+    source = make_video(tmp_path / "source.mp4", size=(640, 360), num_frames=24)
+    info = probe(source)
+    encoding = choose_encoding(
+        info, suffix=".mp4", size=(640, 360), codec=codec, crf=None, preset="ultrafast"
+    )
+    files = []
+    try:
+        for used in (cores, {min(cores)}):
+            os.sched_setaffinity(0, used)
+            files.append(tmp_path / f"{len(used)}.mp4")
+            pipe = open_pipe(files[-1], encoding)
+            for frame in read_frames(info):
+                pipe.write(frame.image, frame.time)
+            pipe.close()
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_frames_that_are_not_in_order_or_do_not_fit_are_ours_to_fix(

@@ -66,6 +66,15 @@ def test_parts_in_turn_let_wan_run_on_smaller_cards():
     assert least(True) == pytest.approx(4.5, abs=0.05)
 
 
+@pytest.mark.parametrize("ladder", [nano_ladder, wan_ladder, star_ladder, cogvideox_ladder])
+@pytest.mark.parametrize("frames", [1, 5, 33])
+def test_no_two_ways_have_the_same_words(ladder: Callable[[Workload], Iterator[Rung]], frames: int):
+    for can_offload in (True, False):
+        work = workload(clip_frames=frames, can_offload=can_offload)
+        words = [rung.words for rung in ladder(work)]
+        assert len(set(words)) == len(words) > 1
+
+
 def test_nano_is_tiled_as_its_model_tiles_itself():
     assert ladders.NANO_WHOLE_PIXELS == tiling.WHOLE_PIXELS
     assert ladders.NANO_TILE_PIXELS == tiling.LONGEST_SIDE**2

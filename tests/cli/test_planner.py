@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,17 @@ def test_plan_follows_from_free_memory_and_limit(monkeypatch: pytest.MonkeyPatch
     assert 0 < limited.chosen < len(limited.rungs)
     assert limited.rung.limits.tile == 512
     assert limited.clip_rules == roomy.clip_rules, "results must not depend on free memory"
+
+
+def test_work_goes_on_as_it_was_begun_where_it_can(monkeypatch: pytest.MonkeyPatch):
+    roomy, tight = (planned(monkeypatch, free=free) for free in (8 * 10**9, 1_050_000_000))
+    assert roomy.rung.words != tight.rung.words
+    assert roomy.keeping(tight.rung.words).rung == tight.rung
+    assert tight.keeping(roomy.rung.words).rung == roomy.rung, "a CPU owes equal bits"
+    card = replace(tight, device="cuda:0")
+    assert card.keeping(roomy.rung.words) == card
+    assert replace(roomy, device="cuda:0").keeping(tight.rung.words).rung == tight.rung
+    assert (roomy.keeping(None), roomy.keeping("otherwise")) == (roomy, roomy)
 
 
 def test_plan_of_a_gpu_keeps_a_reserve_on_it(monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffst_cli import recipe
 from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.recipe import SAMPLE_BYTES, SAMPLES, fingerprint, make_recipe, recipe_hash
@@ -44,23 +43,6 @@ def test_a_gpu_is_another_recipe_whichever_it_is(clip: VideoInfo):
     assert make_recipe(replace(job, device="auto", devices=("cuda:0", "cuda:2")), clip) == on_gpu
 
 
-def test_on_a_cpu_threads_and_cores_belong_to_the_recipe(
-    clip: VideoInfo, monkeypatch: pytest.MonkeyPatch
-):
-    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), device="cpu")
-    values = []
-    for threads, cores in ((1, 2), (2, 2), (2, 4)):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        monkeypatch.setattr(recipe, "num_cores", lambda cores=cores: cores)
-        values.append(make_recipe(job, clip)["threads"])
-    assert values == ["1, on 2 cores", "2, on 2 cores", "2, on 4 cores"]
-    workers = replace(job, device="auto", devices=("cpu", "cpu"))
-    assert make_recipe(workers, clip) == make_recipe(job, clip)
-    # Each machine of a cluster has its own number; a GPU's last bits are not promised.
-    assert "threads" not in make_recipe(replace(job, ray="auto"), clip)
-    assert "threads" not in make_recipe(replace(job, device="cuda:0"), clip)
-
-
 @pytest.mark.parametrize("chosen", [torch.float32, torch.bfloat16])
 def test_what_precision_a_cpu_chooses_belongs_to_the_recipe(
     chosen: torch.dtype, clip: VideoInfo, monkeypatch: pytest.MonkeyPatch
@@ -69,6 +51,8 @@ def test_what_precision_a_cpu_chooses_belongs_to_the_recipe(
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: chosen is torch.bfloat16)
     name = {torch.float32: "fp32", torch.bfloat16: "bf16"}[chosen]
     assert make_recipe(job, clip) == make_recipe(replace(job, precision=name), clip)
+    workers = replace(job, device="auto", devices=("cpu", "cpu"))
+    assert make_recipe(workers, clip) == make_recipe(job, clip)
 
 
 def test_what_does_not_change_the_output_does_not_change_the_recipe(clip: VideoInfo):

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from diffst_cli import making, segments
+from diffst.limits import Limits
+from diffst_cli import making, planner, segments
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.making import SegmentMaker
@@ -25,6 +26,10 @@ from tests.media import make_variable_rate, make_video, pattern, run_ffmpeg
 from tests.outputs import frame_times
 
 NUM_FRAMES = 24
+PLENTY, LITTLE = (
+    8 * 10**9,
+    1_300_000_000,
+)  # bytes of free memory; little makes nano's plan cut tiles
 
 
 @pytest.fixture(autouse=True)
@@ -188,17 +193,40 @@ def test_other_settings_start_over_say_so_and_leave_the_earlier_work(clip: Path,
     assert run_job(asked, model=BilinearModel()).frames_resumed > 0
 
 
-@pytest.mark.parametrize("what", ["vram_limit", "threads"])
-def test_less_memory_or_other_threads_start_over(what: str, clip: Path, tmp_path: Path):
+def test_less_memory_asked_for_starts_over(clip: Path, tmp_path: Path):
     asked = job(clip, tmp_path / "out.mp4", device="cpu")
     stop_after(1, asked)
-    if what == "vram_limit":
-        asked = replace(asked, vram_limit=Fraction(1))
-    else:
-        torch.set_num_threads(2)  # set back by `short_segments`
     notes = Notes()
+    asked = replace(asked, vram_limit=Fraction(1))
     assert run_job(asked, model=BilinearModel(), reporter=notes).frames_resumed == 0
-    assert any(f"({what})" in warning for warning in notes.warnings)
+    assert any("(vram_limit)" in warning for warning in notes.warnings)
+
+
+class LimitedModel(StoppingModel):
+    """Keeps what it is told to keep within."""
+
+    def keep_within(self, limits: Limits) -> None:
+        self.limits = limits
+
+
+@pytest.mark.parametrize(("before", "after"), [(PLENTY, LITTLE), (LITTLE, PLENTY)])
+def test_other_free_memory_goes_on_as_it_was_begun(
+    before: int, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source = make_video(tmp_path / "large.mp4", size=(640, 480), num_frames=NUM_FRAMES)
+    asked = job(source, tmp_path / "out" / "out.mp4", scale=Fraction(1, 10), device="cpu")
+    asked.output.parent.mkdir()
+    monkeypatch.setattr(planner, "free_bytes", lambda _: before)
+    first, second = LimitedModel(1, asked), LimitedModel(99, asked)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(asked, model=first)
+    monkeypatch.setattr(planner, "free_bytes", lambda _: after)
+    notes = Notes()
+    assert run_job(asked, model=second, reporter=notes).frames_resumed > 0
+    assert second.limits == first.limits
+    assert first.limits.tile == (None if before == PLENTY else 26), "an input tile of 256"
+    too_much = "memory may run out: `diffst plan` says how much there is"
+    assert notes.warnings == ([too_much] if before == PLENTY else [])
 
 
 def test_another_input_of_the_same_name_starts_over(clip: Path, tmp_path: Path):
@@ -244,7 +272,7 @@ def test_a_full_disk_and_a_device_without_memory_lose_nothing(
 ):
     asked = job(clip, tmp_path / "out.mp4")
     stop_after(1, asked)
-    with pytest.raises(UserError, match="ran out of memory"):
+    with pytest.raises(UserError, match="memory ran out"):
         run_job(asked, model=FailingModel(torch.OutOfMemoryError("CUDA out of memory"), 1))
     with monkeypatch.context() as patch:
         patch.setattr(PieceWriter, "write", fails_after(20, PieceWriter.write))

@@ -44,7 +44,7 @@ class TiledModel(BilinearModel):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def plan(*rungs: Rung, chosen: int = 0) -> RunPlan:
+def plan(*rungs: Rung, chosen: int = 0, device: str = "mps") -> RunPlan:
     work = Workload(
         frame_size=(6, 4),
         output_size=(12, 8),
@@ -56,7 +56,7 @@ def plan(*rungs: Rung, chosen: int = 0) -> RunPlan:
     rules = ClipRules(clip_keyframes=8, overlap_keyframes=1, context_keyframes=1, max_moments=16)
     return RunPlan(
         model="any",
-        device="cpu",
+        device=device,
         precision="fp32",
         size=(12, 8),
         frame_rate=work.output_pixels,  # type: ignore[arg-type]  # of no account here
@@ -146,6 +146,17 @@ def test_no_rung_left_is_an_error_with_a_remedy(clip: Tensor):
         stepping(clip, INSTANTS, OUT_SIZE)
     assert caught.value.hint is not None
     assert "--scale" in caught.value.hint
+
+
+def test_on_a_cpu_nothing_is_done_otherwise_on_the_way(clip: Tensor):
+    model = GreedyModel(most=8)
+    rungs = (parts(1), parts(2), parts(4))
+    stepping = SteppingModel(model, plan(*rungs, device="cpu"), lambda line: None)
+    with pytest.raises(UserError, match=r"^memory ran out$") as caught:
+        stepping(clip, INSTANTS, OUT_SIZE)
+    assert caught.value.hint is not None
+    assert "--vram-limit" in caught.value.hint
+    assert model.asked == [16]
 
 
 def test_other_errors_pass_untouched(clip: Tensor):

@@ -1,14 +1,18 @@
 """Media files with flipped bits, lost parts and lying headers: a good file, or one sentence."""
 
 import random
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 
 import pytest
 import torch
 
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
+from diffst_cli.memory import peak_bytes
 from diffst_cli.run import run_job
 from tests.end_to_end.command import names
 from tests.fakes import BilinearModel
@@ -18,6 +22,8 @@ SEED = 6
 KINDS = ("a.mp4", "b.mkv", "c.ts", "d.avi", "e.gif", "f.webm")
 ENCODERS = {"b.mkv": ("-c:v", "mpeg4"), "f.webm": ("-c:v", "libvpx-vp9", "-deadline", "realtime")}
 HEADER = 2000  # bytes, in which headers lie
+MEMORY_BOUND = 10**9  # bytes, of each process; torch alone takes a third of it
+LONGEST_SECONDS = 120.0  # a file of eight frames takes about four on a busy machine
 
 
 def flip_bits(data: bytearray, chance: random.Random) -> None:
@@ -60,34 +66,63 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return made
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(1000, marks=pytest.mark.slow)])
-@pytest.mark.timeout(4 * 3600)
+def mutant(number: int, originals: list[Path]) -> tuple[str, bytes]:
+    """Name and content of a file: the same for a number, whichever others are made."""
+    chance = random.Random(f"{SEED} {number}")
+    original = originals[number // len(MUTATIONS) % len(originals)]
+    data = bytearray(original.read_bytes())
+    MUTATIONS[number % len(MUTATIONS)](data, chance)
+    return original.name, bytes(data)
+
+
+def most_memory() -> int:
+    """The most bytes that this process held since `forget_memory`, or any ffmpeg that has ended."""
+    return max(peak_bytes(), getrusage(RUSAGE_CHILDREN).ru_maxrss * 1024)
+
+
+def forget_memory() -> None:
+    """Lets this process's peak begin anew, where the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+FEW = range(12)
+PARTS = [range(start, start + 100) for start in range(0, 1000, 100)]
+
+
+@pytest.mark.parametrize(
+    "numbers", [FEW, *(pytest.param(p, marks=pytest.mark.slow) for p in PARTS)]
+)
+@pytest.mark.timeout(3600)
 def test_damaged_files_end_in_a_good_file_or_one_sentence(
-    count: int, originals: list[Path], tmp_path: Path
+    numbers: range, originals: list[Path], tmp_path: Path
 ):
     torch.set_num_threads(1)
-    chance = random.Random(SEED)
+    forget_memory()
+    bound = max(MEMORY_BOUND, most_memory())  # tests before this one may have had larger children
     num_good = 0
-    for number in range(count):
-        original = originals[number // 2 % len(originals)]
-        data = bytearray(original.read_bytes())
-        MUTATIONS[number % len(MUTATIONS)](data, chance)
+    for number in numbers:
         folder = tmp_path / str(number)
         folder.mkdir()
-        source = folder / original.name
-        source.write_bytes(data)
-        job = UpscaleJob(input=source, output=folder / "out.mkv", size=(16, 12), preset="ultrafast")
+        name, data = mutant(number, originals)
+        (folder / name).write_bytes(data)
+        job = UpscaleJob(
+            input=folder / name, output=folder / "out.mkv", size=(16, 12), preset="ultrafast"
+        )
         told: str | None = None
+        began = time.monotonic()
         try:
             assert run_job(job, model=BilinearModel()).receipt.ok, number
             num_good += 1
         except UserError as error:
             told = error.message
+        assert time.monotonic() - began < LONGEST_SECONDS, number
+        assert most_memory() <= bound, number
         if told is None:
-            assert names(folder) == {original.name, "out.mkv"}, number
+            assert names(folder) == {name, "out.mkv"}, number
         else:
             assert "bug" not in told, (number, told)
             # Where only the joining fails, finished pieces stay in their hidden folder.
-            visible = {name for name in names(folder) if not name.startswith(".")}
-            assert visible == {original.name}, (number, told)
-    assert 0 < num_good < count
+            visible = {left for left in names(folder) if not left.startswith(".")}
+            assert visible == {name}, (number, told)
+    assert 0 < num_good < len(numbers)
