@@ -62,4 +62,5 @@ def is_out_of_memory(error: Exception) -> bool:
         == "OutOfMemoryError"  # torch.OutOfMemoryError, without importing torch
         or "out of memory" in text
         or "can't allocate memory" in text  # torch's CPU allocator
+        or "could not create a primitive" in text  # oneDNN, which has no words for it
     )

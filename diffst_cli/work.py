@@ -182,7 +182,7 @@ class Work:
             self._pieces[piece.index] = piece
             self._save()
             names = [self._settings.name(index) for index in sorted(self._pieces)]
-        (self.folder / PLAYLIST).write_text("".join(f"{name}\n" for name in names), "utf-8")
+            (self.folder / PLAYLIST).write_text("".join(f"{name}\n" for name in names), "utf-8")
 
     def pieces(self) -> list[Piece]:
         """All finished pieces, in order."""

@@ -21,6 +21,7 @@ def test_a_users_error_is_kept_as_it_is():
     "error",
     [
         OutOfMemoryError("CUDA: tried to allocate 2 GiB"),
+        RuntimeError("could not create a primitive"),
         RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: 9 bytes"

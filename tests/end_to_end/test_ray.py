@@ -1,5 +1,6 @@
 """A real Ray cluster of several nodes on this machine, one of which is killed in the middle."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from diffst_cli import cluster, run, segments
+from diffst_cli.batch import find_jobs, run_batch
 from diffst_cli.job import UpscaleJob
 from diffst_cli.run import run_job
 from tests import fakes
@@ -168,3 +170,36 @@ def test_a_node_that_is_killed_costs_only_its_segment(
     alone = replace(job, output=tmp_path / "alone.mp4", device="cpu")
     run_job(alone, model=fakes.BilinearModel())
     assert job.output.read_bytes() == alone.output.read_bytes()
+
+
+def test_a_batch_loses_only_a_segment_to_a_node_that_is_killed(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(segments, "MIN_KEYFRAMES", 4)
+    monkeypatch.setattr(segments, "MAX_KEYFRAMES", 6)
+    monkeypatch.setattr(run, "open_model", fakes.open_slow)
+    cluster._num_free.cache_clear()
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "day 1").mkdir(parents=True)
+    for name, filters in (("a.mp4", "null"), ("day 1/b.mp4", "negate"), ("day 1/c.mp4", "hflip")):
+        make_video(folder / name, size=(32, 24), num_frames=24, filters=filters)
+    template = UpscaleJob(input=folder, output=out, scale=Fraction(2), ray=nodes.address)
+
+    def kill_a_node() -> None:
+        wait_until(lambda: any(out.glob("day 1/.b.diffst-*/0*.mp4")), seconds=300)
+        nodes.remove_node(nodes.list_all_nodes()[-1], allow_graceful=False)
+
+    killer = threading.Thread(target=kill_a_node, daemon=True)
+    killer.start()
+    notes, log = Notes(), tmp_path / "log.jsonl"
+    results = run_batch(find_jobs(template, None), reporter=notes, log_file=log)
+    killer.join()
+    assert [result.failed for result in results] == [False] * 3
+    assert [json.loads(line)["ok"] for line in log.read_text("utf-8").splitlines()] == [True] * 3
+    lost = [warning for warning in notes.warnings if warning.endswith("its segment is dealt again")]
+    assert len(lost) == 1
+    assert "upscaling, 2 workers" in notes.stages
+    for result in results:
+        alone = replace(result.job, output=tmp_path / "alone.mp4", ray=None, device="cpu")
+        run_job(replace(alone, overwrite=True), model=fakes.BilinearModel())
+        assert result.job.output.read_bytes() == alone.output.read_bytes()
