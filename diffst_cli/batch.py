@@ -15,7 +15,8 @@ from diffst_cli.codecs import VIDEO_SUFFIXES as OUTPUT_SUFFIXES
 from diffst_cli.errors import UserError, explain
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
-from diffst_cli.run import new_crew, open_model, receipt_of, require_good, run_job
+from diffst_cli.run import new_crew, open_model, run_job
+from diffst_cli.summary import receipt_of, require_good
 
 INPUT_SUFFIXES = frozenset(
     (

@@ -14,7 +14,8 @@ from diffst_cli.ffmpeg import FfmpegProcess, error_lines
 from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import probe
 from diffst_cli.progress import Reporter
-from diffst_cli.run import RunSummary, open_model, require_good, run_job
+from diffst_cli.run import open_model, run_job
+from diffst_cli.summary import RunSummary, require_good
 
 DEFAULT_FRAMES = 24
 DEFAULT_SIZE = (320, 180)  # of the clip that is made

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from diffst_cli.batch import FileResult
-    from diffst_cli.run import RunSummary
+    from diffst_cli.summary import RunSummary
 
 PLAIN_SECONDS = 5.0  # between progress lines when stderr is not a terminal
 LIVE_SECONDS = 0.25  # between redraws on a terminal

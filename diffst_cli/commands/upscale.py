@@ -43,7 +43,8 @@ def upscale(
     The output appears under its name only when it is complete and checked.
     """
     from diffst_cli.progress import print_summary, reporter
-    from diffst_cli.run import require_good, run_job, write_receipt
+    from diffst_cli.run import run_job
+    from diffst_cli.summary import require_good, write_receipt
 
     job = replace(make_job(source, output), ray=ray)
     if receipt is not None:

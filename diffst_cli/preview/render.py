@@ -20,7 +20,8 @@ from diffst_cli.preview.telling import Telling, find_telling
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.progress import Reporter
 from diffst_cli.report.sources import Part, Showing, Source, common_size
-from diffst_cli.run import open_model, require_good, run_job
+from diffst_cli.run import open_model, run_job
+from diffst_cli.summary import require_good
 from diffst_cli.target import choose_target, publish_file
 
 MAX_RATE = Fraction(60)  # frames a second that every player shows

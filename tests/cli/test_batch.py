@@ -15,7 +15,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
 from diffst_cli.receipt import Check, Receipt
-from diffst_cli.run import RunSummary
+from diffst_cli.summary import RunSummary
 from tests.fakes import open_counted
 from tests.media import make_video
 

@@ -15,7 +15,7 @@ from diffst_cli.probe import probe
 from diffst_cli.progress import Reporter
 from diffst_cli.reader import read_frames
 from diffst_cli.receipt import Receipt
-from diffst_cli.run import RunSummary
+from diffst_cli.summary import RunSummary
 
 
 def a_run(seconds: float, stages: Mapping[str, float]) -> RunSummary:

@@ -169,7 +169,7 @@ def test_a_narrow_terminal_shows_one_line_and_cleans_it(
 def test_the_summary_tells_what_was_made_and_checked(capsys: pytest.CaptureFixture[str]):
     from diffst_cli.progress import print_summary
     from diffst_cli.receipt import Check, Receipt
-    from diffst_cli.run import RunSummary
+    from diffst_cli.summary import RunSummary
 
     checks = (
         Check(name="frames", ok=True, expected="600", actual="600"),

@@ -22,12 +22,8 @@ from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.progress import Reporter
 from diffst_cli.reader import FrameReader, read_frames
 from diffst_cli.receipt import Check
-from diffst_cli.run import (
-    open_model,
-    require_good,
-    run_job,
-    write_receipt,
-)
+from diffst_cli.run import open_model, run_job
+from diffst_cli.summary import require_good, write_receipt
 from tests.fakes import BilinearModel, Call, TellingModel
 from tests.media import make_variable_rate
 from tests.outputs import make, make_clip
