@@ -131,7 +131,8 @@ def _parsed(
             require_ready(model)
         star = load_star_config(path)
         return star, (star.data,)
-    raise ValueError(f'`model` is "nano", "wan", "star-light" or "star-heavy", not {model!r}')
+    known = ", ".join(("nano", "wan", *STAR_MODELS))
+    raise ValueError(f"`model` is one of {known}, not {model!r}")
 
 
 def _is_list(source: Path) -> bool:

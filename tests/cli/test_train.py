@@ -9,7 +9,7 @@ import torch
 from diffst.checkpoint import load_pipeline
 from diffst.wan import build_random
 from diffst_cli.app import main
-from tests.diffst.star.training.toy import toy_config
+from tests.diffst.star.training.toy import toy_cogvideox_config, toy_config
 from tests.diffst.training.test_dataset import write_clip
 from tests.media import make_video
 
@@ -70,7 +70,7 @@ def test_nano_in_too_little_memory_is_told_what_helps_too(tmp_path, capsys, monk
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('"wan"', '"wan-14b"', '`model` is "nano", "wan", "star-light" or "star-heavy"'),
+        ('"wan"', '"wan-14b"', "`model` is one of nano, wan, star-light"),
         ("stage = 1", "stage = 4", "`stage` is 0, 1 or 2, not 4"),
         ("/start", "/nowhere", "cannot start: no `model_index.json`"),
         ("/clips", "/nowhere", "there are no prepared clips"),
@@ -88,6 +88,22 @@ def test_what_is_wrong_is_said_in_a_sentence(run_file, capsys, old, new, sentenc
     said = " ".join(capsys.readouterr().err.split())
     assert sentence in said
     assert "Traceback" not in said
+
+
+def test_star_on_cogvideox_is_trained_and_upscales(tmp_path, capsys):
+    config = toy_cogvideox_config(tmp_path)
+    (tmp_path / "star.toml").write_text(
+        'model = "star-cogvideox"\nparts = "local"\nsteps = 1\nframes = 9\ncrop = 12\n'
+        f'data = "{config.data}"\nout = "{config.out}"\nstart_from = "{config.start_from}"\n'
+        'batch_clips = 1\ndevice = "cpu"\nbfloat16 = false\nlog_steps = 1\n'
+    )
+    assert main(["train", str(tmp_path / "star.toml")]) == 0
+    assert re.search(r"step 1, .* frequency 0\.\d+, total", capsys.readouterr().err)
+    make_video(tmp_path / "in.mp4", num_frames=2, size=(32, 24))
+    asked = ("upscale", f"{tmp_path}/in.mp4", f"{tmp_path}/out.mkv", "--device", "cpu", "--quiet")
+    model = ("--model", f"{tmp_path}/out/last", "--scale", "2", "--steps", "1")
+    assert main([*asked, *model]) == 0
+    assert (tmp_path / "out.mkv").is_file()
 
 
 @pytest.fixture
@@ -119,10 +135,11 @@ def test_star_is_trained_and_upscales(star_file, tmp_path, capsys):
     ("old", "new", "sentence"),
     [
         ('"local"', '"all"', "`parts` is one of control, local, not `all`"),
-        ("star-light", "star-cogvideox", "`star-cogvideox` cannot be trained"),
+        ("star-light", "star-cogvideox", "is not a training file: unknown key `decoded_frames`"),
+        ('"cpu"', '"cuda"', "cannot start: device `cuda` is not available on this machine"),
         ("frames = 2", "frames = 99", "cannot start: no clip in"),
         ("start_from", "# start_from", "`diffst models pull star-light` fetches it"),
-        ("/start", "/nowhere", "this run cannot start: no STAR pipeline in"),
+        ("/start", "/nowhere", "this run cannot start: no `model_index.json` in"),
         ("/clips", "/nowhere", "there are no prepared clips"),
         ("log_steps = 1", "lr = 1", "is not a training file: unknown key `lr`"),
     ],

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffst.star.build import save_random
 from diffst.star.settings import StarSettings
 from diffst.star.upscaler import load_star
 from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import probe
 from diffst_cli.reader import read_frames
 from diffst_cli.run import run_job
+from tests.diffst.star.random_star import save_random
 from tests.diffst.star.toys import BlindToTime
 from tests.end_to_end.command import diffst, names
 from tests.media import make_video

@@ -60,7 +60,7 @@ def test_a_prompt_without_a_text_encoder_is_told_in_one_sentence(
 ):
     asked = ("--model", str(star), "--device", "cpu", "--prompt", "a cat")
     assert main(["upscale", "in.mp4", "out.mkv", *asked]) == 1
-    assert "has no `text_encoder`, so no prompt can be used" in capsys.readouterr().err
+    assert "has no `text_encoder`" in capsys.readouterr().err
     assert not Path("out.mkv").exists()
 
 

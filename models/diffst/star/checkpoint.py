@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import (
     AutoencoderKLTemporalDecoder,
 )
 from torch import Tensor
 
 from diffst.checkpoint import load_component, pipeline_class
+from diffst.star.cogvideox import StarCogVideoXTransformer
+from diffst.star.cogvideox_pipeline import StarCogVideoXPipeline
+from diffst.star.names import COGVIDEOX_PIPELINE, INDEX_FILE, UNET_PIPELINE
 from diffst.star.network import StarUNet
 from diffst.star.pipeline import StarPipeline
 
@@ -117,9 +121,27 @@ def load_star_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> S
         FileNotFoundError: The folder or a part of it is missing.
         ValueError: It holds another pipeline, or its weights do not fit its configuration.
     """
-    if pipeline_class(folder) != StarPipeline.__name__:
-        raise FileNotFoundError(f"no STAR pipeline in `{folder}`")
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    require_pipeline(folder, UNET_PIPELINE)
+    index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
     unet = load_component(StarUNet, folder / "unet", dtype).requires_grad_(False)
     vae = load_component(AutoencoderKLTemporalDecoder, folder / "vae").requires_grad_(False)
     return StarPipeline(unet=unet, vae=vae, least_size=tuple(index["least_size"]))
+
+
+def load_cogvideox_pipeline(
+    folder: Path, *, dtype: torch.dtype = torch.float32
+) -> StarCogVideoXPipeline:
+    """Likewise, of the CogVideoX-based STAR; `dtype` is that of both parts."""
+    require_pipeline(folder, COGVIDEOX_PIPELINE)
+    transformer = load_component(StarCogVideoXTransformer, folder / "transformer", dtype)
+    vae = load_component(AutoencoderKLCogVideoX, folder / "vae", dtype)
+    return StarCogVideoXPipeline(transformer.requires_grad_(False), vae.requires_grad_(False))
+
+
+def require_pipeline(folder: Path, wanted: str) -> None:
+    """Raise FileNotFoundError where a folder holds no pipeline, ValueError where it holds another than wanted."""
+    held = pipeline_class(folder)
+    if not held:
+        raise FileNotFoundError(f"no `{INDEX_FILE}` in `{folder}`")
+    if held != wanted:
+        raise ValueError(f"`{folder}` holds a `{held}`, not a `{wanted}`")

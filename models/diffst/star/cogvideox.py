@@ -80,6 +80,10 @@ class StarCogVideoXTransformer(CogVideoXTransformer3DModel):  # type: ignore[mis
             block.attn1.set_processor(LocallyEnhancedAttention())
         self.norm_out.norm.eps = LAST_NORM_EPS
 
+    def no_text(self) -> Tensor:
+        """States that stand for no text, (1, L, text width): zeros, as taught, not those of an empty prompt."""
+        return torch.zeros(1, self.config.max_text_seq_length, self.config.text_embed_dim)
+
     def predict(self, latents: Tensor, poor: Tensor, text: Tensor, timestep: int) -> Tensor:
         """The velocity v of noisy latents.
 

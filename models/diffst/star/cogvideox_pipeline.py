@@ -138,9 +138,10 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         # 1. Enlarge plainly, fill up to what the network takes, and into latents.
         on_progress("encode", 0, count)
         with stage("encode"):
-            shrinks = size[0] * size[1] < frames.shape[-2] * frames.shape[-1]
-            large = F.interpolate(frames, size=size, mode="bicubic", antialias=shrinks)
-            poor = self.encode(self.fill(large.clamp(0, 1) * 2 - 1), places, settings)
+            large = self.fill(enlarge(frames, size))
+            rows, columns = (side // self.latent_side for side in large.shape[-2:])
+            shape = (self.vae.config.latent_channels, rows, columns)
+            poor = self.encode(large, clip_noise(settings.seed, places, "encode", shape))
         # 2. From noise to clean latents, the poor ones beside it.
         with stage("denoise"):
             clean = self.denoise(poor, text, places, settings, on_progress)
@@ -167,14 +168,19 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         missing = FRAMES_PER_LATENT * (num_latents(len(frames)) - 1) + 1 - len(frames)
         return torch.cat((padded, padded[-1:].expand(missing, -1, -1, -1)))
 
-    def encode(
-        self, frames: Tensor, places: Sequence[Position], settings: CogVideoXSettings
-    ) -> Tensor:
-        """Latents of a clip, (T, 3, H, W) in [-1, 1] -> (1, C, T', h, w) float32, drawn from the VAE's distribution."""
+    def encode(self, frames: Tensor, noise: Tensor) -> Tensor:
+        """Latents of a clip, drawn from the VAE's distribution.
+
+        Args:
+            frames: (T, 3, H, W) in [-1, 1], of a length and size that need not be filled up.
+            noise: (1, C, T', h, w) unit noise; decides the sample.
+
+        Returns:
+            The shape of `noise`, float32.
+        """
         said = self.vae.encode(frames.to(self.vae.dtype).transpose(0, 1).unsqueeze(0)).latent_dist
-        mean, spread = said.mean.float(), said.std.float()
-        drawn = clip_noise(settings.seed, places, "encode", frame_shape(mean)).to(mean)
-        scaled: Tensor = (mean + spread * drawn) * self.vae.config.scaling_factor
+        drawn = said.mean.float() + said.std.float() * noise.to(frames.device)
+        scaled: Tensor = drawn * self.vae.config.scaling_factor
         return scaled
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -193,11 +199,10 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
     ) -> Tensor:
         """Clean latents of a poor clip's, both (1, C, T', h, w) float32; large pictures in tiles of the taught size."""
         sides = self.pieces(poor)
-        config, kind = self.transformer.config, self.transformer.dtype
-        # No text is zeros, as the network was taught, not the states of an empty prompt.
+        kind = self.transformer.dtype
         questions = settings.num_steps * (1 if text is None else 2) * num_pieces(sides)
         asked = itertools.count()
-        nothing = poor.new_zeros(1, config.max_text_seq_length, config.text_embed_dim)
+        nothing = self.transformer.no_text().to(poor)
 
         def velocity(noisy: Tensor, words: Tensor, timestep: int) -> Tensor:
             def piece(place: tuple[slice, slice, slice]) -> Tensor:
@@ -218,7 +223,8 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
             return (plain, None) if text is None else (velocity(noisy, text, timestep), plain)
 
         def noise(purpose: str) -> Tensor:
-            return clip_noise(settings.seed, places, purpose, frame_shape(poor)).to(poor)
+            shape = (poor.shape[1], *poor.shape[3:])
+            return clip_noise(settings.seed, places, purpose, shape).to(poor)
 
         return sample(
             network,
@@ -240,10 +246,11 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
 
 
-def frame_shape(latents: Tensor) -> tuple[int, int, int]:
-    """Channels, rows and columns of (1, C, T', h, w)."""
-    _, channels, _, height, width = latents.shape
-    return channels, height, width
+def enlarge(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, 3, h, w) float in [0, 1] -> (N, 3, *size) in [-1, 1], bicubic."""
+    shrinks = size[0] * size[1] < frames.shape[-2] * frames.shape[-1]
+    large = F.interpolate(frames, size=size, mode="bicubic", antialias=shrinks)
+    return large.clamp(0, 1) * 2 - 1
 
 
 def num_latents(num_frames: int) -> int:

@@ -45,19 +45,28 @@ def make_schedule(num_steps: int) -> Schedule:
     """
     if not 1 <= num_steps <= NUM_TIMESTEPS:
         raise ValueError(f"{num_steps} steps; 1 to {NUM_TIMESTEPS} are possible")
-    roots = torch.linspace(BETA_START**0.5, BETA_END**0.5, NUM_TIMESTEPS, dtype=torch.float64)
-    table = (1 - roots.square()).cumprod(0).sqrt()
     timesteps = [round(NUM_TIMESTEPS - i * NUM_TIMESTEPS / num_steps) - 1 for i in range(num_steps)]
     # The end is moved to pure noise twice, over the chosen steps and over the whole table; the published sampler
     # steps by the first, and looks up the second's nearest entry for the network.
-    chosen = zero_end(table[timesteps])
-    taught = zero_end(table.flip(0))
+    chosen = zero_end(plain_alphas()[timesteps])
+    taught = taught_alphas()
     nearest = (chosen[:, None] - taught).abs().argmin(1)
     return Schedule(
         timesteps=tuple(timesteps),
         alphas=(*chosen.tolist(), 1.0),
         network_alphas=tuple(taught[nearest].tolist()),
     )
+
+
+def plain_alphas() -> Tensor:
+    """The a of each timestep, (1000,) float64 falling, before its end is moved to pure noise."""
+    roots = torch.linspace(BETA_START**0.5, BETA_END**0.5, NUM_TIMESTEPS, dtype=torch.float64)
+    return (1 - roots.square()).cumprod(0).sqrt()
+
+
+def taught_alphas() -> Tensor:
+    """The a at which the network was taught, (1000,) float64 rising from 0, which is timestep 999's."""
+    return zero_end(plain_alphas().flip(0))
 
 
 def zero_end(alphas: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-ENCODER_FOLDER, TOKENIZER_FOLDER = "text_encoder", "tokenizer"
-NEEDED = "a prompt needs more: `pip install transformers sentencepiece protobuf`"
+from diffst.star.text_encoder import open_text_encoder
 
 
 def prompt_states(folder: Path, prompt: str, num_tokens: int) -> Tensor | None:
@@ -23,22 +22,13 @@ def prompt_states(folder: Path, prompt: str, num_tokens: int) -> Tensor | None:
         (1, num_tokens, D) float32; None for no prompt.
 
     Raises:
-        ValueError: There is no text encoder, or transformers is not installed.
+        ValueError: The text encoder cannot be opened.
     """
     if not prompt:
         return None
-    for part in (ENCODER_FOLDER, TOKENIZER_FOLDER):
-        if not (folder / part).is_dir():
-            raise ValueError(f"`{folder}` has no `{part}`, so no prompt can be used")
-    try:
-        from transformers import AutoTokenizer, T5EncoderModel
-    except ImportError as error:
-        raise ValueError(NEEDED) from error
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
-    except (ImportError, ValueError) as error:  # what it says where a package of these is missing
-        raise ValueError(NEEDED) from error
-    encoder = T5EncoderModel.from_pretrained(folder / ENCODER_FOLDER, dtype=torch.bfloat16)
+    encoder, tokenizer = open_text_encoder(
+        folder, "T5EncoderModel", "AutoTokenizer", torch.bfloat16
+    )
     tokens = tokenizer(
         prompt,
         padding="max_length",
@@ -48,5 +38,5 @@ def prompt_states(folder: Path, prompt: str, num_tokens: int) -> Tensor | None:
     ).input_ids
     with torch.inference_mode():
         # Filled-up places count too: the network was taught without a mask.
-        states: Tensor = encoder.eval()(tokens).last_hidden_state.float()
+        states: Tensor = encoder(tokens).last_hidden_state.float()
     return states

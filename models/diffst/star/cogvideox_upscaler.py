@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-
-from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
 
 from diffst.cfca import CFCA
 from diffst.checkpoint import NANO_FOLDER, load_component
 from diffst.limits import Limits
-from diffst.star.cogvideox import StarCogVideoXTransformer
-from diffst.star.cogvideox_pipeline import MAX_FRAMES, CogVideoXSettings, StarCogVideoXPipeline
+from diffst.star.checkpoint import load_cogvideox_pipeline
+from diffst.star.cogvideox_pipeline import MAX_FRAMES, CogVideoXSettings
 from diffst.star.cogvideox_text import prompt_states
 from diffst.star.model import CONTEXT_KEYFRAMES, OVERLAP_KEYFRAMES, SamplingModel
 from diffst.upscaler import ModelRules, choose_device, choose_precision
 
-PIPELINE = StarCogVideoXPipeline.__name__
 RULES = ModelRules(
     clip_keyframes=MAX_FRAMES,
     overlap_keyframes=OVERLAP_KEYFRAMES,
@@ -59,16 +55,8 @@ def load_star_cogvideox(
     """
     chosen = choose_device(device)
     kind = choose_precision(precision, chosen)
-    index_file = folder / "model_index.json"
-    if not index_file.is_file():
-        raise FileNotFoundError(f"no `model_index.json` in `{folder}`")
-    held = json.loads(index_file.read_text(encoding="utf-8")).get("_class_name")
-    if held != PIPELINE:
-        raise ValueError(f"`{folder}` holds a `{held}`, not a `{PIPELINE}`")
-    transformer = load_component(StarCogVideoXTransformer, folder / "transformer", kind)
-    vae = load_component(AutoencoderKLCogVideoX, folder / "vae", kind)
-    text = prompt_states(folder, prompt, transformer.config.max_text_seq_length)
-    pipeline = StarCogVideoXPipeline(transformer, vae)
+    pipeline = load_cogvideox_pipeline(folder, dtype=kind)
+    text = prompt_states(folder, prompt, pipeline.transformer.config.max_text_seq_length)
     return StarCogVideoXModel(
         name or folder.name,
         RULES,

@@ -15,9 +15,6 @@ from diffst.star.schedule import Step
 
 LEAST_STD = 1e-12  # keeps a guided velocity of nothing from dividing by 0
 
-Velocity = Callable[[Tensor, int], Tensor]
-"""(noisy latent (B, C, F, h, w), timestep) -> velocity of the same shape."""
-
 
 def guide(wanted: Tensor, unwanted: Tensor, *, scale: float, rescale: float) -> Tensor:
     """Move a velocity away from the negative prompt's, then part of the way back to its old spread.

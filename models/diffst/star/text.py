@@ -15,8 +15,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diffst.star.text_encoder import open_text_encoder
+
 STATES_FILE = "prompts.safetensors"
-ENCODER_FOLDER, TOKENIZER_FOLDER = "text_encoder", "tokenizer"
 NUM_TOKENS = 77
 PAD_TOKEN = 0  # not the end token: padded places take part in the network's attention
 NUM_LAYERS = (
@@ -49,7 +50,7 @@ def prompt_states(folder: Path, prompt: str = DEFAULT_PROMPT) -> Tensor:
         (2, L, D) float32.
 
     Raises:
-        ValueError: The prompt is another than the file's, and there is no text encoder.
+        ValueError: The prompt is another than the file's, and the text encoder cannot be opened.
     """
     file = folder / STATES_FILE
     if file.is_file():
@@ -75,33 +76,10 @@ def encode_prompts(folder: Path, texts: list[str]) -> Tensor:
     """States of texts from the folder's text encoder, (N, 77, D) float32.
 
     Raises:
-        ValueError: There is none, it lacks tensors, or transformers is not installed.
+        ValueError: It cannot be opened.
     """
-    for part in (ENCODER_FOLDER, TOKENIZER_FOLDER):
-        if not (folder / part).is_dir():
-            raise ValueError(
-                f"`{folder}` has no `{part}`, so only its own prompt can be used, not another"
-            )
-    try:
-        from transformers import CLIPTextModel, CLIPTokenizer
-        from transformers.utils import logging as transformers_logging
-    except ImportError as error:
-        raise ValueError(
-            "the prompt's text encoder needs `transformers`: `pip install transformers`"
-        ) from error
-    # It would tell of the picture half of CLIP, which is in the same file and not wanted.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    tokenizer = CLIPTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
+    encoder, tokenizer = open_text_encoder(folder, "CLIPTextModel", "CLIPTokenizer", torch.float32)
     tokens = torch.tensor([token_numbers(tokenizer, text) for text in texts])
-    encoder, found = CLIPTextModel.from_pretrained(
-        folder / ENCODER_FOLDER, dtype=torch.float32, output_loading_info=True
-    )
-    if found["missing_keys"]:
-        missing = sorted(found["missing_keys"])
-        raise ValueError(
-            f"`{folder / ENCODER_FOLDER}` lacks {len(missing)} tensors, as `{missing[0]}`"
-        )
     return text_states(encoder, tokens, NUM_LAYERS)
 
 
@@ -137,5 +115,5 @@ def text_states(encoder: Any, tokens: Tensor, num_layers: int) -> Tensor:
             f"the text encoder has {len(tower.encoder.layers)} layers, and {num_layers} are used"
         )
     tower.encoder.layers = tower.encoder.layers[:num_layers]
-    states: Tensor = encoder.eval()(input_ids=tokens).last_hidden_state
+    states: Tensor = encoder(input_ids=tokens).last_hidden_state
     return states.float()

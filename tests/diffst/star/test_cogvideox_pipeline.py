@@ -121,9 +121,9 @@ def test_latents_are_drawn_scaled_and_scaled_back(pipeline):
     torch.manual_seed(2)
     frames = torch.rand(9, 3, 96, 96) * 2 - 1
     places = [(0, 0.0), (1, 0.0), (5, 0.0)]
-    latents = pipeline.encode(frames, places, FEW)
-    said = pipeline.vae.encode(frames.permute(1, 0, 2, 3)[None]).latent_dist
     drawn = clip_noise(FEW.seed, places, "encode", (4, 24, 24))
+    latents = pipeline.encode(frames, drawn)
+    said = pipeline.vae.encode(frames.permute(1, 0, 2, 3)[None]).latent_dist
     torch.testing.assert_close(latents, (said.mean + said.std * drawn) * 0.7)
     expected = pipeline.vae.decode(latents / 0.7).sample[0].transpose(0, 1)
     torch.testing.assert_close(pipeline.decode(latents), expected)
@@ -152,7 +152,7 @@ class MeanVae(torch.nn.Module):
     """Stands in for the VAE: a latent is the mean of 4 x 4 pixels of its last frame, and back by repeating."""
 
     dtype = torch.float32
-    config = SimpleNamespace(scaling_factor=0.5)
+    config = SimpleNamespace(scaling_factor=0.5, latent_channels=4)
 
     def encode(self, clip):
         kept = clip[:, :, [0, *range(4, clip.shape[2], 4)]]

@@ -69,7 +69,7 @@ def test_a_short_type_stays_near(folder, model):
 
 
 def test_a_prompt_needs_the_text_encoder(folder):
-    with pytest.raises(ValueError, match="has no `text_encoder`, so no prompt can be used"):
+    with pytest.raises(ValueError, match="has no `text_encoder`, so it cannot take this prompt"):
         load_star_cogvideox(folder, device="cpu", prompt="a cat")
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from diffst.limits import Limits
-from diffst.star.build import save_random
 from diffst.star.settings import StarSettings
 from diffst.star.upscaler import load_star
+from tests.diffst.star.random_star import save_random
 
 SETTINGS = StarSettings(num_steps=2, window_frames=4)
 

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from diffst.star.build import save_random
 from diffst.star.cogvideox_upscaler import StarCogVideoXModel
 from diffst.star.load import Sampling, load_any_star, prepare
 from diffst.star.upscaler import StarModel
+from tests.diffst.star.random_star import save_random
 from tests.diffst.star.tiny_cogvideox import tiny_pipeline
 
 TOLD = Sampling(num_steps=3, guidance=2.0, seed=5)

@@ -7,12 +7,12 @@ import torch
 from accelerate.hooks import CpuOffload
 
 from diffst.limits import Limits
-from diffst.star.build import save_random
 from diffst.star.cogvideox_pipeline import CogVideoXSettings
 from diffst.star.cogvideox_upscaler import StarCogVideoXModel, load_star_cogvideox
 from diffst.star.settings import StarSettings
 from diffst.star.upscaler import StarModel, load_star
 from diffst.upscaler import WatchedModel
+from tests.diffst.star.random_star import save_random
 from tests.diffst.star.tiny_cogvideox import tiny_pipeline
 
 Model = StarModel | StarCogVideoXModel

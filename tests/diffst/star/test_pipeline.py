@@ -5,10 +5,10 @@ import itertools
 import pytest
 import torch
 
-from diffst.star.build import build_random
 from diffst.star.noise import clip_noise
 from diffst.star.settings import StarSettings
 from diffst.star.vae import decode, encode
+from tests.diffst.star.random_star import build_random
 from tests.diffst.star.toys import Averages, BlindToTime, Knowing
 
 SIZE = (56, 60)
@@ -17,7 +17,7 @@ FEW = StarSettings(num_steps=2, window_frames=4)
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return build_random("tiny")
+    return build_random()
 
 
 @pytest.fixture(scope="module")

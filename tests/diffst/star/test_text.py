@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from diffst.star import text
-from diffst.star.build import save_random
 from diffst.star.text import (
     DEFAULT_PROMPT,
     NEGATIVE_PROMPT,
@@ -17,6 +16,7 @@ from diffst.star.text import (
     text_states,
     token_numbers,
 )
+from tests.diffst.star.random_star import save_random
 from tests.diffst.star.reference import FIXTURES, table
 
 KNOWN = table("star_prompt_tokens")
@@ -70,7 +70,7 @@ def test_states_in_the_folder_need_no_encoder(tmp_path):
     states = torch.randn(2, 3, 4)
     save_states(tmp_path, "a bee", states)
     assert torch.equal(prompt_states(tmp_path, "a bee"), states)
-    with pytest.raises(ValueError, match="has no `text_encoder`, so only its own prompt"):
+    with pytest.raises(ValueError, match="has no `text_encoder`, so it cannot take this prompt"):
         prompt_states(tmp_path, "a wasp")
 
 
@@ -93,14 +93,16 @@ def test_transformers_that_are_not_installed_are_told(tmp_path, monkeypatch):
     for part in ("text_encoder", "tokenizer"):
         (tmp_path / part).mkdir()
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match="pip install transformers"):
+    with pytest.raises(
+        ValueError, match=r"packages that are not here: `pip install 'diffst\[star\]'`"
+    ):
         prompt_states(tmp_path)
 
 
 @pytest.fixture
 def clip_folder(tmp_path):
     """A tiny CLIP, both halves, beside a vocabulary of the known texts' words."""
-    transformers = pytest.importorskip("transformers", reason="needs `pip install transformers`")
+    transformers = pytest.importorskip("transformers", reason="needs `pip install 'diffst[star]'`")
     save_random(tmp_path)
     (tmp_path / "prompts.safetensors").unlink()
     (tmp_path / "tokenizer").symlink_to(FIXTURES / "clip_tokenizer")

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from diffst.limits import LimitedModel, Limits
-from diffst.star.build import save_random
 from diffst.star.settings import StarSettings
 from diffst.star.upscaler import load_star
 from diffst.star.vae import decoding_type
 from diffst.upscaler import load_model
+from tests.diffst.star.random_star import save_random
 
 FEW = StarSettings(num_steps=1, guidance=1, window_frames=4)
 
@@ -109,5 +109,5 @@ def test_limits_reach_the_network_and_the_vae(folder):
 
 
 def test_another_prompt_needs_the_text_encoder(folder):
-    with pytest.raises(ValueError, match="has no `text_encoder`, so only its own prompt"):
+    with pytest.raises(ValueError, match="has no `text_encoder`, so it cannot take this prompt"):
         load_star(folder, device="cpu", prompt="a cat")

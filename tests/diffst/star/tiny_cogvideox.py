@@ -22,8 +22,13 @@ def tiny_vae(seed: int = 0) -> AutoencoderKLCogVideoX:
     return vae.eval().requires_grad_(False)
 
 
-def tiny_transformer(seed: int = 0) -> StarCogVideoXTransformer:
-    """Taught, as it were, at 96 x 96 pixels, so that pictures of more go through in tiles."""
+def tiny_transformer(seed: int = 0, *, spread: float = 0.1) -> StarCogVideoXTransformer:
+    """Taught, as it were, at 96 x 96 pixels, so that pictures of more go through in tiles.
+
+    Args:
+        seed: Of the weights.
+        spread: Of the weights; a larger one lets single ones matter more.
+    """
     torch.manual_seed(seed)
     transformer = StarCogVideoXTransformer(
         num_attention_heads=2,
@@ -39,11 +44,11 @@ def tiny_transformer(seed: int = 0) -> StarCogVideoXTransformer:
         use_rotary_positional_embeddings=True,
     )
     for parameter in transformer.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
+        torch.nn.init.normal_(parameter, std=spread)
     transformer.eval().requires_grad_(False)
     return transformer
 
 
-def tiny_pipeline() -> StarCogVideoXPipeline:
-    """Both parts."""
-    return StarCogVideoXPipeline(tiny_transformer(), tiny_vae())
+def tiny_pipeline(*, spread: float = 0.1) -> StarCogVideoXPipeline:
+    """Both parts; see `tiny_transformer`."""
+    return StarCogVideoXPipeline(tiny_transformer(spread=spread), tiny_vae())

@@ -16,20 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffst.star.checkpoint import load_star_pipeline
-from diffst.star.text import prompt_states, save_states
-from diffst.star.training.config import StarTrainConfig
+from diffst.star.training.cogvideox import CogVideoXLearner
+from diffst.star.training.config import CogVideoXTrainConfig, StarTrainConfig, UNetTrainConfig
 from diffst.star.training.objective import (
+    Learner,
     Pair,
-    answer,
     frequency_loss,
+    learning,
     pairs_of,
     question_of,
     velocity_loss,
 )
-from diffst.star.training.parts import train_parts
+from diffst.star.training.unet import UNetLearner
 from diffst.training.dataset import WindowDataset
 from diffst.training.folders import put_in_place, recovered
+from diffst.upscaler import choose_device
 
 GRADIENT_LIMIT = 1.0  # norm; the published training's, as AdamW's numbers below are
 BETAS, WEIGHT_DECAY = (0.9, 0.999), 1e-2
@@ -39,47 +40,56 @@ Line = dict[str, float]
 Report = Callable[[Line], None]
 
 
+def learner_of(config: StarTrainConfig, device: torch.device) -> Learner:
+    """What a run trains.
+
+    Raises:
+        FileNotFoundError: `start_from` is no pipeline folder.
+        ValueError: It holds another model, the prompt cannot be encoded, or a package is missing.
+    """
+    if isinstance(config, CogVideoXTrainConfig):
+        return CogVideoXLearner(config, device)
+    assert isinstance(config, UNetTrainConfig)
+    return UNetLearner(config, device)
+
+
 class StarTrainer:
-    """A run: the pipeline whose network is being trained, the optimiser, the log."""
+    """A run: the network that is being trained, the optimiser, the log."""
 
     def __init__(self, config: StarTrainConfig, report: Report) -> None:
-        """Start from `start_from`, or from `out/last` where a run was left.
+        """Start from `start_from`, and go on where a run in `out` was left.
 
         Raises:
             FileNotFoundError: `start_from` is no pipeline folder.
-            ValueError: It holds another model, the prompt cannot be encoded, or `out` holds a run of other parts.
+            ValueError: As `learner_of`, there is no such device, or `out` holds a run of other parts.
         """
         self.config = config
         self.report = report
-        self.device = torch.device(config.device)
+        self.device = choose_device(config.device)
         self.step_number = 0
         self.seconds_before = 0.0
-        last = recovered(config.out / "last")
-        resumed = (last / STATE_FILE).is_file()
-        folder = last if resumed else config.start_from
-        self.pipeline = load_star_pipeline(folder)
-        self.states = prompt_states(folder, config.prompt)
-        self.text = self.states[:1].to(self.device)
-        self.pipeline.to(self.device)
-        self.parameters = train_parts(self.pipeline.unet, config.parts)
+        self.learner = learner_of(config, self.device)
+        self.weights = learning(self.learner.network)
         if config.checkpointing:
-            self.pipeline.unet.enable_gradient_checkpointing()
-            self.pipeline.vae.enable_gradient_checkpointing()
+            self.learner.network.enable_gradient_checkpointing()
+            self.learner.vae.enable_gradient_checkpointing()
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=config.learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY
+            self.weights.values(), lr=config.learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY
         )
-        if resumed:
-            self.restore()
+        left = recovered(config.out / "last") / STATE_FILE
+        if left.is_file():
+            self.restore(left)
 
-    def restore(self) -> None:
-        """Go on from a saved state: the optimiser and the counters; the weights are the folder's own."""
-        path = self.config.out / "last" / STATE_FILE
+    def restore(self, path: Path) -> None:
+        """Go on from a saved state: weights, the optimiser, the counters."""
         state = torch.load(path, weights_only=True, map_location=self.device)
-        if state["parts"] != self.config.parts:
+        shapes = {name: weight.shape for name, weight in self.weights.items()}
+        if {name: weight.shape for name, weight in state["weights"].items()} != shapes:
             raise ValueError(
-                f'`{self.config.out}` holds a run of `parts = "{state["parts"]}"`; '
+                f"`{self.config.out}` holds a run that trains other parts; "
                 f"put `{path.parent}` in `start_from` and choose another `out`"
             )
+        self.learner.network.load_state_dict(state["weights"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate
@@ -120,7 +130,7 @@ class StarTrainer:
             (total / len(pairs)).backward()
             for name, term in {**terms, "total": total}.items():
                 sums[name] = sums.get(name, 0.0) + float(term.detach()) / len(pairs)
-        norm = nn.utils.clip_grad_norm_(self.parameters, GRADIENT_LIMIT)
+        norm = nn.utils.clip_grad_norm_(self.weights.values(), GRADIENT_LIMIT)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"training diverged at step {self.step_number}")
         self.optimizer.step()
@@ -130,18 +140,13 @@ class StarTrainer:
     def loss_terms(self, pair: Pair) -> dict[str, Tensor]:
         """Each loss of a clip, not weighted."""
         config = self.config
-        question = question_of(self.pipeline, pair)
+        question = question_of(self.learner, pair)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
-            said = answer(self.pipeline, question, self.text)
+            said = self.learner.answer(question)
             terms = {"velocity": velocity_loss(said, question)}
             if config.weight_frequency:
                 terms["frequency"] = frequency_loss(
-                    self.pipeline,
-                    said,
-                    question,
-                    pair,
-                    num_frames=config.decoded_frames,
-                    as_released=config.frequency_as_released,
+                    self.learner, said, question, pair, as_released=config.frequency_as_released
                 )
         return terms
 
@@ -149,11 +154,10 @@ class StarTrainer:
         """Write `last/`, a model folder and the state to go on from, and nothing under that name until it is whole."""
         last, unfinished = self.config.out / "last", self.config.out / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        self.pipeline.save_pretrained(unfinished)
-        save_states(unfinished, self.config.prompt, self.states)
+        self.learner.save(unfinished)
         state = {
+            "weights": {name: weight.detach() for name, weight in self.weights.items()},
             "optimizer": self.optimizer.state_dict(),
-            "parts": self.config.parts,
             "step": self.step_number,
             "seconds": seconds,
         }
@@ -181,7 +185,7 @@ def train(config: StarTrainConfig, report: Report = lambda _: None) -> Path:
 
     Raises:
         FileNotFoundError: `start_from` is no pipeline folder.
-        ValueError: Weights, `out` or data do not fit the run.
+        ValueError: Weights, `out` or data do not fit the run, or a package or the device is missing.
         FloatingPointError: A gradient is not finite.
     """
     StarTrainer(config, report).run()

@@ -5,17 +5,16 @@ Source: STAR (arXiv 2501.02976, section 3.3, equation of the total loss): L = L_
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from diffst.star.frames import enlarge
-from diffst.star.pipeline import StarPipeline
-from diffst.star.sampler import noised, picture_of
-from diffst.star.schedule import NUM_LEVELS, Step, step_at
-from diffst.star.vae import FACTOR, decode, encode
+from diffst.star.schedule import NUM_LEVELS
 from diffst.training.dataset import CONTEXT_KEYFRAMES
 from diffst.training.frequency import dynamic_frequency
 from diffst.training.windows import Batch
@@ -52,49 +51,71 @@ def pairs_of(batch: Batch, size: tuple[int, int], device: torch.device) -> list[
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A noised clip, and what the network should say to it; all (1, C, F, h, w) float32."""
+    """A noised clip, and what the network should say to it; tensors are (1, C, T, h, w) float32."""
 
-    step: Step
+    timestep: int
+    """In 0..999."""
+    alpha: float
+    """Share of the picture."""
     noisy: Tensor
     hint: Tensor
+    """The damaged clip's latents."""
     velocity: Tensor
     """The right answer, alpha * noise - sigma * x0."""
 
+    def clean(self, said: Tensor) -> Tensor:
+        """The picture's latents where `said` is the velocity: alpha * x - sigma * v."""
+        return self.alpha * self.noisy - math.sqrt(1 - self.alpha**2) * said
+
+
+class Learner(Protocol):
+    """A pipeline in training: what differs between the two kinds of STAR."""
+
+    network: Any
+    """Of diffusers; what of it learns has `requires_grad`."""
+    vae: Any
+    """Stays as it is."""
+
+    def alpha(self, timestep: int) -> float:
+        """Share of the picture in what the network sees at a timestep."""
+
+    def encoded(self, pictures: Tensor) -> Tensor:
+        """Latents drawn from the VAE in float32, (F, 3, H, W) in [-1, 1] -> (1, C, T, h, w)."""
+
+    def enlarged(self, pictures: Tensor, size: tuple[int, int]) -> Tensor:
+        """(F, 3, h, w) in [0, 1] -> (F, 3, *size) in [-1, 1], as when upscaling."""
+
+    def answer(self, question: Question) -> Tensor:
+        """The network's velocity, (1, C, T, h, w) float32."""
+
+    def decoded(self, latents: Tensor) -> tuple[Tensor, slice]:
+        """Some frames of (1, C, T, h, w) at a random place, (N, 3, H, W) about [-1, 1], and which they are."""
+
+    def save(self, folder: Path) -> None:
+        """Write a model folder with the network as it is now."""
+
+
+def learning(network: nn.Module) -> dict[str, nn.Parameter]:
+    """What of a network learns, by name."""
+    return {name: value for name, value in network.named_parameters() if value.requires_grad}
+
 
 @torch.no_grad()
-def question_of(pipeline: StarPipeline, pair: Pair) -> Question:
-    """A clip noised by torch's own generator to any of all 1000 levels, each as likely.
-
-    The damaged clip is enlarged as the pipeline will do it, where the authors' data were enlarged by bicubic weights.
-    """
-    true = encoded(pipeline, pair.high * 2 - 1)
-    hint = encoded(pipeline, enlarge(pair.low, (pair.high.shape[-2], pair.high.shape[-1])))
-    step = step_at(int(torch.randint(NUM_LEVELS, ())))
+def question_of(learner: Learner, pair: Pair) -> Question:
+    """A clip noised by torch's own generator to any of all 1000 levels, each as likely."""
+    true = learner.encoded(pair.high * 2 - 1)
+    hint = learner.encoded(learner.enlarged(pair.low, (pair.high.shape[-2], pair.high.shape[-1])))
+    timestep = int(torch.randint(NUM_LEVELS, ()))
     noise = torch.randn(true.shape).to(true)
+    alpha = learner.alpha(timestep)
+    sigma = math.sqrt(1 - alpha**2)
     return Question(
-        step=step,
-        noisy=noised(true, noise, step),
+        timestep=timestep,
+        alpha=alpha,
+        noisy=alpha * true + sigma * noise,
         hint=hint,
-        velocity=step.alpha * noise - step.sigma * true,
+        velocity=alpha * noise - sigma * true,
     )
-
-
-def encoded(pipeline: StarPipeline, pictures: Tensor) -> Tensor:
-    """Latents drawn from the VAE, (F, 3, H, W) in [-1, 1] -> (1, C, F, h, w), frame by frame in float32."""
-    height, width = (side // FACTOR for side in pictures.shape[-2:])
-    latents = []
-    with torch.autocast(pictures.device.type, enabled=False):
-        for picture in pictures.split(1):
-            noise = torch.randn(1, pipeline.vae.config.latent_channels, height, width).to(picture)
-            latents.append(encode(pipeline.vae, picture, noise, max(height, width)))
-    return torch.stack(latents, dim=2)
-
-
-def answer(pipeline: StarPipeline, question: Question, text: Tensor) -> Tensor:
-    """The network's velocity, (1, C, F, h, w) float32; `text` is (1, L, D)."""
-    timesteps = torch.tensor([question.step.timestep], device=text.device)
-    said: Tensor = pipeline.unet(question.noisy, timesteps, text, question.hint)
-    return said.float()
 
 
 def velocity_loss(said: Tensor, question: Question) -> Tensor:
@@ -103,30 +124,20 @@ def velocity_loss(said: Tensor, question: Question) -> Tensor:
 
 
 def frequency_loss(
-    pipeline: StarPipeline,
-    said: Tensor,
-    question: Question,
-    pair: Pair,
-    *,
-    num_frames: int,
-    as_released: bool,
+    learner: Learner, said: Tensor, question: Question, pair: Pair, *, as_released: bool
 ) -> Tensor:
-    """b(t) L_DF of some frames at a random place, decoded together.
+    """b(t) L_DF of some frames at a random place, decoded together; the authors decode all.
 
     Args:
-        pipeline: Its VAE decodes, and is not changed.
+        learner: Its VAE decodes, and is not changed.
         said: The network's velocity.
         question: That it answered.
         pair: With the truth.
-        num_frames: To decode; the authors decode all, three at a time.
         as_released: Decode without gradients, so that the loss teaches nothing.
     """
-    first = int(torch.randint(len(pair.high) - num_frames + 1, ()))
-    seen = slice(first, first + num_frames)
     with torch.set_grad_enabled(not as_released and torch.is_grad_enabled()):
-        clean = picture_of(question.noisy, said, question.step)[0, :, seen].transpose(0, 1)
-        made = decode(pipeline.vae, clean, max(clean.shape[-2:]))
+        made, seen = learner.decoded(question.clean(said))
     true = pair.high[seen] * 2 - 1
     return dynamic_frequency(
-        made.unsqueeze(0), true.unsqueeze(0), question.step.timestep, as_released=as_released
+        made.unsqueeze(0), true.unsqueeze(0), question.timestep, as_released=as_released
     )

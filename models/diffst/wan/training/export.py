@@ -7,8 +7,8 @@ from typing import Any
 from accelerate import init_empty_weights
 from torch import Tensor
 
+from diffst.training.lora import WAN_BLOCK, add_lora, merge_lora
 from diffst.wan.pipeline import DiffSTWanPipeline
-from diffst.wan.training.lora import add_lora, merge_lora
 from diffst.wan.training.sharding import numbers_to_vectors, plain_type, vectors_to_numbers
 
 Weights = dict[str, Tensor]
@@ -52,7 +52,7 @@ def finished_part(given: Any, weights: Weights, lora_rank: int) -> Any:
         part = part.from_config(given.config)
         numbers_to_vectors(part)
         if lora_rank:
-            add_lora(part, lora_rank)
+            add_lora(part, lora_rank, WAN_BLOCK)
     part.load_state_dict(weights, strict=True, assign=True)
     vectors_to_numbers(part)
     if lora_rank:

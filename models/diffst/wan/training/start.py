@@ -15,9 +15,9 @@ from accelerate.utils import (
 )
 
 from diffst.checkpoint import load_pipeline
+from diffst.training.lora import WAN_BLOCK, add_lora
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.training.config import WanTrainConfig
-from diffst.wan.training.lora import add_lora
 from diffst.wan.training.perceptual import NETWORKS, PerceptualLoss, open_perceptual
 from diffst.wan.training.sharding import numbers_to_vectors
 from diffst.wan.training.stages import STAGES
@@ -104,7 +104,7 @@ def starting_pipeline(config: WanTrainConfig, device: torch.device) -> DiffSTWan
             continue
         if name == "transformer" and config.lora_rank:
             torch.manual_seed(config.seed)  # A of B A is drawn
-            add_lora(part, config.lora_rank)
+            add_lora(part, config.lora_rank, WAN_BLOCK)
         else:
             part.requires_grad_(True)
         if name == "transformer" and config.checkpointing:

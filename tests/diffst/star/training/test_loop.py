@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from diffst.star.checkpoint import load_star_pipeline
+from diffst.checkpoint import read_weights
 from diffst.star.training import loop
-from diffst.star.training.objective import answer, pairs_of, question_of, velocity_loss
+from diffst.star.training.objective import learning, pairs_of, question_of
 from diffst.training.dataset import WindowDataset
-from tests.diffst.star.training.toy import toy_config
+from tests.diffst.star.training.toy import toy_cogvideox_config, toy_config
 
 
 @pytest.fixture
@@ -20,58 +20,61 @@ def config(tmp_path):
     return toy_config(tmp_path)
 
 
+def toy(kind: str, folder: Path, **values):
+    """A run by its kind and parts, as `unet control`; updates of low rank need peft."""
+    model, parts = kind.split()
+    if parts == "lora":
+        pytest.importorskip("peft", reason="needs `pip install diffst[train]`")
+    make = {"unet": toy_config, "cogvideox": toy_cogvideox_config}[model]
+    return make(folder, parts=parts, **values)
+
+
 def windows(config) -> WindowDataset:
     return WindowDataset(config.data, lr_crop=config.crop, num_keyframes=config.keyframes)
 
 
-def weights(pipeline) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in pipeline.unet.state_dict().items()}
+def weights(trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.learner.network.state_dict().items()}
 
 
-@torch.no_grad()
-def error(trainer: loop.StarTrainer) -> float:
-    """Of the velocity, over four levels of noise that are always the same."""
-    batch = windows(trainer.config).batch(1, np.random.default_rng(1))
-    (pair,) = pairs_of(batch, trainer.config.size, trainer.device)
-    trainer.pipeline.unet.eval()
-    losses = []
-    for seed in range(4):
-        torch.manual_seed(seed)
-        question = question_of(trainer.pipeline, pair)
-        losses.append(
-            float(velocity_loss(answer(trainer.pipeline, question, trainer.text), question))
-        )
-    trainer.pipeline.unet.train()
-    return sum(losses) / len(losses)
+def saved(folder: Path) -> dict[str, torch.Tensor]:
+    (part,) = (folder / name for name in ("unet", "transformer") if (folder / name).is_dir())
+    return read_weights(part)
 
 
 @pytest.mark.parametrize(
-    ("parts", "rate", "share"),
-    # Three numbers a gate cannot do much.
-    [("control", 1e-2, 0.95), ("local", 1.0, 0.9985)],
+    ("kind", "rate", "share"),
+    [
+        ("unet control", 1e-2, 0.9),
+        ("unet local", 1.0, 0.995),  # three numbers a gate cannot do much
+        ("cogvideox lora", 1e-2, 0.4),
+        ("cogvideox local", 0.1, 0.95),
+    ],
 )
-def test_the_loss_falls_and_nothing_else_changes(config, parts, rate, share):
-    run = dataclasses.replace(config, parts=parts, learning_rate=rate)
+def test_one_question_is_learnt_and_nothing_else_changes(tmp_path, kind, rate, share, monkeypatch):
+    run = toy(kind, tmp_path, learning_rate=rate)
     trainer = loop.StarTrainer(run, lambda _: None)
-    given, first = weights(trainer.pipeline), error(trainer)
-    for _ in range(4):
-        trainer.train_step(windows(run))
-    assert error(trainer) < share * first
+    (pair,) = pairs_of(windows(run).batch(1, np.random.default_rng(1)), run.size, trainer.device)
+    torch.manual_seed(0)
+    question = question_of(trainer.learner, pair)
+    monkeypatch.setattr(loop, "question_of", lambda *_: question)
+    given = weights(trainer)
+    losses = [trainer.train_step(windows(run))["velocity"] for _ in range(5)]
+    assert losses[-1] < share * losses[0]
     changed = {
-        name
-        for name, value in weights(trainer.pipeline).items()
-        if not torch.equal(value, given[name])
+        name for name, value in weights(trainer).items() if not torch.equal(value, given[name])
     }
-    trained = {
-        name for name, value in trainer.pipeline.unet.named_parameters() if value.requires_grad
-    }
+    trained = set(learning(trainer.learner.network))
     assert changed <= trained
     assert len(changed) > 0.8 * len(trained)
-    assert any("local" in name for name in changed)
+    gates = {name for name in trained if "local" in name}
+    assert gates & changed
+    assert (trained == gates) is kind.endswith("local")
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_last_digit(config, tmp_path):
-    whole = dataclasses.replace(config, out=tmp_path / "whole", steps=3)
+@pytest.mark.parametrize("kind", ["unet control", "cogvideox lora", "cogvideox local"])
+def test_a_run_that_was_stopped_goes_on_to_the_last_digit(tmp_path, kind):
+    whole = toy(kind, tmp_path, out=tmp_path / "whole", steps=3)
     said: list[loop.Line] = []
     assert loop.train(whole, said.append) == tmp_path / "whole" / "last"
     parts = dataclasses.replace(whole, out=tmp_path / "parts")
@@ -85,9 +88,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_digit(config, tmp_path):
     for line in (*once, *again):
         line.pop("seconds")
     assert once == again
-    left = [load_star_pipeline(run.out / "last") for run in (whole, parts)]
-    one, other = (weights(pipeline) for pipeline in left)
+    one, other, start = (
+        saved(folder) for folder in (whole.out / "last", parts.out / "last", whole.start_from)
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
+    assert any(not torch.equal(one[name], start[name]) for name in start)
     assert set(said[0]) == {"step", "seconds", "velocity", "frequency", "total", "gradient"}
 
 
@@ -107,12 +112,13 @@ def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(config, 
     assert loop.StarTrainer(config, lambda _: None).step_number == 2
 
 
-def test_values_not_kept_change_nothing(config):
+@pytest.mark.parametrize("kind", ["unet control", "cogvideox local"])
+def test_values_not_kept_change_nothing(tmp_path, kind):
     found = []
     for checkpointing in (False, True):
-        run = dataclasses.replace(config, checkpointing=checkpointing)
+        run = toy(kind, tmp_path / str(checkpointing), checkpointing=checkpointing)
         trainer = loop.StarTrainer(run, lambda _: None)
-        assert trainer.pipeline.unet.is_gradient_checkpointing is checkpointing
+        assert trainer.learner.network.is_gradient_checkpointing is checkpointing
         found.append(trainer.train_step(windows(run)))
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
@@ -145,14 +151,20 @@ def test_a_step_in_bfloat16_stays_near(config):
     assert short["total"] == pytest.approx(exact["total"], rel=0.05)
 
 
-def test_a_run_of_other_parts_is_not_gone_on_with(config):
-    loop.train(dataclasses.replace(config, steps=1))
-    with pytest.raises(ValueError, match='holds a run of `parts = "control"`'):
-        loop.StarTrainer(dataclasses.replace(config, parts="local"), lambda _: None)
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("unet control", {"parts": "local"}), ("cogvideox lora", {"lora_rank": 3})],
+)
+def test_a_run_of_other_parts_is_not_gone_on_with(tmp_path, kind, changes):
+    run = toy(kind, tmp_path, steps=1)
+    loop.train(run)
+    with pytest.raises(ValueError, match=r"holds a run that trains other parts; put `.*last` in"):
+        loop.StarTrainer(dataclasses.replace(run, **changes), lambda _: None)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config):
     trainer = loop.StarTrainer(config, lambda _: None)
-    trainer.text.fill_(float("nan"))
+    with torch.no_grad():
+        trainer.weights["VideoControlNet.middle_block_out.0.bias"].fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="diverged at step 0"):
         trainer.train_step(windows(config))

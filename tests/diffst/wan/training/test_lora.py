@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from diffst.checkpoint import load_pipeline
+from diffst.training.lora import WAN_BLOCK, add_lora
 from diffst.wan.training import loop
 from diffst.wan.training.export import finished_part
-from diffst.wan.training.lora import add_lora
 from diffst.wan.training.stages import StageModel
 from tests.diffst.wan.training.toy import sample, toy_batch, toy_pipeline
 
@@ -35,14 +35,14 @@ def run(config, monkeypatch, peft):
 def test_a_missing_package_is_told(monkeypatch):
     pipeline = toy_pipeline(monkeypatch)
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ValueError, match=r"`lora_rank` needs peft.*pip install diffst\[train\]"):
-        add_lora(pipeline.transformer, 2)
+    with pytest.raises(ValueError, match=r"`lora_rank` needs peft.*pip install .diffst\[train\]"):
+        add_lora(pipeline.transformer, 2, WAN_BLOCK)
 
 
 def test_merged_weights_are_the_old_ones_and_the_product(peft, monkeypatch):
     transformer = toy_pipeline(monkeypatch).transformer
     before = {name: value.clone() for name, value in transformer.state_dict().items()}
-    add_lora(transformer, 2)
+    add_lora(transformer, 2, WAN_BLOCK)
     generator = torch.Generator().manual_seed(0)
     for name, parameter in transformer.named_parameters():
         if "lora_B" in name:
