@@ -124,10 +124,8 @@ class ResidualBlock(WanResidualBlock):  # type: ignore[misc]
         index = feat_idx if feat_idx is not None else [0]
         shortcut: Tensor = self.conv_shortcut(x)
         x = self.conv1.step(x, feat_cache, index, activated(self.norm1, self.nonlinearity))
-        made: Tensor = self.conv2.step(
-            x, feat_cache, index, activated(self.norm2, self.nonlinearity)
-        )
-        return made + shortcut
+        x = self.conv2.step(x, feat_cache, index, activated(self.norm2, self.nonlinearity))
+        return x + shortcut
 
 
 class Resample(WanResample):  # type: ignore[misc]
@@ -184,9 +182,7 @@ class Encoder(WanEncoder3d):  # type: ignore[misc]
         for layer in self.down_blocks:
             x = layer(x) if feat_cache is None else layer(x, feat_cache, index)
         x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
-        last = activated(self.norm_out, self.nonlinearity)
-        made: Tensor = self.conv_out.step(x, feat_cache, index, last)
-        return made
+        return out_of(self, x, feat_cache, index)
 
 
 class Decoder(WanDecoder3d):  # type: ignore[misc]
@@ -205,9 +201,13 @@ class Decoder(WanDecoder3d):  # type: ignore[misc]
         x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
         for block in self.up_blocks:
             x = block(x, feat_cache=feat_cache, feat_idx=index)
-        last = activated(self.norm_out, self.nonlinearity)
-        made: Tensor = self.conv_out.step(x, feat_cache, index, last)
-        return made
+        return out_of(self, x, feat_cache, index)
+
+
+def out_of(half: Encoder | Decoder, x: Tensor, cache: Cache | None, index: list[int]) -> Tensor:
+    """The norm, activation and convolution that end both halves."""
+    made: Tensor = half.conv_out.step(x, cache, index, activated(half.norm_out, half.nonlinearity))
+    return made
 
 
 def activated(norm: nn.Module, activation: nn.Module) -> nn.Module:

@@ -7,7 +7,8 @@ tile's caches are held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -92,14 +93,12 @@ def encode_tiled(
         tiles: How to cut.
         latents_per_call: Latents that the VAE takes at once.
     """
-    blended = Blend()
-    padded = padded_size(size)
-    places = zip(cut(padded, tiles, 1), cut(padded, tiles, SPACE_STRIDE), strict=True)
-    for pixels, cells in places:
+
+    def encoded(pixels: Tile, _cells: Tile) -> Tensor:
         encoder = WanEncoder(codec, size, latents_per_call, area=(pixels.rows, pixels.columns))
-        made = torch.cat([*encoder.feed(frames), *encoder.finish()])
-        blended.add(made, cells, (padded[0] // SPACE_STRIDE, padded[1] // SPACE_STRIDE))
-    return blended.result()
+        return torch.cat([*encoder.feed(frames), *encoder.finish()])
+
+    return blended(padded_size(size), tiles, SPACE_STRIDE, encoded)
 
 
 def decode_tiled(
@@ -114,36 +113,36 @@ def decode_tiled(
         tiles: How to cut.
         latents_per_call: Latents that the VAE takes at once.
     """
-    blended = Blend()
-    padded = padded_size(size)
-    places = zip(cut(padded, tiles, 1), cut(padded, tiles, SPACE_STRIDE), strict=True)
-    for pixels, cells in places:
+
+    def decoded(pixels: Tile, cells: Tile) -> Tensor:
         decoder = codec.decoder((len(pixels.weight), pixels.weight.shape[1]), latents_per_call)
-        some = latents[..., cells.rows, cells.columns]
-        made = [piece.cpu() for piece in decoder.feed(some)]
-        made += [piece.cpu() for piece in decoder.finish()]
-        blended.add(torch.cat(made), pixels, padded)
-    return blended.result()[..., : size[0], : size[1]]
+        pieces = itertools.chain(
+            decoder.feed(latents[..., cells.rows, cells.columns]), decoder.finish()
+        )
+        return torch.cat([piece.cpu() for piece in pieces])
+
+    return blended(padded_size(size), tiles, 1, decoded)[..., : size[0], : size[1]]
 
 
-class Blend:
-    """Adds up weighted tiles."""
+def blended(
+    size: tuple[int, int], tiles: VaeTiles, unit: int, make: Callable[[Tile, Tile], Tensor]
+) -> Tensor:
+    """What is made of each tile, put together: the mean by weight where tiles overlap.
 
-    def __init__(self) -> None:
-        self.total: Tensor | None = None
-        self.weights: Tensor | None = None
-
-    def add(self, made: Tensor, tile: Tile, size: tuple[int, int]) -> None:
-        """Add what a tile made, (T, C, height, width), to a picture of a size."""
-        if self.total is None or self.weights is None:
-            self.total = made.new_zeros(*made.shape[:2], *size)
-            self.weights = made.new_zeros(size)
+    Args:
+        size: Height and width of the padded picture in pixels.
+        tiles: How to cut.
+        unit: Pixels in one place of what is made: 1 for pictures, 8 for latents.
+        make: A tile, in pixels and in latents -> (T, C, height, width) in that unit.
+    """
+    total = weights = torch.empty(0)
+    for pixels, cells in zip(cut(size, tiles, 1), cut(size, tiles, SPACE_STRIDE), strict=True):
+        tile = pixels if unit == 1 else cells
+        made = make(pixels, cells)
+        if not len(weights):
+            total = made.new_zeros(*made.shape[:2], size[0] // unit, size[1] // unit)
+            weights = made.new_zeros(total.shape[-2:])
         weight = tile.weight.to(made)
-        self.total[..., tile.rows, tile.columns] += made * weight
-        self.weights[tile.rows, tile.columns] += weight
-
-    def result(self) -> Tensor:
-        """The mean, by weight."""
-        assert self.total is not None
-        assert self.weights is not None
-        return self.total.div_(self.weights)
+        total[..., tile.rows, tile.columns] += made * weight
+        weights[tile.rows, tile.columns] += weight
+    return total.div_(weights)

@@ -5,19 +5,25 @@ import resource
 import pytest
 import torch
 from accelerate import init_empty_weights
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch.utils.flop_counter import FlopCounterMode
 
+from diffst.pipeline import stage_clock
 from diffst.wan import build_random, parameter_counts
 from diffst.wan.codec import WanCodec
-from diffst.wan.fast_vae import drop_copies, use_phases
+from diffst.wan.fast_vae import drop_copies, fuse_norms, use_phases
 from diffst.wan.levers import Levers, pull
 from diffst.wan.sizes import SIZES
+from diffst.wan.stream import Cuts, ShotStream
 from diffst.wan.vae_stream import DecoderStream, EncoderStream
+from diffst_cli import memory_laws as laws
 from tests.diffst.test_cfca import smooth_clip
+from tests.diffst.wan.live_memory import LiveMemory
 
 pytestmark = pytest.mark.slow
 
 PEAK_BYTES = 8e9  # weights 3.1 GB; other programs use the machine too
+META = torch.device("meta")
 LATENTS = (1, 16, 2, 90, 160)  # the first and one more, of 1280 x 720
 
 
@@ -61,6 +67,45 @@ def test_stock_work_is_what_the_law_says():
     decode, encode = operations(empty_codec(), "decode"), operations(empty_codec(), "encode")
     assert decode == pytest.approx(8.5e6 * pixel_frames + attention, rel=0.1)
     assert encode == pytest.approx(5.04e6 * pixel_frames + attention, rel=0.1)
+
+
+@pytest.mark.parametrize(("size", "teraflops"), [((720, 1280), 277.8), ((1440, 2560), 3432.3)])
+def test_the_transformers_work_is_what_was_counted(size: tuple[int, int], teraflops: float):
+    with torch.device("meta"):
+        transformer = WanTransformer3DModel(**SIZES["1.3b"].transformer).to(torch.bfloat16)
+    latents = (1, 16, 9, size[0] // 8, size[1] // 8)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode(), torch.device("meta"):
+        transformer(
+            hidden_states=torch.empty(latents, dtype=torch.bfloat16),
+            timestep=torch.empty(1),
+            encoder_hidden_states=torch.empty(1, 512, 4096, dtype=torch.bfloat16),
+        )
+    assert counter.get_total_flops() / 1e12 == pytest.approx(teraflops, rel=0.001)
+
+
+def test_a_streamed_shot_holds_what_the_planner_counts():
+    codec = empty_codec()
+    fuse_norms(codec.vae)
+    drop_copies(codec.vae)
+    use_phases(codec)
+    pixels = 720 * 1280
+    with torch.inference_mode(), torch.device("meta"), LiveMemory() as memory:
+        shot = ShotStream(
+            codec,
+            lambda latents: latents.clone(),
+            Cuts(),
+            (720, 1280),
+            stage=stage_clock(None, META),
+        )
+        for _ in range(5):
+            for pictures in shot.feed(torch.empty(8, 3, 180, 320)):
+                del pictures
+        kept = memory.bytes
+    law = laws.wan_streamed_bytes(pixels, 1, "full")
+    assert 0.97 * law < memory.peak < 1.01 * law
+    # Beside the VAE's memory there are latents that wait for their window.
+    assert kept == pytest.approx(laws.wan_kept_bytes(pixels, "full"), rel=0.02)
 
 
 def test_phases_and_left_out_taps_save_what_they_should():

@@ -78,3 +78,20 @@ def test_the_decoder_sees_as_far_as_tiles_and_docs_say(attends):
         assert (first, last) == (0, 8 * LATENTS_HIGH - 1)
     else:
         assert (first, last) == (8 * place - REACH, 8 * place + 7 + REACH)
+
+
+def test_doubling_short_numbers_needs_no_long_ones():
+    """Stock goes through float32 for it; the fast ways never do."""
+    pictures = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0)).bfloat16()
+    doubling = nn.Upsample(scale_factor=(2.0, 2.0), mode="nearest-exact")
+    assert torch.equal(doubling(pictures), doubling(pictures.float()).bfloat16())
+
+
+def test_a_convolution_over_time_is_one_over_frames_stacked_as_channels():
+    generator = torch.Generator().manual_seed(0)
+    convolution = nn.Conv3d(4, 5, 3, padding=(0, 1, 1), dtype=torch.float64)
+    video = torch.randn(1, 4, 6, 8, 9, generator=generator, dtype=torch.float64)
+    stacked = torch.cat([video[0, :, t : t + 4].transpose(0, 1) for t in range(3)], dim=1)
+    weight = convolution.weight.transpose(1, 2).flatten(1, 2)
+    made = nn.functional.conv2d(stacked, weight, convolution.bias, padding=1)
+    torch.testing.assert_close(made.transpose(0, 1)[None], convolution(video), rtol=0, atol=1e-12)
