@@ -17,6 +17,7 @@ from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
 from diffst_cli.run import new_crew, open_model, run_job
 from diffst_cli.summary import receipt_of, require_good
+from diffst_cli.words import speed
 
 INPUT_SUFFIXES = frozenset(
     (
@@ -189,7 +190,8 @@ class _Runner:
         result = _run_one(job, self._model, self._crew, self._reporter)
         if self._log_file is not None:
             _append(self._log_file, result)
-        self._reporter.note(f"{place} `{job.input}`: {result.outcome}")
+        told = "failed" if result.failed else result.outcome  # why was told at once
+        self._reporter.note(f"{place} `{job.input}`: {told}")
         return result
 
     def __enter__(self) -> _Runner:
@@ -234,5 +236,5 @@ def _run_one(
             job=job, outcome=f"failed: {explained.message}", failed=True, receipt=receipt
         )
     width, height = summary.size
-    done = f"{width}x{height}, {summary.frames_out} frames, {summary.output_fps:.1f} frames/s"
+    done = f"{width}x{height}, {summary.frames_out} frames, {speed(summary.output_fps)}"
     return FileResult(job=job, outcome=done, failed=False, receipt=receipt)

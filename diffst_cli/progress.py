@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from diffst_cli.errors import UserError
 from diffst_cli.memory import resident_bytes
+from diffst_cli.words import speed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -170,7 +171,7 @@ def _counts(progress: Progress) -> list[str]:
     if total and frames_per_second > 0:
         pieces.append(f"{clock(max(total - done, 0) / frames_per_second)} left")
     if frames_per_second > 0:
-        pieces.append(f"{frames_per_second:.1f} frames/s")
+        pieces.append(speed(frames_per_second))
     return pieces
 
 
@@ -184,12 +185,13 @@ def print_summary(summary: RunSummary) -> None:
     console = _console()
     width, height = summary.size
     made = f"{width}x{height}, {float(summary.frame_rate):.4g} fps, {_length(summary.duration_seconds)}"
-    speed = f"{summary.output_fps:.1f} frames/s, at most {_bytes(summary.peak_memory_bytes)} memory"
+    took = f"in {_length(summary.seconds)}, {speed(summary.output_fps)}"
     if summary.receipt.ok:
         _print_marked(console, "wrote", f"`{summary.output}`", style="bold green")
     frames = f"{summary.frames_out} frame{'' if summary.frames_out == 1 else 's'}"
     console.print(f"  {made}, {frames} from {summary.frames_in}", soft_wrap=True)
-    console.print(f"  in {_length(summary.seconds)}, {speed}", soft_wrap=True)
+    memory = _bytes(summary.peak_memory_bytes)
+    console.print(f"  {took}, at most {memory} memory", soft_wrap=True)
     for check in summary.receipt.checks:
         mark = _mark(console, check.ok)
         note = f" ({check.note})" if check.note else ""

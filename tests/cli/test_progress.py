@@ -2,6 +2,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,14 @@ def test_no_speed_is_told_before_a_frame_is_made(half_done: Progress):
         name="a", stage="upscaling", frames_done=9, frames_total=36, frames_before=9, started=100.0
     )
     assert progress_line(resumed) == "9/36 frames · 25 % · upscaling · 500 MB · a"
+
+
+def test_a_slow_run_tells_seconds_instead_of_no_speed(half_done: Progress):
+    slow = replace(half_done, frames_done=1, frames_total=4, started=35.0)
+    assert (
+        progress_line(slow)
+        == "1/4 frames · 25 % · 3:45 left · 75 s a frame · upscaling · 500 MB · in.mp4"
+    )
 
 
 def test_an_unknown_length_shows_no_percentage(half_done: Progress):
