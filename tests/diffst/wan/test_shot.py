@@ -1,7 +1,9 @@
 """A shot handed over clip by clip is the shot at once, in memory that does not grow with it."""
 
+import weakref
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +19,14 @@ from diffst.wan.stream import Cuts
 from diffst.wan.upscaler import WanUpscaler
 from diffst.wan.windows import Windows
 from diffst_cli.clips import Clip, ClipRules, make_clips
+from diffst_cli.ladders import Rung
 from diffst_cli.reader import Frame
 from diffst_cli.shot_streams import ClipMaker
 from diffst_cli.stages import Stages
+from diffst_cli.stepping import SteppingModel
 from diffst_cli.stitch import stitch
 from diffst_cli.timing import Timeline
+from tests.cli.test_stepping import plan as run_plan
 from tests.diffst.wan.live_memory import LiveMemory
 
 SIZE = (32, 48)
@@ -122,3 +127,40 @@ def test_with_tiles_each_clip_is_made_alone(pipeline: DiffSTWanPipeline):
     assert model.begin_shot(SIZE) is not None
     model.keep_within(Limits(tile=256))
     assert model.begin_shot(SIZE) is None
+
+
+def test_a_shot_that_memory_ran_out_in_is_gone_before_its_clips_are_made_again(
+    pipeline: DiffSTWanPipeline, monkeypatch: pytest.MonkeyPatch
+):
+    model = WanUpscaler("toy", pipeline, torch.device("cpu"))
+    rungs = [
+        Rung(limits=Limits(tile=side, window_frames=13), device_bytes=1) for side in (None, 512)
+    ]
+    stepping = SteppingModel(model, run_plan(*rungs), lambda _: None)
+    shots: list[weakref.ref[Shot]] = []
+    still_there: list[bool] = []
+    new_shot, window = pipeline.shot, pipeline.window
+    windows = 0
+
+    def watched_shot(*given: Any) -> Shot:
+        shot = new_shot(*given)
+        shots.append(weakref.ref(shot))
+        return shot
+
+    def failing_window(*given: Any) -> Tensor:
+        nonlocal windows
+        windows += 1
+        if windows == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return window(*given)
+
+    monkeypatch.setattr(pipeline, "shot", watched_shot)
+    monkeypatch.setattr(pipeline, "window", failing_window)
+    monkeypatch.setattr(
+        "diffst_cli.stepping.give_back", lambda: still_there.append(shots[0]() is not None)
+    )
+    given = clips(footage(20))
+    made = list(ClipMaker(stepping, SIZE, Stages(), set()).make(given))
+    assert [clip for clip, _ in made] == given
+    assert still_there[-1] is False
+    assert torch.equal(made[-1][1], model(*asked(given[-1]), SIZE))
