@@ -45,9 +45,8 @@ class ClipMaker:
         self._stops = stops
         self._shot: StreamedShot | None = None
         self._goes_on = False  # whether the shot has the clip before
-        self._waiting: list[
-            Clip
-        ] = []  # that the shot was given, and whose pictures are not all there
+        # That the shot was given, and whose pictures are not all there.
+        self._waiting: list[Clip] = []
         self._pictures: list[Tensor] = []  # from the first waiting clip's on
 
     def make(self, clips: Iterable[Clip]) -> Iterator[tuple[Clip, Tensor]]:
