@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -69,11 +69,6 @@ def choose_encoding(
         options["x265-params"] = ":".join((options["x265-params"], *x265_parameters(info)))
     coded, padding_note = _coded_size(chosen, size, pixel_format)
     aspect, aspect_note = _sample_aspect(info, size)
-    is_gif_of_deep = chosen is GIF and info.bit_depth > 8
-    depth_note = "a GIF holds 8 bits and 256 colours a frame" if is_gif_of_deep else None
-    # Most videos and pictures with a palette have no transparent colour in it.
-    is_transparent = info.has_alpha and info.pixel_format != "pal8"
-    alpha_note = "what is transparent becomes black: no output holds it" if is_transparent else None
     return Encoding(
         codec=chosen,
         pixel_format=pixel_format,
@@ -82,8 +77,21 @@ def choose_encoding(
         sample_aspect=aspect,
         colour=_output_colour(info, pixel_format),
         options=options,
-        notes=tuple(note for note in (padding_note, aspect_note, depth_note, alpha_note) if note),
+        notes=tuple(
+            note for note in (padding_note, aspect_note, *_loss_notes(info, chosen)) if note
+        ),
     )
+
+
+def _loss_notes(info: VideoInfo, codec: Codec) -> Iterator[str]:
+    """What of the source no setting could keep."""
+    if codec is GIF and info.bit_depth > 8:
+        yield "a GIF holds 8 bits and 256 colours a frame"
+    # Most videos and pictures with a palette have no transparent colour in it.
+    if info.has_alpha and info.pixel_format != "pal8":
+        yield "what is transparent becomes black: no output holds it"
+    if info.interlaced != "progressive":
+        yield "the input is interlaced: each frame's two fields become one picture"
 
 
 def _choose_codec(suffix: str, name: str | None, bit_depth: int) -> tuple[Codec, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from diffst_cli.forecast import UNKNOWN, SizeForecast, TimeForecast
 from diffst_cli.plan import Plan
 from diffst_cli.planner import RunPlan
-from diffst_cli.progress import clock
+from diffst_cli.progress import clock, length
 from diffst_cli.streams import describe
 from diffst_cli.words import gigabytes
 
@@ -84,8 +84,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
 def _input(plan: Plan) -> str:
     info = plan.info
     rate = f"{float(info.frame_rate):.4g} fps{' on average' if info.is_variable else ''}"
-    length = "" if info.duration_seconds is None else f", {clock(float(info.duration_seconds))}"
-    return f"`{info.path}`: {info.width}x{info.height}, {rate}{length}"
+    lasts = "" if info.duration_seconds is None else f", {length(float(info.duration_seconds))}"
+    return f"`{info.path}`: {info.width}x{info.height}, {rate}{lasts}"
 
 
 def _output(plan: Plan) -> str:
@@ -94,7 +94,7 @@ def _output(plan: Plan) -> str:
     seconds = _length(run)
     if seconds is None:
         return f"{size}, as long as the input, whose length is not known"
-    return f"{size}, about {run.num_frames} frames, {clock(seconds)}"
+    return f"{size}, about {run.num_frames} frames, {length(seconds)}"
 
 
 def _length(run: RunPlan) -> float | None:

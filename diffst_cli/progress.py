@@ -184,8 +184,10 @@ def print_summary(summary: RunSummary) -> None:
     """What was made, how fast, and the ticked receipt."""
     console = _console()
     width, height = summary.size
-    made = f"{width}x{height}, {float(summary.frame_rate):.4g} fps, {_length(summary.duration_seconds)}"
-    took = f"in {_length(summary.seconds)}, {speed(summary.output_fps)}"
+    made = (
+        f"{width}x{height}, {float(summary.frame_rate):.4g} fps, {length(summary.duration_seconds)}"
+    )
+    took = f"in {length(summary.seconds)}, {speed(summary.output_fps)}"
     if summary.receipt.ok:
         _print_marked(console, "wrote", f"`{summary.output}`", style="bold green")
     frames = f"{summary.frames_out} frame{'' if summary.frames_out == 1 else 's'}"
@@ -234,7 +236,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
-def _length(seconds: float) -> str:
+def length(seconds: float) -> str:
     """Seconds with a tenth below a minute, else as a clock shows them."""
     return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
 

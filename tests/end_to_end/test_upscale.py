@@ -208,9 +208,10 @@ def test_a_gif_keeps_its_pauses(folder: Path):
     assert [frame.time for frame in frames("out.gif")] == [frame.time for frame in frames("in.gif")]
 
 
-def test_interlaced_video_comes_out_progressive(folder: Path):
+def test_interlaced_video_comes_out_progressive(folder: Path, capsys: pytest.CaptureFixture[str]):
     make_interlaced(folder / "in.mp4")
     made = upscale("in.mp4", "out.mp4", "--size", "180x144", "--duration", "0.08")
+    assert "warning: the input is interlaced: each frame's two fields" in capsys.readouterr().err
     assert made.interlaced == "progressive"
     assert made.num_frames == 2
 
