@@ -20,7 +20,7 @@ from diffst_cli.making import Recipient
 from diffst_cli.segments import Segment
 from diffst_cli.stages import Stages
 from diffst_cli.work import Work
-from diffst_cli.worker import Finished, Made, ModelAt, Ready, Task, Warned
+from diffst_cli.worker import ClipAt, Finished, Made, ModelAt, Ready, Task, Warned
 
 START_SECONDS = 900.0  # for a worker to load its model
 SILENT_SECONDS = 1800.0  # between two frames, or steps of a long clip; one silent for longer hangs
@@ -204,12 +204,13 @@ class Crew:
                         return
                     self._is_idle[number] = False
                 try:
-                    self._make(worker, segment, recipient, warn, stages)
+                    self._make(number, worker, segment, recipient, warn, stages)
                     self._is_idle[number] = True
                     dealer.finish(segment)
                 except WorkerLost as error:
                     self._drop(number)
                     recipient.model_at(self.words)
+                    recipient.clip_at(number, 0)
                     if not dealer.is_stopped:
                         warn(f"the worker on `{worker.name}` {error}; its segment is dealt again")
                     worker = None
@@ -247,6 +248,7 @@ class Crew:
 
     def _make(
         self,
+        number: int,
         worker: CrewMember,
         segment: Segment,
         recipient: Recipient,
@@ -260,11 +262,14 @@ class Crew:
                 recipient.frames_written(segment.index, message.num_frames)
             elif isinstance(message, ModelAt):
                 recipient.model_at(f"{self.words}, {message.words}")
+            elif isinstance(message, ClipAt):
+                recipient.clip_at(number, message.frames)
             elif isinstance(message, Warned):
                 warn(message.message)
             elif isinstance(message, Finished):
                 recipient.piece_finished(message.piece)
                 recipient.model_at(self.words)
+                recipient.clip_at(number, 0)
                 for name, seconds in message.stage_seconds.items():
                     stages.add(name, seconds)
                 return

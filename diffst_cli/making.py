@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffst_cli.channel import Channel, Worker
-from diffst_cli.clips import make_clips
+from diffst_cli.clips import Clip, make_clips
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.pieces import Piece, PieceSettings, PieceWriter
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from diffst_cli.reader import Frame, FrameReader
 
 MANY = 2**31  # segments that may be announced before they are made
+# Where a clip of a model that tells how far it is stands when a stage begins, and how far the stage takes it: about,
+# since the network of such a model is asked dozens of times, and what is around it runs once.
+CLIP_STAGES = {"encode": (0.0, 0.05), "denoise": (0.05, 0.9), "decode": (0.95, 0.05)}
 
 
 class InexactEntry(Exception):  # noqa: N818 - told to the caller, which reads from the beginning
@@ -52,6 +55,8 @@ class Recipient:
     piece_finished: Callable[[Piece], None]
     model_at: Callable[[str], None] = lambda _: None
     """With how far the model is with a clip, in words, while one takes long."""
+    clip_at: Callable[[int, float], None] = lambda _number, _frames: None
+    """Likewise with a worker's number, and about how many of the frames that its clip gives are done."""
 
 
 class SegmentMaker:
@@ -77,6 +82,7 @@ class SegmentMaker:
         self._settings = settings
         self._stages = stages
         self._writer: PieceWriter | None = None
+        self._clip_frames = 0  # that the clip at hand gives
 
     def make(
         self, segments: Iterator[Segment], recipient: Recipient, *, from_beginning: bool
@@ -117,7 +123,7 @@ class SegmentMaker:
             )
             stops = {first.start}
             clip_maker = ClipMaker(self._model, (height, width), self._stages, stops)
-            frames = stitch(clip_maker.make(clips))
+            frames = stitch(clip_maker.make(self._counted(clips)))
             for _ in itertools.islice(frames, first.start - first.first_instant):
                 pass  # of the clip that is only there to fade from
             for segment in coming:
@@ -130,10 +136,17 @@ class SegmentMaker:
     def _watch(self, recipient: Recipient) -> None:
         from diffst.upscaler import WatchedModel
 
+        def tell(stage: str, done: int, total: int) -> None:
+            recipient.model_at(f"{stage} {done}/{total}")
+            recipient.clip_at(0, self._clip_frames * clip_share(stage, done, total))
+
         if isinstance(self._model, WatchedModel):
-            self._model.watch(
-                lambda stage, done, total: recipient.model_at(f"{stage} {done}/{total}")
-            )
+            self._model.watch(tell)
+
+    def _counted(self, clips: Iterable[Clip]) -> Iterator[Clip]:
+        for clip in clips:
+            self._clip_frames = clip.num_owned
+            yield clip
 
     def _read(
         self,
@@ -298,3 +311,9 @@ def interleaved(image: Tensor) -> Image:
     for channel, plane in enumerate(planes):
         pixels[:, :, channel] = plane
     return pixels
+
+
+def clip_share(stage: str, done: int, total: int) -> float:
+    """How much of a clip is done where a stage of it stands, in [0, 1]; 0 for a stage that is not known."""
+    start, length = CLIP_STAGES.get(stage, (0.0, 0.0))
+    return start + length * done / total

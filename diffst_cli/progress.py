@@ -41,6 +41,9 @@ class Reporter:
     def advance(self, frames_done: int, frames_total: int | None) -> None:
         """How many output frames are written, of how many (an estimate; None when unknown)."""
 
+    def within(self, frames: float) -> None:
+        """About how many frames of the clips at hand are done, in a run whose clips take long."""
+
     def warn(self, message: str) -> None:
         """Something the user should know about the result."""
 
@@ -63,6 +66,8 @@ class Progress:
     """Of the video."""
     stage: str = "starting"
     frames_done: int = 0
+    frames_made: float = 0.0
+    """The most that were ever done, with those of clips at hand: what the bar shows never goes back."""
     frames_total: int | None = None
     frames_before: int = 0
     """Of those done, by an earlier run of the same command."""
@@ -99,6 +104,12 @@ class LiveReporter(Reporter):
                 self._progress, frames_before=frames_done, started=time.monotonic()
             )
         self._progress = replace(self._progress, frames_done=frames_done, frames_total=frames_total)
+        self.within(0)
+
+    def within(self, frames: float) -> None:
+        """Show it from the next redraw."""
+        furthest = max(self._progress.frames_made, self._progress.frames_done + frames)
+        self._progress = replace(self._progress, frames_made=furthest)
 
     def warn(self, message: str) -> None:
         """Print it at once, above the live line."""
@@ -154,22 +165,22 @@ def progress_line(progress: Progress, width: int | None = None) -> str:
         longer = f"{line}{SEPARATOR}{piece}"
         line = longer if len(longer) <= width else line
     if progress.frames_total and len(line) + BAR_WIDTH + 1 <= width:
-        return f"{_bar(progress.frames_done / progress.frames_total)} {line}"
+        return f"{_bar(progress.frames_made / progress.frames_total)} {line}"
     return line
 
 
 def _counts(progress: Progress) -> list[str]:
     """Frames, percentage, speed and time left, most important first."""
-    done, total = progress.frames_done, progress.frames_total
+    done, made, total = progress.frames_done, progress.frames_made, progress.frames_total
     pieces = [f"{done}/{total} frames" if total else f"{done} frames"]
     if progress.started is None:
         return pieces
     seconds = max(time.monotonic() - progress.started, 1e-3)
-    frames_per_second = (done - progress.frames_before) / seconds
+    frames_per_second = (made - progress.frames_before) / seconds
     if total:
-        pieces.append(f"{min(100 * done // total, 100)} %")
+        pieces.append(f"{min(int(100 * made / total), 100)} %")
     if total and frames_per_second > 0:
-        pieces.append(f"{clock(max(total - done, 0) / frames_per_second)} left")
+        pieces.append(f"{clock(max(total - made, 0) / frames_per_second)} left")
     if frames_per_second > 0:
         pieces.append(speed(frames_per_second))
     return pieces

@@ -247,6 +247,7 @@ class _Journey:
         """Every piece that is not finished yet, while the input is still looked through."""
         estimate = estimate_frames(info, self._job)
         unfinished: dict[int, int] = {}
+        in_work: dict[int, float] = {}
 
         counting = threading.Lock()  # so that no piece counts twice while it is recorded
 
@@ -261,11 +262,16 @@ class _Journey:
                 work.record(piece)
                 unfinished.pop(piece.index, None)
 
+        def tell_clip(number: int, frames: float) -> None:
+            in_work[number] = frames
+            self._reporter.within(sum(in_work.values()))
+
         self._reporter.advance(self._frames_resumed, estimate)
         recipient = Recipient(
             frames_written=tell_frames,
             piece_finished=take_piece,
             model_at=lambda words: self._reporter.stage(f"upscaling, {words}"),
+            clip_at=tell_clip,
         )
         with looked_through(self._job, info, work, self._stages):
             make_all(work, recipient, self._reporter.warn)

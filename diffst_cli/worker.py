@@ -69,6 +69,13 @@ class ModelAt:
 
 
 @dataclass(frozen=True)
+class ClipAt:
+    """About how many of the frames that this clip gives are done."""
+
+    frames: float
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something the user should know."""
 
@@ -174,6 +181,7 @@ def _work_at(task: Task, model: UpscaleModel, line: Line) -> Task | Segment:
         frames_written=lambda _, count: line.send(Made(count)),
         piece_finished=pieces.append,
         model_at=lambda words: line.send(ModelAt(words)),
+        clip_at=lambda _, frames: line.send(ClipAt(frames)),
     )
     line.send(Ready(plan.clip_rules, plan.rung.words, plan.rung.device_bytes, plan.sentence))
     from_beginning = False

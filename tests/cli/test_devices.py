@@ -70,6 +70,8 @@ def test_processes_tell_how_far_their_models_are(
     notes = Notes()
     assert run_job(asked, reporter=notes).receipt.ok
     assert {f"upscaling, 2 workers, denoise {n}/2" for n in range(2)} < set(notes.stages)
+    assert max(notes.within_clip) > 0
+    assert notes.within_clip[-1] == 0  # nothing is at hand any more
     assert notes.stages[-1] == "finishing"
 
 

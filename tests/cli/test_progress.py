@@ -30,8 +30,29 @@ def half_done(monkeypatch: pytest.MonkeyPatch) -> Progress:
     monkeypatch.setattr(progress.time, "monotonic", lambda: 110.0)  # type: ignore[attr-defined]
     monkeypatch.setattr(progress, "resident_bytes", lambda: 500_000_000)
     return Progress(
-        name="in.mp4", stage="upscaling", frames_done=100, frames_total=400, started=100.0
+        name="in.mp4",
+        stage="upscaling",
+        frames_done=100,
+        frames_made=100,
+        frames_total=400,
+        started=100.0,
     )
+
+
+def test_the_clip_at_hand_moves_the_bar_and_gives_a_time_left(half_done: Progress):
+    within = replace(half_done, frames_done=0, frames_made=0.5, frames_total=4)
+    line = progress_line(within, 120)
+    assert line.startswith("━" * 3 + "─" * 21 + " 0/4 frames · 12 % · 1:10 left · 20 s a frame")
+
+
+def test_the_bar_never_goes_back():
+    told = LiveReporter()
+    told.advance(8, 32)
+    told.within(4.5)
+    told.within(0)  # the next clip is begun before the frames of this one are written
+    assert told._progress.frames_made == 12.5
+    told.advance(16, 32)
+    assert told._progress.frames_made == 16
 
 
 def test_a_long_line_tells_everything(half_done: Progress):
@@ -63,13 +84,19 @@ def test_before_the_first_frame_the_stage_is_the_news(half_done: Progress):
 
 def test_no_speed_is_told_before_a_frame_is_made(half_done: Progress):
     resumed = Progress(
-        name="a", stage="upscaling", frames_done=9, frames_total=36, frames_before=9, started=100.0
+        name="a",
+        stage="upscaling",
+        frames_done=9,
+        frames_made=9,
+        frames_total=36,
+        frames_before=9,
+        started=100.0,
     )
     assert progress_line(resumed) == "9/36 frames · 25 % · upscaling · 500 MB · a"
 
 
 def test_a_slow_run_tells_seconds_instead_of_no_speed(half_done: Progress):
-    slow = replace(half_done, frames_done=1, frames_total=4, started=35.0)
+    slow = replace(half_done, frames_done=1, frames_made=1, frames_total=4, started=35.0)
     assert (
         progress_line(slow)
         == "1/4 frames · 25 % · 3:45 left · 75 s a frame · upscaling · 500 MB · in.mp4"
@@ -77,12 +104,21 @@ def test_a_slow_run_tells_seconds_instead_of_no_speed(half_done: Progress):
 
 
 def test_an_unknown_length_shows_no_percentage(half_done: Progress):
-    endless = Progress(name="in.mp4", stage="upscaling", frames_done=100, started=100.0)
+    endless = Progress(
+        name="in.mp4", stage="upscaling", frames_done=100, frames_made=100, started=100.0
+    )
     assert progress_line(endless) == "100 frames · 10.0 frames/s · upscaling · 500 MB · in.mp4"
 
 
 def test_more_frames_than_estimated_stay_at_all(half_done: Progress):
-    over = Progress(name="a", stage="upscaling", frames_done=405, frames_total=400, started=100.0)
+    over = Progress(
+        name="a",
+        stage="upscaling",
+        frames_done=405,
+        frames_made=405,
+        frames_total=400,
+        started=100.0,
+    )
     assert "405/400 frames · 100 % · 0:00 left" in progress_line(over)
     assert progress_line(over, 120).startswith("━" * 24)
 

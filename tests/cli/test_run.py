@@ -73,6 +73,7 @@ class Notes(Reporter):
     def __init__(self) -> None:
         self.stages: list[str] = []
         self.counts: list[tuple[int, int | None]] = []
+        self.within_clip: list[float] = []
         self.warnings: list[str] = []
         self.num_ends = 0
 
@@ -81,6 +82,9 @@ class Notes(Reporter):
 
     def advance(self, frames_done: int, frames_total: int | None) -> None:
         self.counts.append((frames_done, frames_total))
+
+    def within(self, frames: float) -> None:
+        self.within_clip.append(frames)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -137,6 +141,15 @@ def test_how_far_a_long_call_of_the_model_is_is_shown(clip: Path, folder: Path):
         "upscaling, denoise 1/2",
         "finishing",
     ]
+    # Before the network is asked first, one twentieth of it is done, at half of the answers half of it.
+    assert notes.within_clip == [pytest.approx(20 * share) for share in (0.05, 0.5)]
+
+
+def test_what_clips_share_is_not_counted_twice(clip: Path, folder: Path):
+    notes = Notes()
+    model = TellingModel(clip=11, overlap=2)
+    run_job(job(clip, folder / "out.mp4"), model=model, reporter=notes)
+    assert notes.within_clip == [pytest.approx(n * share) for n in (9, 11) for share in (0.05, 0.5)]
 
 
 def test_the_result_does_not_depend_on_how_it_is_cut_into_clips(clip: Path, folder: Path):
