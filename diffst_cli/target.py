@@ -93,7 +93,8 @@ def _parse(path: Path) -> Target:
         return Target(path=path, suffix=PICTURE_SUFFIX, folder=path, pattern=FOLDER_PATTERN)
     if suffix in DEMUXERS:
         raise UsageError(
-            "pictures are written as PNG", hint=f"name it `{path.with_suffix('.png')}`"
+            f"pictures are written as PNG, not `{path.suffix}`",
+            hint=f"name a new folder, or `{path.stem}_%05d.png`; for a single picture `{path.stem}.png`",
         )
     raise UsageError(
         f"cannot tell what kind of file `{path}` should be",
