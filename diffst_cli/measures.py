@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,6 +150,15 @@ def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
         if name not in OWN:
             open_network(name)
     return tuple(METRICS[name] for name in names)
+
+
+def how_to_get(metrics: Sequence[Metric]) -> list[str]:
+    """Of each kind of metric that was not measured, which they are and what to do for them; a line each."""
+    measured = {metric.name for metric in metrics}
+    left = [f"`{name}`" for name in METRICS if name not in measured]
+    install = "" if find_spec("pyiqa") else " after `pip install diffst[metrics]`"
+    lines = [f"{', '.join(left)}: name them in `--metrics`{install}"] if left else []
+    return lines + [f"`{name}`: {what}" for name, what in NOT_PACKAGED.items()]
 
 
 def read_pair(output: Path, reference: Path) -> tuple[Tensor, Tensor]:

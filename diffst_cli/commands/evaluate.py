@@ -91,7 +91,7 @@ def evaluate(
     """
     from diffst_cli.evaluate import Evaluation
     from diffst_cli.evaluate import evaluate as run
-    from diffst_cli.measures import parse_metrics
+    from diffst_cli.measures import how_to_get, parse_metrics
     from diffst_cli.progress import reporter
     from diffst_cli.scores import trim_to_common
 
@@ -114,6 +114,9 @@ def evaluate(
     finally:
         shown.end()
     _report(scores, json_file, csv_file)
+    typer.echo(
+        "\nNot measured:\n\n" + "\n".join(f"- {line}" for line in how_to_get(settings.metrics))
+    )
 
 
 def _report(scores: Sequence[ClipScore], json_file: Path | None, csv_file: Path | None) -> None:

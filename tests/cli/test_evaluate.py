@@ -215,6 +215,7 @@ def test_the_command_prints_tables_and_writes_files(
         [" clean ", " clip ", " repeat "],
     ]
     assert printed.count("| ffmpeg - repeat |") == 2
+    assert "- `lpips`, `dists`, `clip-iqa`, `musiq`, `maniqa`, `tlp`: name them" in printed
     clips = json.loads(json_file.read_text())["clips"]
     assert {len(clip["vmaf"]) for clip in clips} == {5}
     assert all({"psnr_y", "ssim", "ms_ssim", "warping", "tof"} < set(clip) for clip in clips)

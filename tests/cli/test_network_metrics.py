@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffst_cli import network_metrics
+from diffst_cli import measures, network_metrics
 from diffst_cli.errors import UserError
-from diffst_cli.measures import METRICS, NOT_PACKAGED, Pair, parse_metrics
+from diffst_cli.measures import METRICS, NOT_PACKAGED, Pair, how_to_get, parse_metrics
 from diffst_cli.measuring import run_ffmpeg
 from diffst_cli.scores import COLUMNS
 
@@ -115,6 +115,20 @@ def test_what_no_package_has_names_its_repository():
         with pytest.raises(UserError, match=f"metric `{name}` is not available"):
             parse_metrics([name])
         assert "github.com" in NOT_PACKAGED[name]
+
+
+@pytest.mark.parametrize(
+    ("found", "way"),
+    [(None, " after `pip install diffst[metrics]`"), (object(), "")],
+)
+def test_what_was_not_measured_is_listed_with_the_way_to_it(
+    monkeypatch: pytest.MonkeyPatch, found: object, way: str
+):
+    monkeypatch.setattr(measures, "find_spec", lambda _: found)
+    networks, *others = how_to_get([METRICS[name] for name in METRICS if name != "dists"])
+    assert networks == f"`dists`: name them in `--metrics`{way}"
+    assert [line.split(":")[0] for line in others] == ["`dover`", "`flolpips`"]
+    assert len(how_to_get(list(METRICS.values()))) == 2
 
 
 def test_the_metric_reads_the_frames_of_both_videos(

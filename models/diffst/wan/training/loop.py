@@ -207,6 +207,7 @@ class WanTrainer:
             # A run that is killed in between goes on from the state before, and makes the same model again.
             for name in ("last", "state"):
                 put_in_place(unfinished / name, config.out / name)
+            unfinished.rmdir()
             accelerator.log(figures, step=self.step_number)
             if measured:
                 log_sample(accelerator, config.out / "samples", measured, self.step_number)

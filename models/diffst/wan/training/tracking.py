@@ -39,7 +39,11 @@ def start_trackers(accelerator: Accelerator, config: WanTrainConfig, step: int) 
         else json.dumps(value, default=str)
         for name, value in asdict(config).items()
     }
-    options = {"tensorboard": {"purge_step": step}} if step else {}
+    options: dict[str, dict[str, Any]] = {
+        "wandb": {"dir": str(config.out), "name": config.out.name}
+    }
+    if step:
+        options["tensorboard"] = {"purge_step": step}
     accelerator.init_trackers(PROJECT, config=values, init_kwargs=options)
 
 

@@ -158,6 +158,23 @@ def test_a_sample_goes_to_weights_and_biases_as_a_file(tmp_path, monkeypatch):
     assert path.name == "step-7.gif"
 
 
+def test_curves_and_samples_go_to_weights_and_biases(measured, monkeypatch):
+    """Into the folder of a run without a network, which `wandb sync` sends."""
+    pytest.importorskip("wandb", reason="needs `pip install wandb`")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    lines: list[loop.Line] = []
+    loop.train(dataclasses.replace(measured, log_with=("wandb",), save_steps=1), lines.append)
+    (run,) = (measured.out / "wandb").glob("offline-run-*")
+    (log,) = run.glob("*.wandb")  # records of JSON in protobuf
+    written = log.read_bytes()
+    for line in lines:
+        for name in ("total", "tof"):
+            assert name.encode() in written
+            assert f"{line[name]!r}".encode() in written, name
+    (sample,) = (run / "files" / "media" / "videos").glob("sample_2_*.gif")
+    assert sample.read_bytes() == (measured.out / "samples" / "step-2.gif").read_bytes()
+
+
 def test_a_tracker_that_is_not_installed_is_told(config, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     run = dataclasses.replace(config, log_with=("wandb",))
