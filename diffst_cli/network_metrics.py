@@ -46,6 +46,11 @@ def open_network(name: str) -> Judge:
         ) from error
     try:
         judge: Judge = pyiqa.create_metric(known)
+    except ImportError as error:  # some of its networks need packages that it does not bring
+        raise UserError(
+            f"metric `{name}` is not available: {error}",
+            hint="install what it names; `pkg_resources` comes with `pip install 'setuptools<81'`",
+        ) from error
     except OSError as error:  # of urllib, requests and huggingface_hub alike
         raise UserError(
             f"metric `{name}` is not available: its weights cannot be fetched: {error}",

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from importlib.resources import files
 from string import Template
 
-from diffst_cli.progress import clock
 from diffst_cli.report.excerpts import CRF, Excerpt
 from diffst_cli.report.measuring import Measurements, Series
 from diffst_cli.report.moments import Moment, Span
@@ -57,7 +56,7 @@ def render(report: Report) -> str:
         style=read["page.css"],
         script='"use strict";\n' + "".join(read[name] for name in SCRIPTS),
         title=" · ".join(compared),
-        heading=' <span class="versus">·</span> '.join(compared),
+        heading='&nbsp;<span class="versus">·</span> '.join(compared),
         lead=_lead(report),
         moments_title="Worst moments" if truth else "Where they differ most",
         moments_hint="Found by the figures below, each with the worst value first, and one usual frame to be fair. "
@@ -138,9 +137,17 @@ def _player_time(time: Fraction, spans: Sequence[Span]) -> Fraction:
     return span.offset + time - span.start
 
 
+def _instant(seconds: Fraction) -> str:
+    """Seconds as the page's player shows them: `1:02.50`."""
+    minutes, rest = divmod(round(float(seconds), 2), 60)
+    return f"{minutes:.0f}:{rest:05.2f}"
+
+
 def _lead(report: Report) -> str:
     width, height = report.size
-    frames = f"{report.found.num_frames} frames, {clock(float(report.found.end - report.found.times[0]))}"
+    frames = (
+        f"{report.found.num_frames} frames, {_instant(report.found.end - report.found.times[0])}"
+    )
     against = escape(report.sources[0].label)
     truth = (
         f"measured against {against}, the true video"
@@ -182,7 +189,7 @@ def _figure(report: Report, metric: Metric) -> str:
         f'<figure><figcaption>{metric.title} <small>{metric.remark}</small><span class="now">{now}</span></figcaption>'
         f'<div class="plot"><div class="axis"><span>{high:.4g}</span><span>{low:.4g}</span></div>'
         f'<div class="area">{drawing}</div></div>'
-        f'<div class="times"><span>{clock(float(found.times[0]))}</span><span>{clock(float(found.end))}</span></div>'
+        f'<div class="times"><span>{_instant(found.times[0])}</span><span>{_instant(found.end)}</span></div>'
         "</figure>"
     )
 

@@ -99,6 +99,16 @@ def test_a_pyiqa_that_does_not_load_is_not_available_either(
         parse_metrics(["lpips"])
 
 
+def test_a_network_that_lacks_a_package_says_which(pyiqa: Callable[[Create], None]):
+    def create(name: str) -> Callable[..., torch.Tensor]:
+        raise ModuleNotFoundError("No module named 'pkg_resources'")
+
+    pyiqa(create)
+    with pytest.raises(UserError, match="`clip-iqa` is not available: No module named") as told:
+        parse_metrics(["clip-iqa"])
+    assert "setuptools<81" in str(told.value.hint)
+
+
 def test_without_weights_the_hint_says_where_they_belong(pyiqa: Callable[[Create], None]):
     def create(name: str) -> Callable[..., torch.Tensor]:
         raise ConnectionError("no route to host")

@@ -1,9 +1,9 @@
 """A list of clips into shards: plain tar files in WebDataset's layout, with a list that says where each clip lies.
 
-Sample NAME has two members: `NAME.mp4` (or the picture's own suffix) and `NAME.json`, so that WebDataset's own readers
-take them too. Python's `tarfile` writes them: the `webdataset` package reads a tar from its beginning only, so that it
-cannot go on in the middle of an epoch, and its last release is of June 2025. Here a clip is found by its place in
-bytes, so training reads any clip at any time, and which one follows from the step's number.
+Sample NAME has two members: `NAME.mp4` (or the picture's own suffix) and `NAME.json`, so that the `webdataset` package
+reads them too (tested). It is not used here: it reads a tar from the beginning, and leaves going on in the middle of an
+epoch to its user (webdataset/webdataset#271). Here a clip is found by its place in bytes, so training reads any clip at
+any time, and which one follows from the step's number; Python's `tarfile` writes all that this takes.
 
 Source: the layout is that of the WebDataset project's documentation.
 """

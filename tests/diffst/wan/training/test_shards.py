@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from diffst.wan.training.manifest import Clip
 from diffst.wan.training.shards import listed_clips, plan_shards, write_shard
@@ -60,6 +61,21 @@ def test_a_shard_is_in_the_layout_of_webdataset(tmp_path: Path):
     inside = next(iter(listed_clips([path])))
     begin, size = inside.offset or 0, inside.num_bytes or 0
     assert path.read_bytes()[begin : begin + size] == data
+
+
+# It leaves the tar open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_webdataset_reads_a_shard(tmp_path: Path):
+    webdataset = pytest.importorskip("webdataset", reason="needs `pip install webdataset`")
+    ((path, held),) = plan_shards(some_clips(tmp_path), tmp_path, 9)
+    write_shard(path, held)
+    samples = list(webdataset.WebDataset(str(path), shardshuffle=False))
+    assert [json.loads(sample["json"])["kind"] for sample in samples] == [c.kind for c in held]
+    for sample, inside in zip(samples, listed_clips([path]), strict=True):
+        begin, size = inside.offset or 0, inside.num_bytes or 0
+        suffix = "mp4" if inside.kind == "video" else "png"
+        assert sample[suffix] == path.read_bytes()[begin : begin + size]
 
 
 def test_a_complete_shard_is_not_made_again_and_a_broken_one_is(tmp_path: Path):
