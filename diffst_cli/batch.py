@@ -187,7 +187,7 @@ class _Runner:
         elif self._model is None:
             self._reporter.stage("loading the model")
             self._model = open_model(job)
-        result = _run_one(job, self._model, self._crew, self._reporter)
+        result = _run_one(job, self._model, self._crew, self._reporter, place)
         if self._log_file is not None:
             _append(self._log_file, result)
         told = "failed" if result.failed else result.outcome  # why was told at once
@@ -220,12 +220,13 @@ def _append(path: Path, result: FileResult) -> None:
 
 
 def _run_one(
-    job: UpscaleJob, model: UpscaleModel | None, crew: Crew | None, reporter: Reporter
+    job: UpscaleJob, model: UpscaleModel | None, crew: Crew | None, reporter: Reporter, place: str
 ) -> FileResult:
     receipt = None
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        summary = run_job(job, model=model, crew=crew, reporter=reporter)
+        name = f"{job.input.name}, {place}"
+        summary = run_job(job, model=model, crew=crew, reporter=reporter, name=name)
         receipt = receipt_of(summary)
         require_good(summary)
     except Exception as error:

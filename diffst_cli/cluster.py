@@ -41,6 +41,7 @@ HEAR_SECONDS = 2.0  # for which an actor waits for something to tell
 CONNECT_SECONDS = 10.0
 LEAVE_SECONDS = 5.0  # for an actor to remove what it has on disk
 MARK = ".seen-"  # begins the name of a file by which machines know the work's folder
+ALL_LINES = "^"
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HTTP2_SETTINGS = 4  # type of a frame
 GPU, CPU = "GPU", "CPU"  # Ray's names of what a machine has
@@ -234,6 +235,8 @@ def connect(address: str) -> None:
     Raises:
         UserError: Ray is not installed, or there is no such cluster.
     """
+    # Else Ray prints pages of its state when a machine dies, among what we tell; read by the import.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ALL_LINES)
     try:
         import ray
     except ImportError as error:

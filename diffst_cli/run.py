@@ -55,6 +55,7 @@ def run_job(
     model: UpscaleModel | None = None,
     crew: Crew | None = None,
     reporter: Reporter | None = None,
+    name: str | None = None,
 ) -> RunSummary:
     """Makes one video from another; the caller looks whether the receipt is `ok`.
 
@@ -64,6 +65,7 @@ def run_job(
             are known to be good.
         crew: The workers that stay for the next job too, where the job is shared out.
         reporter: Told how it goes; None for nobody.
+        name: What the reporter is told that is made; None for the input's.
 
     Raises:
         UserError: The input, the output or the model is not usable, or a stage failed. Nothing is
@@ -71,7 +73,7 @@ def run_job(
             and the next call with the same job goes on from there.
     """
     reporter = reporter or Reporter()
-    reporter.begin(job.input.name)
+    reporter.begin(name or job.input.name)
     try:
         if job.ray is not None:
             job = resolve_device(job)

@@ -129,6 +129,7 @@ class Runs:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.num_loads = 0
         self.done: list[str] = []
+        self.places: list[str] = []
         monkeypatch.setattr(batch, "open_model", self.open_model)
         monkeypatch.setattr(batch, "run_job", self.run_job)
 
@@ -137,9 +138,11 @@ class Runs:
         return "the model"
 
     def run_job(
-        self, job: UpscaleJob, *, model: str, crew: object, reporter: Reporter
+        self, job: UpscaleJob, *, model: str, crew: object, reporter: Reporter, name: str
     ) -> RunSummary:
         assert (model, crew) == ("the model", None)
+        assert name.startswith(f"{job.input.name}, ")
+        self.places.append(name.rpartition(", ")[2])
         assert isinstance(reporter, Reporter)
         self.done.append(job.input.name)
         if job.input.name.startswith("bad"):
@@ -175,6 +178,7 @@ def test_one_bad_file_does_not_stop_the_rest(
     touch(tmp_path / "in", "a.mp4", "bad.mp4", "bug.mp4", "sub/z.mp4", "unchecked.mp4")
     assert main(["batch", str(tmp_path / "in"), str(tmp_path / "out"), "--scale", "2"]) == 1
     assert runs.done == ["a.mp4", "bad.mp4", "bug.mp4", "z.mp4", "unchecked.mp4"]
+    assert runs.places == ["1/5", "2/5", "3/5", "4/5", "5/5"]
     assert runs.num_loads == 1
     shown = capsys.readouterr()
     assert f"1/5 `{tmp_path}/in/a.mp4`: 4x2, 2 frames" in shown.err
@@ -335,7 +339,7 @@ def test_several_processes_load_their_own_models(tmp_path: Path, monkeypatch: py
     models: list[object] = []
 
     def remember(
-        _job: UpscaleJob, *, model: object, crew: object, reporter: Reporter
+        _job: UpscaleJob, *, model: object, crew: object, reporter: Reporter, name: str
     ) -> RunSummary:
         assert isinstance(crew, Crew)
         models.append(model)
