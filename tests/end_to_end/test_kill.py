@@ -64,13 +64,15 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(kills: int, tmp_path
     assert names(tmp_path) == {"in.mp4", "out.mp4"}
 
 
-def pieces(folder: Path) -> list[Path]:
-    return sorted(folder.glob(".out.diffst-*/0*.mp4"), key=lambda path: path.stat().st_mtime)
+def pieces(folder: Path, suffix: str = "mp4") -> list[Path]:
+    return sorted(folder.glob(f".out.diffst-*/0*.{suffix}"), key=lambda path: path.stat().st_mtime)
 
 
-def wait_for_pieces(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_pieces(
+    folder: Path, count: int, process: subprocess.Popen[bytes], suffix: str = "mp4"
+) -> None:
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while len(pieces(folder)) < count and process.poll() is None:
+    while len(pieces(folder, suffix)) < count and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

@@ -1,21 +1,26 @@
 """STAR through the whole command, at a tiny size with random weights."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from diffst.star.settings import StarSettings
 from diffst.star.upscaler import load_star
+from diffst_cli.app import main
 from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import probe
 from diffst_cli.reader import read_frames
 from diffst_cli.run import run_job
 from tests.diffst.star.random_star import save_random
 from tests.diffst.star.toys import BlindToTime
-from tests.end_to_end.command import diffst, names
+from tests.end_to_end.command import TIMEOUT_SECONDS, diffst, environment, names
+from tests.end_to_end.test_kill import wait_for_pieces
 from tests.media import make_video
 
 
@@ -68,3 +73,83 @@ def test_a_frame_is_the_same_wherever_the_video_was_cut(
         run_job(job, model=model)
         results.append(np.stack([frame.image for frame in read_frames(probe(output))]))
     assert np.abs(results[0].astype(int) - results[1]).max() <= 1
+
+
+def pictures(path: Path) -> np.ndarray:
+    return np.stack([frame.image for frame in read_frames(probe(path))])
+
+
+def test_each_option_of_the_sampler_changes_the_picture(
+    tmp_path: Path, star: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make_video(tmp_path / "in.mp4", num_frames=2, size=(32, 24))
+    words: list[list[str]] = []
+
+    def encode(_folder: Path, texts: list[str]) -> torch.Tensor:
+        words.append(texts)
+        return torch.randn(2, 7, 24, generator=torch.Generator().manual_seed(1))
+
+    monkeypatch.setattr("diffst.star.text.encode_prompts", encode)
+
+    def made(*options: str) -> np.ndarray:
+        output = tmp_path / "out.mkv"
+        asked = ("upscale", str(tmp_path / "in.mp4"), str(output), "--model", str(star))
+        fixed = ("--scale", "1", "--device", "cpu", "--codec", "ffv1", "--quiet", "--overwrite")
+        given = dict([("--steps", "1"), *zip(options[::2], options[1::2], strict=True)])
+        assert main([*asked, *fixed, *(word for pair in given.items() for word in pair)]) == 0
+        return pictures(output)
+
+    plain = made()
+    assert np.array_equal(made("--seed", "666", "--guidance", "7.5"), plain)  # the defaults
+    changes = (("--steps", "2"), ("--guidance", "2"), ("--seed", "3"), ("--prompt", "a wasp"))
+    results = [made(*option) for option in changes]
+    assert words[0][0].startswith("a waspCinematic, ")
+    for number, result in enumerate(results):
+        assert not np.array_equal(result, plain), changes[number]
+        # Neither black, nor white, nor one colour.
+        assert 5 < result.std() < 100, changes[number]
+        assert 20 < result.mean() < 235, changes[number]
+
+
+# The real command, with a segment to every clip.
+ONE_CLIP_A_SEGMENT = (
+    "import sys\n"
+    "from diffst_cli import segments\n"
+    "segments.MIN_KEYFRAMES = segments.MAX_KEYFRAMES = 10\n"
+    "from diffst_cli.app import main\n"
+    "if __name__ == '__main__':\n"
+    "    sys.exit(main())\n"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_workers_a_kill_and_going_on_change_no_picture_of_a_long_video(tmp_path: Path, star: Path):
+    make_video(tmp_path / "in.mp4", num_frames=70, size=(32, 24))
+    given = (
+        "upscale in.mp4 out.mkv --scale 1 --fps-x 2 --steps 1 --guidance 1 --codec ffv1 --overwrite"
+    )
+    asked = (*given.split(), "--model", str(star))
+    once = diffst(*asked, "--device", "cpu", folder=tmp_path)
+    assert once.returncode == 0, once.stderr
+    # Clips of 32 keyframes give 64 frames, so the network saw them in windows.
+    expected = pictures(tmp_path / "out.mkv")
+    assert len(expected) == 140
+    cut = diffst(*asked, "--device", "cpu", "--windows", "cut", folder=tmp_path)
+    assert cut.returncode == 0, cut.stderr
+    other = pictures(tmp_path / "out.mkv")
+    (tmp_path / "out.mkv").unlink()
+    assert not np.array_equal(other, expected)
+
+    (tmp_path / "program.py").write_text(ONE_CLIP_A_SEGMENT)
+    line = [sys.executable, "program.py", *asked, "--devices", "cpu:2"]
+    with subprocess.Popen(line, cwd=tmp_path, env=environment()) as process:
+        wait_for_pieces(tmp_path, 1, process, "mkv")
+        process.kill()
+    assert not (tmp_path / "out.mkv").exists()
+    again = subprocess.run(
+        line, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert "going on with the work" in again.stderr
+    assert np.array_equal(pictures(tmp_path / "out.mkv"), expected)
