@@ -123,7 +123,7 @@ class SegmentMaker:
             )
             stops = {first.start}
             clip_maker = ClipMaker(self._model, (height, width), self._stages, stops)
-            frames = stitch(clip_maker.make(self._counted(clips)))
+            frames = stitch(clip_maker.make(self._counted(clips, first.start)))
             for _ in itertools.islice(frames, first.start - first.first_instant):
                 pass  # of the clip that is only there to fade from
             for segment in coming:
@@ -143,9 +143,11 @@ class SegmentMaker:
         if isinstance(self._model, WatchedModel):
             self._model.watch(tell)
 
-    def _counted(self, clips: Iterable[Clip]) -> Iterator[Clip]:
+    def _counted(self, clips: Iterable[Clip], start: int) -> Iterator[Clip]:
+        """The same clips; of the first may count nothing, which is then only there to fade from."""
         for clip in clips:
-            self._clip_frames = clip.num_owned
+            stop = clip.first_instant + clip.num_owned
+            self._clip_frames = max(stop - max(clip.first_instant, start), 0)
             yield clip
 
     def _read(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -16,7 +17,7 @@ from diffst_cli import run
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.interrupts import interrupts_raise
 from diffst_cli.job import UpscaleJob
-from diffst_cli.making import interleaved
+from diffst_cli.making import SegmentMaker, interleaved
 from diffst_cli.pieces import PieceWriter
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.progress import Reporter
@@ -150,6 +151,16 @@ def test_what_clips_share_is_not_counted_twice(clip: Path, folder: Path):
     model = TellingModel(clip=11, overlap=2)
     run_job(job(clip, folder / "out.mp4"), model=model, reporter=notes)
     assert notes.within_clip == [pytest.approx(n * share) for n in (9, 11) for share in (0.05, 0.5)]
+
+
+def test_a_clip_that_is_only_there_to_fade_from_counts_nothing():
+    maker = SimpleNamespace(_clip_frames=0)
+    clips: list[Any] = [SimpleNamespace(first_instant=first, num_owned=9) for first in (18, 27, 36)]
+    counted = [
+        maker._clip_frames
+        for _ in SegmentMaker._counted(maker, clips, 30)  # type: ignore[arg-type]
+    ]
+    assert counted == [0, 6, 9]
 
 
 def test_the_result_does_not_depend_on_how_it_is_cut_into_clips(clip: Path, folder: Path):

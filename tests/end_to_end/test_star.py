@@ -144,7 +144,7 @@ def test_workers_a_kill_and_going_on_change_no_picture_of_a_long_video(tmp_path:
     (tmp_path / "program.py").write_text(ONE_CLIP_A_SEGMENT)
     line = [sys.executable, "program.py", *asked, "--devices", "cpu:2"]
     with subprocess.Popen(line, cwd=tmp_path, env=environment()) as process:
-        wait_for_pieces(tmp_path, 1, process, "mkv")
+        wait_for_pieces(tmp_path, 1, process, "mov")
         process.kill()
     assert not (tmp_path / "out.mkv").exists()
     again = subprocess.run(
