@@ -56,14 +56,15 @@ SHORTENED = {"DiffSTPipeline": (), "DiffSTWanPipeline": ("transformer", "codec")
 
 
 def new_nano(seed: int) -> DiffSTPipeline:
-    """A nano pipeline with fresh weights: its first output is the bicubic enlargement of CFCA's linear blend."""
+    """A nano pipeline with fresh weights: its first output is the bicubic enlargement of CFCA's linear blend.
+
+    Without video guidance, which gave nano nothing; docs/experiments.md says what was tried.
+    """
     torch.manual_seed(seed)
     transformer = WanTransformer3DModel(**NANO_TRANSFORMER)
     torch.nn.init.zeros_(transformer.proj_out.weight)
     torch.nn.init.zeros_(transformer.proj_out.bias)
-    return DiffSTPipeline(
-        cfca=CFCA(), vrg=VideoGuidance(), transformer=transformer, codec=NanoCodec()
-    )
+    return DiffSTPipeline(cfca=CFCA(), vrg=None, transformer=transformer, codec=NanoCodec())
 
 
 def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffSTPipeline:

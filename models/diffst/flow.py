@@ -26,6 +26,7 @@ FIXED_POINT_STEPS = (
 BEND_TRUST = (
     4.0  # low-resolution pixels between two tellings of an acceleration that make it count 1/e
 )
+MATCHING_BLUR = 0.7  # pixels, sigma; single noisy pixels and coding noise are not to be matched
 LUMA = (0.299, 0.587, 0.114)  # only a common grey for matching, not a colour conversion
 
 
@@ -82,7 +83,7 @@ def matching_grey(frame: Tensor) -> np.ndarray:
     """A frame (3, H, W) as the grey picture that motion is sought in, (H, W) uint8."""
     luma = torch.tensor(LUMA, dtype=torch.float32, device=frame.device).view(3, 1, 1)
     grey = (as_float(frame) * luma).sum(0).mul(255.0).round().clamp(0, 255).to(torch.uint8)
-    pixels: np.ndarray = grey.cpu().numpy()
+    pixels: np.ndarray = cv2.GaussianBlur(grey.cpu().numpy(), (0, 0), MATCHING_BLUR)
     return pixels
 
 

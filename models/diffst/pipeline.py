@@ -109,7 +109,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
         # 1. What kind of video is this.
         with stage_clock(on_stage, frames.device)("vrg"):
-            guidance = self.guidance(frames)
+            guidance = self.guidance(frames.unsqueeze(0))
         # Then a few frames at a time, so that memory does not grow with the clip, some on each core.
         stage = stage_clock(on_stage, frames.device, lanes)
         make = partial(self.make, guidance=guidance, stage=stage)
@@ -157,11 +157,11 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         windows = 1 if self.longest_tile is not None else max(1, GROUP_PIXELS // area)
         return int(windows * self.config.window_latents)
 
-    def guidance(self, frames: Tensor) -> Tensor:
-        """Guidance tokens of a clip, (1, N, text_dim)."""
+    def guidance(self, clips: Tensor) -> Tensor:
+        """Guidance tokens of clips (B, T, 3, H, W): (B, N, text_dim), or for all of them those that say nothing."""
         if self.vrg is None:
-            return null_guidance(self.transformer).to(frames.device)
-        tokens: Tensor = self.vrg(frames.unsqueeze(0))
+            return null_guidance(self.transformer).to(clips.device)
+        tokens: Tensor = self.vrg(clips)
         return tokens
 
     def step(self, latents: Tensor, guidance: Tensor) -> Tensor:

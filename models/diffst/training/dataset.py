@@ -27,7 +27,9 @@ from diffst.training.windows import (
 )
 
 CONTEXT_KEYFRAMES = 2  # keyframes on each side of the targets
-VARIANT_WEIGHTS = {"clean": 0.8, "web": 1.1, "old": 1.0}  # by what the variant's name starts with
+TRACK_WEIGHTS = {"clean": 0.8, "web": 1.1, "old": 1.0}
+# ffmpeg's own bicubic most of all, since it is what shrinks most videos; each other costs the first a little.
+KERNEL_WEIGHTS = {"bicubic_sharp": 2.0, "bicubic": 1.0, "lanczos": 0.5, "area": 0.3}
 REAL_SHARE = 0.5  # part of the windows that comes from real clips
 NUM_CANDIDATES = 4  # places looked at for one window
 FLAT_GRADIENT = 1.0  # mean gradient in code values below which a crop teaches next to nothing
@@ -48,8 +50,8 @@ class Clip:
     num_keyframes: int
     size: tuple[int, int]
     """(height, width) at low resolution."""
-    variants: tuple[str, ...]
-    """Names of its degradations, in order."""
+    variants: dict[str, float]
+    """Names of its degradations and how often each is drawn, of 1."""
 
 
 class WindowDataset:
@@ -222,16 +224,19 @@ class WindowDataset:
 def _read_clip_entry(folder: Path) -> Clip:
     meta = json.loads((folder / "meta.json").read_text())
     num_frames, height, width, _ = meta["shape"]
+    weights = {
+        name: TRACK_WEIGHTS[damage["track"]] * KERNEL_WEIGHTS[damage["kernel"]]
+        for name, damage in sorted(meta["variants"].items())
+    }
     return Clip(
         folder=folder,
         synthetic=meta["synthetic"],
         interpolate=meta["interpolate"],
         num_keyframes=(num_frames + 1) // 2,
         size=(height // FACTOR, width // FACTOR),
-        variants=tuple(sorted(meta["variants"])),
+        variants={name: weight / sum(weights.values()) for name, weight in weights.items()},
     )
 
 
 def _draw_variant(clip: Clip, rng: np.random.Generator) -> str:
-    weights = np.array([VARIANT_WEIGHTS[name.split("_")[0]] for name in clip.variants])
-    return clip.variants[int(rng.choice(len(weights), p=weights / weights.sum()))]
+    return str(rng.choice(list(clip.variants), p=list(clip.variants.values())))

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from math import cos, log10, pi
@@ -70,7 +71,7 @@ def forward(pipeline: DiffSTPipeline, keyframes: Tensor, flows: Tensor) -> Made:
     joined = torch.cat((flows, gap), dim=1).flatten(0, 1)[:-1]
     instants = [(w * count + n, alpha) for w in range(batch) for n, alpha in TARGETS]
     clip = pipeline.cfca(keyframes.flatten(0, 1), joined, instants)
-    guidance = pipeline.vrg(keyframes)
+    guidance = pipeline.guidance(keyframes)
     height, width = keyframes.shape[-2:]
     encoded = pipeline.codec.encode(clip.frames, clip.context, (4 * height, 4 * width))
     # As at inference, only the convolutions run in a short type.
@@ -151,13 +152,12 @@ class Trainer:
             self.average = load_pipeline(config.start_from)
         else:
             self.average = new_nano(config.seed)
-        self.pipeline = new_nano(config.seed)
+        self.pipeline = deepcopy(self.average)
         for pipeline in (self.average, self.pipeline):
             pipeline.to(self.device)
             pipeline.codec.to(memory_format=torch.channels_last)
         for name in self.modules():
-            getattr(self.pipeline, name).load_state_dict(getattr(self.average, name).state_dict())
-            getattr(self.pipeline, name).train()
+            getattr(self.pipeline, name).requires_grad_(True).train()
             getattr(self.average, name).requires_grad_(False)
         groups: list[dict[str, Any]] = [
             {
@@ -171,10 +171,10 @@ class Trainer:
         if (last / "trainer.pt").is_file():
             self.restore(last / "trainer.pt")
 
-    @staticmethod
-    def modules() -> tuple[str, ...]:
-        """Names of the trained components."""
-        return ("cfca", "vrg", "transformer", "codec")
+    def modules(self) -> tuple[str, ...]:
+        """Names of the trained components, all there are."""
+        parts = self.average.components.items()
+        return tuple(name for name, part in parts if isinstance(part, nn.Module))
 
     def restore(self, path: Path) -> None:
         """Go on from a saved state: the running weights, the optimiser, the counters."""

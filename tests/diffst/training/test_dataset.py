@@ -1,8 +1,10 @@
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ def write_clip(
     synthetic: bool = False,
     interpolate: bool = True,
     variants: tuple[str, ...] = ("clean", "web_a"),
+    kernels: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """A complete clip whose frames are noise of 4 x 4 blocks, so that a keyframe is its truth's every 4th pixel."""
     folder = cache / name
@@ -36,7 +39,10 @@ def write_clip(
         "synthetic": synthetic,
         "interpolate": interpolate,
         "shape": [2 * num_keyframes - 1, 4 * size[0], 4 * size[1], 3],
-        "variants": dict.fromkeys(variants),
+        "variants": {
+            name: {"track": name.split("_")[0], "kernel": kernels.get(name, "bicubic")}
+            for name in variants
+        },
     }
     (folder / "meta.json").write_text(json.dumps(meta))
     return folder
@@ -165,3 +171,10 @@ def test_error_in_a_thread_reaches_the_reader(tmp_path: Path) -> None:
     (folder / "hr.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"hr\.npy"):
         next(dataset.batches(2))
+
+
+def test_the_usual_way_to_shrink_a_video_is_shown_most_often(tmp_path: Path) -> None:
+    kernels = {"web_a": "area", "web_b": "bicubic_sharp"}
+    write_clip(tmp_path, "a", variants=tuple(kernels), kernels=kernels)
+    (clip,) = WindowDataset(tmp_path, lr_crop=8).clips
+    assert clip.variants == pytest.approx({"web_a": 0.3 / 2.3, "web_b": 2.0 / 2.3})
