@@ -36,6 +36,7 @@ STAGE_TITLES = {
     "encode": "  encode",
     "dit": "  DiT",
     "decode": "  decode",
+    "settle": "  new frames settle",
     "write": "encode the video",
     "finish": "mux and check",
 }

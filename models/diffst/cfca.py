@@ -34,6 +34,9 @@ class Aggregated:
     context: Tensor
     """(I, 4, 3, H, W) float in [0, 1]: keyframes brought to the instant, from the left:
     outer, inner, inner, outer."""
+    paths: Tensor
+    """(I, 2, 2, H, W) float32 in pixels: the way from each place to where the keyframe before shows it, and where the
+    one after does; 0 for a keyframe itself."""
 
 
 class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -83,13 +86,15 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         new = [i for i, (_, alpha) in enumerate(instants) if alpha > 0]
         fused = frames.new_empty(len(instants), *frames.shape[1:])
         context = frames.new_empty(len(instants), 4, *frames.shape[1:])
+        paths = flows.new_zeros(len(instants), 2, 2, *frames.shape[2:])
         if kept:
             indices = [instants[i][0] for i in kept]
             fused[kept] = frames[indices]
             context[kept] = self.keyframe_context(frames, flows, indices)
         if new:
-            fused[new], context[new] = self.between(frames, flows, [instants[i] for i in new])
-        return Aggregated(frames=fused, context=context)
+            between = self.between(frames, flows, [instants[i] for i in new])
+            fused[new], context[new], paths[new] = between
+        return Aggregated(frames=fused, context=context, paths=paths)
 
     def keyframe_context(self, frames: Tensor, flows: Tensor, indices: list[int]) -> Tensor:
         """The two keyframes on each side of some keyframes, brought to them, (I, 4, 3, H, W).
@@ -120,8 +125,8 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def between(
         self, frames: Tensor, flows: Tensor, instants: list[tuple[int, float]]
-    ) -> tuple[Tensor, Tensor]:
-        """Frames strictly between keyframes, (I, 3, H, W), and their context, (I, 4, 3, H, W)."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Frames strictly between keyframes, their context and their paths, see `Aggregated`."""
         n = [index for index, _ in instants]
         last = len(frames) - 1
         alpha = torch.tensor(
@@ -156,7 +161,8 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         # 5. Context: each side's inner frame as its two versions are weighted.
         inner_left = mix(left_own, left_other, weights[:, 0], weights[:, 2])
         inner_right = mix(right_own, right_other, weights[:, 3], weights[:, 1])
-        return fused, torch.stack((far_left, inner_left, inner_right, far_right), dim=1)
+        context = torch.stack((far_left, inner_left, inner_right, far_right), dim=1)
+        return fused, context, torch.stack(to_own.chunk(2), dim=1)
 
     def weights(self, pairs: Sequence[tuple[Tensor, Tensor]], alpha: Tensor) -> Tensor:
         """Share of each temporary frame at each pixel, (I, 6, 1, H, W), summing to 1."""

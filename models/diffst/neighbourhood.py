@@ -114,7 +114,9 @@ class Neighbourhood:
         stacked = torch.stack(flows) if flows else frames.new_zeros(0, 2, 2, height, width)
         seen: Aggregated = cfca(frames, stacked, self.instants)
         inside = (..., inner(window[0], rows), inner(window[1], columns))
-        return Aggregated(frames=seen.frames[inside], context=seen.context[inside])
+        return Aggregated(
+            frames=seen.frames[inside], context=seen.context[inside], paths=seen.paths[inside]
+        )
 
     def reached(self, window: tuple[slice, slice]) -> tuple[slice, slice]:
         """The rows and columns that the motion inside a window fetches from."""

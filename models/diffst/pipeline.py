@@ -17,6 +17,7 @@ from diffst.cfca import CFCA, Instants, check_instants
 from diffst.codec import NanoCodec
 from diffst.lanes import in_order, num_lanes
 from diffst.neighbourhood import ClipMotion, Neighbourhood, Remembered
+from diffst.settling import Settling, neighbours_of
 from diffst.tiling import Canvas, Tile, tiles
 from diffst.transformer import null_guidance, one_step
 from diffst.vrg import VideoGuidance
@@ -40,8 +41,21 @@ class Piece:
     tile: Tile
     output_type: torch.dtype
     """Of the finished tile."""
+    frames: FramesInWork
+    """What it is a tile of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesInWork:
+    """A few frames that go through the codec together."""
+
+    start: int
+    """Number of the first in the clip."""
     canvas: Canvas
-    """Where it belongs."""
+    """Where their tiles belong."""
+    neighbours: Tensor
+    """(I, 6, H, W), see `neighbours_of`."""
+    last_tile: Tile
 
 
 class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -113,8 +127,17 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         # Then a few frames at a time, so that memory does not grow with the clip, some on each core.
         stage = stage_clock(on_stage, frames.device, lanes)
         make = partial(self.make, guidance=guidance, stage=stage)
-        for piece, picture in in_order(make, self.cut_up(frames, instants, made, on_stage), lanes):
-            piece.canvas.add(picture, piece.tile)
+        settling = Settling(made, instants)
+        pieces = self.cut_up(frames, instants, made, on_stage)
+        for piece, picture, neighbours in in_order(make, pieces, lanes):
+            group = piece.frames
+            group.canvas.add(picture, piece.tile)
+            rows, columns = piece.tile.window
+            group.neighbours[..., rows, columns] = neighbours
+            # 7. New frames take detail from the finished keyframes around.
+            if piece.tile is group.last_tile:
+                with stage_clock(on_stage, frames.device)("settle"):
+                    settling.finished(group.start, group.neighbours)
         return made
 
     def cut_up(
@@ -128,19 +151,28 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             # 2. Motion between the keyframes around.
             with stage("cfca"):
                 around = motion.around(instants[start : start + group])
-            canvas = Canvas(made[start : start + group])
-            for tile in tiles(seen, size, self.longest_tile):
+            cut = list(tiles(seen, size, self.longest_tile))
+            work = FramesInWork(
+                start=start,
+                canvas=Canvas(made[start : start + group]),
+                neighbours=torch.zeros(len(around.instants), 6, *seen, device=frames.device),
+                last_tile=cut[-1],
+            )
+            for tile in cut:
                 # A small picture is one tile; seams are mixed before they are rounded.
                 kind = made.dtype if tile.size == size else torch.float32
-                yield Piece(around=around, tile=tile, output_type=kind, canvas=canvas)
+                yield Piece(around=around, tile=tile, output_type=kind, frames=work)
         self._before = motion.end()
 
     @torch.inference_mode()
-    def make(self, piece: Piece, guidance: Tensor, stage: StageClock) -> tuple[Piece, Tensor]:
-        """A piece and its pixels, (I, 3, *piece.tile.size)."""
+    def make(
+        self, piece: Piece, guidance: Tensor, stage: StageClock
+    ) -> tuple[Piece, Tensor, Tensor]:
+        """A piece, its pixels, (I, 3, *piece.tile.size), and what it needs of its neighbours, (I, 6, h, w)."""
         # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
         with stage("cfca"):
             clip = piece.around.aggregate(self.cfca, piece.tile.window)
+            neighbours = neighbours_of(clip)
         # 4. Enlarge plainly, and into the codec.
         with stage("encode"):
             encoded = self.codec.encode(clip.frames, clip.context, piece.tile.size)
@@ -149,7 +181,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             latents = self.step(encoded.latents, guidance)
         # 6. Back to pictures.
         with stage("decode"):
-            return piece, self.codec.decode(latents, encoded, piece.output_type)
+            return piece, self.codec.decode(latents, encoded, piece.output_type), neighbours
 
     def group_frames(self, frames: Tensor) -> int:
         """Frames that go through the codec together: whole transformer windows, about GROUP_PIXELS."""
