@@ -37,6 +37,8 @@ class Aggregated:
     paths: Tensor
     """(I, 2, 2, H, W) float32 in pixels: the way from each place to where the keyframe before shows it, and where the
     one after does; 0 for a keyframe itself."""
+    followed: Tensor
+    """(I, 2, 3, H, W) float in [0, 1]: what these keyframes show there."""
 
 
 class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -87,14 +89,16 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         fused = frames.new_empty(len(instants), *frames.shape[1:])
         context = frames.new_empty(len(instants), 4, *frames.shape[1:])
         paths = flows.new_zeros(len(instants), 2, 2, *frames.shape[2:])
+        followed = frames.new_empty(len(instants), 2, *frames.shape[1:])
         if kept:
             indices = [instants[i][0] for i in kept]
             fused[kept] = frames[indices]
             context[kept] = self.keyframe_context(frames, flows, indices)
+            followed[kept] = frames[indices].unsqueeze(1)
         if new:
             between = self.between(frames, flows, [instants[i] for i in new])
-            fused[new], context[new], paths[new] = between
-        return Aggregated(frames=fused, context=context, paths=paths)
+            fused[new], context[new], paths[new], followed[new] = between
+        return Aggregated(frames=fused, context=context, paths=paths, followed=followed)
 
     def keyframe_context(self, frames: Tensor, flows: Tensor, indices: list[int]) -> Tensor:
         """The two keyframes on each side of some keyframes, brought to them, (I, 4, 3, H, W).
@@ -125,8 +129,8 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def between(
         self, frames: Tensor, flows: Tensor, instants: list[tuple[int, float]]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames strictly between keyframes, their context and their paths, see `Aggregated`."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Frames strictly between keyframes, their context, paths and what these lead to, see `Aggregated`."""
         n = [index for index, _ in instants]
         last = len(frames) - 1
         alpha = torch.tensor(
@@ -162,7 +166,8 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         inner_left = mix(left_own, left_other, weights[:, 0], weights[:, 2])
         inner_right = mix(right_own, right_other, weights[:, 3], weights[:, 1])
         context = torch.stack((far_left, inner_left, inner_right, far_right), dim=1)
-        return fused, context, torch.stack(to_own.chunk(2), dim=1)
+        followed = torch.stack((left_own, right_own), dim=1)
+        return fused, context, torch.stack(to_own.chunk(2), dim=1), followed
 
     def weights(self, pairs: Sequence[tuple[Tensor, Tensor]], alpha: Tensor) -> Tensor:
         """Share of each temporary frame at each pixel, (I, 6, 1, H, W), summing to 1."""

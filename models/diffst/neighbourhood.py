@@ -115,7 +115,10 @@ class Neighbourhood:
         seen: Aggregated = cfca(frames, stacked, self.instants)
         inside = (..., inner(window[0], rows), inner(window[1], columns))
         return Aggregated(
-            frames=seen.frames[inside], context=seen.context[inside], paths=seen.paths[inside]
+            frames=seen.frames[inside],
+            context=seen.context[inside],
+            paths=seen.paths[inside],
+            followed=seen.followed[inside],
         )
 
     def reached(self, window: tuple[slice, slice]) -> tuple[slice, slice]:

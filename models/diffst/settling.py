@@ -27,8 +27,7 @@ def neighbours_of(clip: Aggregated) -> Tensor:
     Channels: the way to its place in the keyframe before (x, y) and in the one after, in low-resolution pixels, and the
     weights of both beside 1 for the frame itself, of all three together.
     """
-    inner = clip.context[:, 1:3].float()
-    away = (inner - clip.frames.float().unsqueeze(1)).abs().mean(2)
+    away = (clip.followed.float() - clip.frames.float().unsqueeze(1)).abs().mean(2)
     trust = torch.exp(-box_mean(away) / AGREEMENT)
     weights = trust / (1 + trust.sum(1, keepdim=True))
     return torch.cat((clip.paths.flatten(1, 2), weights), dim=1)

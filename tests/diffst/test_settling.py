@@ -56,10 +56,11 @@ def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch):
 
 def test_neighbours_count_less_the_more_they_differ():
     frames = torch.full((1, 3, 12, 12), 0.5)
-    context = torch.full((1, 4, 3, 12, 12), 0.5)
-    context[0, 2, :, :, 6:] = 0.8
-    paths = torch.randn(1, 2, 2, 12, 12)
-    seen = neighbours_of(Aggregated(frames=frames, context=context, paths=paths))
+    followed = torch.full((1, 2, 3, 12, 12), 0.5)
+    followed[0, 1, :, :, 6:] = 0.8
+    context, paths = torch.rand(1, 4, 3, 12, 12), torch.randn(1, 2, 2, 12, 12)
+    clip = Aggregated(frames=frames, context=context, paths=paths, followed=followed)
+    seen = neighbours_of(clip)
     assert torch.equal(seen[:, :4], paths.flatten(1, 2))
     near, far = seen[0, 4:, 6, 0], seen[0, 4:, 6, -1]
     torch.testing.assert_close(near, torch.full((2,), 1 / 3))
