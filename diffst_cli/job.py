@@ -141,7 +141,7 @@ class UpscaleJob:
         """(width, height) asked for, in pixels; halves round up, nothing falls below 1.
 
         Raises:
-            UsageError: A side is longer than any codec takes.
+            UsageError: A side is longer than any codec takes, or more than 8 times the input's.
         """
         scale = DEFAULT_SCALE if self.scale is None else self.scale
         width, height = self.size or (
@@ -152,6 +152,11 @@ class UpscaleJob:
             raise UsageError(
                 f"the output would be {width}x{height}, and no codec takes more than {MAX_SIDE} pixels a side",
                 hint=f"`{info.path}` is {info.width}x{info.height}; choose a smaller `--scale` or a `--size`",
+            )
+        if max(Fraction(width, info.width), Fraction(height, info.height)) > MAX_SCALE:
+            raise UsageError(
+                f"`--size` {width}x{height} is more than {MAX_SCALE} times {info.width}x{info.height}",
+                hint="ask for less, or enlarge the result once more",
             )
         return max(width, 1), max(height, 1)
 

@@ -61,7 +61,13 @@ def test_a_side_is_within_half_a_pixel_of_exact(scale: Fraction, width: int):
 
 
 def test_size_is_taken_as_it_is():
-    assert job(size=(1000, 333)).output_size(video(96, 54)) == (1000, 333)
+    assert job(size=(700, 333)).output_size(video(96, 54)) == (700, 333)
+
+
+def test_a_size_of_more_than_eight_times_is_refused_as_such_a_scale_is():
+    assert job(size=(768, 432)).output_size(video(96, 54)) == (768, 432)
+    with pytest.raises(UsageError, match="769x432 is more than 8 times 96x54"):
+        job(size=(769, 432)).output_size(video(96, 54))
 
 
 def test_an_absurd_output_is_refused_with_its_size():
