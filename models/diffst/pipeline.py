@@ -132,8 +132,9 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         for piece, picture, neighbours in in_order(make, pieces, lanes):
             group = piece.frames
             group.canvas.add(picture, piece.tile)
-            rows, columns = piece.tile.window
-            group.neighbours[..., rows, columns] = neighbours
+            if neighbours is not None:
+                rows, columns = piece.tile.window
+                group.neighbours[..., rows, columns] = neighbours
             # 7. New frames take detail from the finished keyframes around.
             if piece.tile is group.last_tile:
                 with stage_clock(on_stage, frames.device)("settle"):
@@ -167,12 +168,13 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
     @torch.inference_mode()
     def make(
         self, piece: Piece, guidance: Tensor, stage: StageClock
-    ) -> tuple[Piece, Tensor, Tensor]:
-        """A piece, its pixels, (I, 3, *piece.tile.size), and what it needs of its neighbours, (I, 6, h, w)."""
+    ) -> tuple[Piece, Tensor, Tensor | None]:
+        """A piece, its pixels, (I, 3, *piece.tile.size), and what new ones need of their neighbours, (I, 6, h, w)."""
         # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
         with stage("cfca"):
             clip = piece.around.aggregate(self.cfca, piece.tile.window)
-            neighbours = neighbours_of(clip)
+            any_new = any(alpha > 0 for _, alpha in piece.around.instants)
+            neighbours = neighbours_of(clip) if any_new else None
         # 4. Enlarge plainly, and into the codec.
         with stage("encode"):
             encoded = self.codec.encode(clip.frames, clip.context, piece.tile.size)

@@ -7,13 +7,16 @@ mixed in where it agrees. New frames then also match their neighbours, which is 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffst.cfca import Aggregated, Instants
-from diffst.flow import box_mean
+from diffst.flow import LUMA, box_mean
 
 AGREEMENT = 0.03  # mean difference, of 1, at low resolution that makes a neighbour count 1/e
 STRIP_PIXELS = 1280 * 120  # output pixels settled at once, so that all between stays in the cache
@@ -46,6 +49,7 @@ class Settling:
         self._instants = instants
         self._keyframes = {n: i for i, (n, alpha) in enumerate(instants) if alpha == 0}
         self._waiting: list[tuple[int, Tensor]] = []
+        self._lights: dict[int, np.ndarray] = {}  # of the two keyframes used last
 
     def finished(self, start: int, neighbours: Tensor) -> None:
         """Frames from `start` on are made; `neighbours` is theirs, see `neighbours_of`."""
@@ -59,64 +63,89 @@ class Settling:
 
     def _settle(self, index: int, field: Tensor) -> None:
         n = self._instants[index][0]
-        sides = [pixels(self._made[self._keyframes[k]]) for k in (n, n + 1)]
-        frame = pixels(self._made[index])
-        if max(frame.shape) > LONGEST_SIDE:
+        picture = self._made[index].cpu()  # the same memory, unless it is on a GPU
+        if max(picture.shape) > LONGEST_SIDE:
             return
-        settle(frame, sides, field.permute(1, 2, 0).cpu().numpy())
-        self._made[index] = torch.from_numpy(frame).permute(2, 0, 1)
+        known = self._lights
+        self._lights = {k: known[k] if k in known else self._light_of(k) for k in (n, n + 1)}
+        settle(picture.numpy(), list(self._lights.values()), field.permute(1, 2, 0).cpu().numpy())
+        if self._made.device.type != "cpu":
+            self._made[index] = picture
+
+    def _light_of(self, keyframe: int) -> np.ndarray:
+        return light_of(self._made[self._keyframes[keyframe]].cpu().numpy())
 
 
-def pixels(picture: Tensor) -> np.ndarray:
-    """(3, H, W) -> (H, W, 3), a copy in main memory."""
-    planes: np.ndarray = cv2.merge(list(picture.cpu().numpy()))
-    return planes
+def light_of(picture: np.ndarray) -> np.ndarray:
+    """How light the pixels of (3, height, width) are, in the same type, (height, width)."""
+    red, green, blue = picture
+    both = cv2.addWeighted(red, LUMA[0], green, LUMA[1], 0)
+    light: np.ndarray = cv2.addWeighted(both, 1, blue, LUMA[2], 0)
+    return light
 
 
-def settle(frame: np.ndarray, sides: list[np.ndarray], field: np.ndarray) -> None:
-    """Mix what both neighbours show into a frame, in place; where they show the same, it stays to the last bit.
+def settle(frame: np.ndarray, lights: list[np.ndarray], field: np.ndarray) -> None:
+    """Mix the light of what both neighbours show into a frame, in place; where they show the same, it stays.
+
+    Detail is in the light; colours stay the frame's own, which takes half the time.
 
     Args:
-        frame: (height, width, 3) uint8, uint16 or float32.
-        sides: The finished keyframes before and after, likewise.
+        frame: (3, height, width) uint8, uint16 or float32, RGB.
+        lights: Of the finished keyframes before and after, see `light_of`.
         field: (H, W, 6), see `neighbours_of`.
     """
-    height, width = frame.shape[:2]
+    height, width = frame.shape[1:]
     ratio = (width / field.shape[1], height / field.shape[0])
     moves = field * np.array([*ratio, *ratio, 1, 1], np.float32)
-    rows = max(1, STRIP_PIXELS // width)
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(rows, dtype=np.float32))
-    for top in range(0, height, rows):
-        strip = slice(top, min(top + rows, height))
-        moves_here = grow(moves, strip, (height, width))
-        own = cv2.split(frame[strip])
-        total = [np.zeros(own[0].shape, np.float32) for _ in own]
-        for number, side in enumerate(sides):
-            to_x, to_y, share = (moves_here[k] for k in (2 * number, 2 * number + 1, 4 + number))
-            num = len(to_x)
-            places = cv2.add(to_x, x[:num]), cv2.add(to_y, y[:num] + np.float32(top))
+    own = light_of(frame)
+    x = np.arange(width, dtype=np.float32)
+    for low, strip in strips(field.shape[0], height, STRIP_PIXELS // width):
+        grown = grow(moves, low, strip, width)
+        y = np.arange(strip.start, strip.stop, dtype=np.float32)[:, None]
+        total = np.zeros((len(y), width), np.float32)
+        for number, light in enumerate(lights):
+            places = grown[2 * number] + x, grown[2 * number + 1] + y
             maps = cv2.convertMaps(*places, cv2.CV_16SC2)
-            seen = cv2.remap(side, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            for sum_of, theirs, ours in zip(total, cv2.split(seen), own, strict=True):
-                cv2.accumulateProduct(cv2.subtract(theirs, ours, dtype=cv2.CV_32F), share, sum_of)
+            seen = cv2.remap(light, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            change = cv2.subtract(seen, own[strip], dtype=cv2.CV_32F)
+            cv2.accumulateProduct(change, grown[4 + number], total)
         depth = DEPTHS[frame.dtype.name]
-        mixed = [
-            cv2.add(ours, sum_of, dtype=depth) for ours, sum_of in zip(own, total, strict=True)
-        ]
-        frame[strip] = cv2.merge(mixed)
+        for channel in frame:
+            channel[strip] = cv2.add(channel[strip], total, dtype=depth)
 
 
-def grow(field: np.ndarray, strip: slice, size: tuple[int, int]) -> list[np.ndarray]:
-    """Some rows of a low-resolution field (H, W, 6) at full size, between its pixels bilinear; a plane per channel."""
-    rows = np.arange(strip.start, strip.stop, dtype=np.float32)
-    places = np.clip((rows + 0.5) * (len(field) / size[0]) - 0.5, 0, len(field) - 1)
-    above = places.astype(np.intp)
-    below = np.minimum(above + 1, len(field) - 1)
-    part = (places - above).astype(np.float32)[:, None, None]
-    lines = field[above] * (1 - part) + field[below] * part
-    wide = (size[1], len(rows))
+def strips(height: int, out_height: int, rows: int) -> Iterator[tuple[slice, slice]]:
+    """Runs of low-resolution rows and the output rows that they become, whole ones in both.
+
+    Args:
+        height: Low-resolution rows.
+        out_height: Output rows.
+        rows: Output rows in a run, about; more where only so many come out whole.
+    """
+    step = height // math.gcd(height, out_height)
+    step *= max(1, rows * height // (out_height * step))
+    for top in range(0, height, step):
+        end = min(top + step, height)
+        yield slice(top, end), slice(top * out_height // height, end * out_height // height)
+
+
+def grow(field: np.ndarray, low: slice, strip: slice, width: int) -> list[np.ndarray]:
+    """Some rows of a low-resolution field (H, W, 6) at full size, between its pixels bilinear; a plane per channel.
+
+    Args:
+        field: The whole field.
+        low: Its rows.
+        strip: What they become, as `strips` gives both.
+        width: Of the output.
+    """
+    num_low, num = low.stop - low.start, strip.stop - strip.start
+    step = num_low // math.gcd(num_low, num)  # fewest rows that become whole ones
+    around = -(-2 // step) * step  # rows on each side, which the edge of a run looks at
+    lines = field[np.clip(np.arange(low.start - around, low.stop + around), 0, len(field) - 1)]
+    extra = around * num // num_low
+    size = (width, num + 2 * extra)
     return [
-        plane
+        plane[extra : extra + num]
         for channels in (lines[..., :4], lines[..., 4:])
-        for plane in cv2.split(cv2.resize(np.ascontiguousarray(channels), wide))
+        for plane in cv2.split(cv2.resize(np.ascontiguousarray(channels), size))
     ]
