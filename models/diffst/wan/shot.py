@@ -57,7 +57,7 @@ class Shot:
         if self.stream is None:
             # 1. What kind of video is this.
             with stage("vrg"):
-                guidance = self.pipeline.guidance(frames)
+                guidance = self.pipeline.guidance(frames.unsqueeze(0))
             self.stream = self.pipeline.stream(self.size, guidance, stage)
         motion = ClipMotion(frames)
         whole = (slice(0, frames.shape[-2]), slice(0, frames.shape[-1]))

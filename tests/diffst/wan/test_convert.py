@@ -116,7 +116,7 @@ def test_it_starts_as_wan_without_guidance(tmp_path, parts):
     made = pipeline_from_wan(
         tmp_path / "transformer.safetensors", tmp_path / "vae.safetensors", size=TINY
     )
-    assert not made.guidance(smooth_clip(2)).any()
+    assert not made.guidance(smooth_clip(2).unsqueeze(0)).any()
     assert not made.cfca.score[-1].weight.any()
 
 

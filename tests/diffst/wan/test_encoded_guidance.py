@@ -188,4 +188,4 @@ def test_a_start_from_wan_takes_it(encoder_folder, tmp_path):
     )
     assert isinstance(started.vrg, EncodedGuidance)
     assert started.vrg.config.encoder_dim == 24
-    assert not started.guidance(smooth_clip(3)).any()
+    assert not started.guidance(smooth_clip(3).unsqueeze(0)).any()
