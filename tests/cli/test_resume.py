@@ -213,7 +213,7 @@ class LimitedModel(StoppingModel):
 def test_other_free_memory_goes_on_as_it_was_begun(
     before: int, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    source = make_video(tmp_path / "large.mp4", size=(640, 490), num_frames=NUM_FRAMES)
+    source = make_video(tmp_path / "large.mp4", size=(640, 500), num_frames=NUM_FRAMES)
     asked = job(source, tmp_path / "out" / "out.mp4", scale=Fraction(1, 10), device="cpu")
     asked.output.parent.mkdir()
     monkeypatch.setattr(planner, "free_bytes", lambda _: before)
