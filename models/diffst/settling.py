@@ -90,7 +90,7 @@ def settle(frame: np.ndarray, lights: list[np.ndarray], field: np.ndarray) -> No
     Detail is in the light; colours stay the frame's own, which takes half the time.
 
     Args:
-        frame: (3, height, width) uint8, uint16 or float32, RGB.
+        frame: (3, height, width) uint8, uint16 or float32 in [0, 1], RGB.
         lights: Of the finished keyframes before and after, see `light_of`.
         field: (H, W, 6), see `neighbours_of`.
     """
@@ -112,6 +112,8 @@ def settle(frame: np.ndarray, lights: list[np.ndarray], field: np.ndarray) -> No
         depth = DEPTHS[frame.dtype.name]
         for channel in frame:
             channel[strip] = cv2.add(channel[strip], total, dtype=depth)
+    if frame.dtype == np.float32:  # whole numbers stay in their range by themselves
+        frame.clip(0, 1, out=frame)
 
 
 def strips(height: int, out_height: int, rows: int) -> Iterator[tuple[slice, slice]]:
