@@ -36,7 +36,7 @@ STAGE_TITLES = {
     "encode": "  encode",
     "dit": "  DiT",
     "decode": "  decode",
-    "settle": "  new frames settle",
+    "fuse": "  new frames",
     "write": "encode the video",
     "finish": "mux and check",
 }

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
@@ -26,19 +27,19 @@ LEAST_WEIGHT = 1e-12  # keeps log(alpha) finite where an instant touches a keyfr
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aggregated:
-    """What the keyframes say about each asked instant, at low resolution."""
+class Ways:
+    """Where each of some new instants finds what it shows, and how much each finding counts.
 
-    frames: Tensor
-    """(I, 3, H, W) float in [0, 1]: the frame at each instant; a keyframe itself where alpha is 0."""
-    context: Tensor
-    """(I, 4, 3, H, W) float in [0, 1]: keyframes brought to the instant, from the left:
-    outer, inner, inner, outer."""
+    There are six: the keyframe before along its own motion, the one after along the other's, the one before along the
+    other's, the one after along its own, the second before, the second after.
+    """
+
+    keyframes: Sequence[tuple[int, ...]]
+    """For each instant the numbers of the keyframes that are looked up; a clip's end stands in for what is beyond."""
     paths: Tensor
-    """(I, 2, 2, H, W) float32 in pixels: the way from each place to where the keyframe before shows it, and where the
-    one after does; 0 for a keyframe itself."""
-    followed: Tensor
-    """(I, 2, 3, H, W) float in [0, 1]: what these keyframes show there."""
+    """(I, 6, 2, H, W) float32 in low-resolution pixels: from each place to where that keyframe shows it."""
+    shares: Tensor
+    """(I, 6, H, W) float32 in [0, 1], summing to 1."""
 
 
 class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -68,8 +69,8 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.disagreement_weight = nn.Parameter(torch.tensor(20.0))
         self.outer_prior = nn.Parameter(torch.tensor(-4.0))
 
-    def forward(self, frames: Tensor, flows: Tensor, instants: Instants) -> Aggregated:
-        """Aggregate one clip.
+    def forward(self, frames: Tensor, flows: Tensor, instants: Instants) -> Tensor:
+        """The frame of each instant at low resolution, (I, 3, H, W); a keyframe itself where alpha is 0.
 
         Args:
             frames: (T, 3, H, W) float in [0, 1], keyframes of one shot.
@@ -79,26 +80,16 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             ValueError: An instant lies outside the clip, or the flows do not fit the frames.
         """
-        check_instants(instants, len(frames))
-        if flows.shape[0] != len(frames) - 1:
-            raise ValueError(
-                f"{len(frames)} frames need {len(frames) - 1} pairs of flows, not {flows.shape[0]}"
-            )
-        kept = [i for i, (_, alpha) in enumerate(instants) if alpha == 0]
+        check_clip(frames, flows, instants)
+        made = frames[[n for n, _ in instants]]
         new = [i for i, (_, alpha) in enumerate(instants) if alpha > 0]
-        fused = frames.new_empty(len(instants), *frames.shape[1:])
-        context = frames.new_empty(len(instants), 4, *frames.shape[1:])
-        paths = flows.new_zeros(len(instants), 2, 2, *frames.shape[2:])
-        followed = frames.new_empty(len(instants), 2, *frames.shape[1:])
-        if kept:
-            indices = [instants[i][0] for i in kept]
-            fused[kept] = frames[indices]
-            context[kept] = self.keyframe_context(frames, flows, indices)
-            followed[kept] = frames[indices].unsqueeze(1)
         if new:
-            between = self.between(frames, flows, [instants[i] for i in new])
-            fused[new], context[new], paths[new], followed[new] = between
-        return Aggregated(frames=fused, context=context, paths=paths, followed=followed)
+            ways = self.ways(frames, flows, [instants[i] for i in new])
+            seen = look_up_all(frames, ways.keyframes, ways.paths)
+            # About their middle: where all agree, the sum is what they say to the last bit.
+            middle = (seen[:, 0] + seen[:, 3]) / 2
+            made[new] = middle + pair_sum(ways.shares.unsqueeze(2) * (seen - middle.unsqueeze(1)))
+        return made
 
     def keyframe_context(self, frames: Tensor, flows: Tensor, indices: list[int]) -> Tensor:
         """The two keyframes on each side of some keyframes, brought to them, (I, 4, 3, H, W).
@@ -127,10 +118,15 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         pairs = [(n, 0) if direction > 0 else (n - 1, 1) for n in indices]
         return torch.stack([flows[k, way] if 0 <= k < len(flows) else still for k, way in pairs])
 
-    def between(
-        self, frames: Tensor, flows: Tensor, instants: list[tuple[int, float]]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Frames strictly between keyframes, their context, paths and what these lead to, see `Aggregated`."""
+    def ways(self, frames: Tensor, flows: Tensor, instants: Instants) -> Ways:
+        """Where frames strictly between keyframes find what they show; see `forward`.
+
+        Raises:
+            ValueError: An instant lies outside the clip or on a keyframe, or the flows do not fit the frames.
+        """
+        check_clip(frames, flows, instants)
+        if any(alpha == 0 for _, alpha in instants):
+            raise ValueError(f"only frames between keyframes are looked up, not {instants}")
         n = [index for index, _ in instants]
         last = len(frames) - 1
         alpha = torch.tensor(
@@ -144,66 +140,54 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
         has_step = alpha.new_tensor([k > 0 for k in n] + [k + 1 < last for k in n]).view_as(sides)
         from_left, from_right = (has_step * warp(pair + steps, -sides * motion)).chunk(2)
         bend = bend_of(from_left, from_right, alpha)
-        # 2. Temporary frames: the inner keyframes along both motions.
-        (forward, backward), both = motion.chunk(2), torch.cat((bend, bend))
-        to_own = both - sides * motion
-        to_other = torch.cat((bend + alpha * backward, bend + (1 - alpha) * forward))
-        inner = [*n, *(k + 1 for k in n)]
-        # 3. The outer ones, one step further along the nearer keyframe's own motion.
-        to_far = to_own + warp(steps, to_own)
-        outer = [max(k - 1, 0) for k in n] + [min(k + 2, last) for k in n]
-        # All in one call, so that all cores find work.
-        seen = look_up(frames[inner + inner + outer], torch.cat((to_own, to_other, to_far)))
-        left_own, right_own, left_other, right_other, far_left, far_right = seen.chunk(6)
-        # 4. Scores and the fused frame.
-        pairs = ((left_own, right_other), (left_other, right_own), (far_left, far_right))
-        weights = self.weights(pairs, alpha)
-        candidates = torch.stack([frame for pair in pairs for frame in pair], dim=1)
-        # About their middle: where all agree, the sum is what they say to the last bit.
-        middle = (left_own + right_own) / 2
-        fused = middle + pair_sum(weights * (candidates - middle.unsqueeze(1)))
-        # 5. Context: each side's inner frame as its two versions are weighted.
-        inner_left = mix(left_own, left_other, weights[:, 0], weights[:, 2])
-        inner_right = mix(right_own, right_other, weights[:, 3], weights[:, 1])
-        context = torch.stack((far_left, inner_left, inner_right, far_right), dim=1)
-        followed = torch.stack((left_own, right_own), dim=1)
-        return fused, context, torch.stack(to_own.chunk(2), dim=1), followed
+        # 2. The inner keyframes along both motions; the outer ones one step further along the nearer one's own.
+        forward, backward = motion.chunk(2)
+        left_own, right_own = bend - alpha * forward, bend - (1 - alpha) * backward
+        left_other, right_other = bend + alpha * backward, bend + (1 - alpha) * forward
+        own = torch.cat((left_own, right_own))
+        far_left, far_right = (own + warp(steps, own)).chunk(2)
+        paths = torch.stack(
+            (left_own, right_other, left_other, right_own, far_left, far_right), dim=1
+        )
+        keyframes = [(k, k + 1, k, k + 1, max(k - 1, 0), min(k + 2, last)) for k in n]
+        # 3. How much each counts, told from what they lead to at half the size: steadier, and a quarter of the work.
+        half = halved(paths.flatten(0, 1)).unflatten(0, (len(n), -1)) / 2
+        shares = self.shares(look_up_all(halved(frames), keyframes, half), alpha)
+        grown = F.interpolate(shares, scale_factor=2, mode="bilinear")
+        height, width = frames.shape[-2:]
+        return Ways(keyframes=keyframes, paths=paths, shares=grown[..., :height, :width])
 
-    def weights(self, pairs: Sequence[tuple[Tensor, Tensor]], alpha: Tensor) -> Tensor:
-        """Share of each temporary frame at each pixel, (I, 6, 1, H, W), summing to 1."""
+    def shares(self, seen: Tensor, alpha: Tensor) -> Tensor:
+        """How much each of the temporary frames (I, 6, 3, H, W) counts at each pixel, (I, 6, H, W), summing to 1."""
         near_left = torch.log((1 - alpha).clamp_min(LEAST_WEIGHT))
         near_right = torch.log(alpha.clamp_min(LEAST_WEIGHT))
         # Vanishes at both ends, so that an instant moves into a keyframe without a jump.
         far = torch.log((2 * alpha * (1 - alpha)).clamp_min(LEAST_WEIGHT))
-        blend = (1 - alpha) * (pairs[0][0] + pairs[1][0]) / 2 + alpha * (
-            pairs[1][1] + pairs[0][1]
-        ) / 2
-        exponents = []
-        for number, (left, right) in enumerate(pairs):
-            outer = number == 2
-            disagreement = box_mean((left - right).abs().mean(1, keepdim=True))
-            prior = -self.disagreement_weight * disagreement + (self.outer_prior if outer else 0.0)
-            is_outer = torch.full_like(disagreement, float(outer))
-            seen = [
-                torch.cat((frame, frame - blend, disagreement, is_outer), dim=1)
-                for frame in (left, right)
-            ]
-            # A pair at a time: what the network makes of it is the most that CFCA holds.
-            said = self.scores(torch.stack(seen, dim=1)).unbind(1)
-            nearnesses = (far, far) if outer else (near_left, near_right)
-            exponents += [
-                prior + near + score for near, score in zip(nearnesses, said, strict=True)
-            ]
-        stacked = torch.stack(exponents, dim=1)
-        shares = torch.exp(stacked - stacked.amax(1, keepdim=True))
-        return shares / pair_sum(shares).unsqueeze(1)
+        left, right = seen[:, [0, 2, 4]], seen[:, [1, 3, 5]]
+        blend = (1 - alpha) * left[:, :2].mean(1) + alpha * right[:, :2].mean(1)
+        disagreement = box_mean((left - right).abs().mean(2)).repeat_interleave(2, dim=1)
+        is_outer = torch.zeros_like(disagreement)
+        is_outer[:, 4:] = 1
+        said = self.scores(
+            torch.cat(
+                (seen, seen - blend[:, None], disagreement[:, :, None], is_outer[:, :, None]), dim=2
+            )
+        )
+        nearness = torch.cat((near_left, near_right, near_left, near_right, far, far), dim=1)
+        exponents = (
+            nearness - self.disagreement_weight * disagreement + self.outer_prior * is_outer + said
+        )
+        counts = torch.exp(exponents - exponents.amax(1, keepdim=True))
+        shares: Tensor = counts / pair_sum(counts).unsqueeze(1)
+        return shares
 
     def scores(self, seen: Tensor) -> Tensor:
-        """What the network says of some temporary frames, (I, C, 8, H, W) -> (I, C, 1, H, W), float32."""
+        """What the network says of some temporary frames, (I, C, 8, h, w) -> (I, C, h, w), float32."""
         dtype = next(self.score.parameters()).dtype
         given = seen.flatten(0, 1).to(dtype).contiguous(memory_format=torch.channels_last)
-        said: Tensor = self.score(given).float().unflatten(0, seen.shape[:2])
-        return said
+        said: Tensor = self.score(given).float()
+        scores: Tensor = said[:, 0].unflatten(0, seen.shape[:2])
+        return scores
 
 
 def check_instants(instants: Instants, num_frames: int) -> None:
@@ -211,6 +195,15 @@ def check_instants(instants: Instants, num_frames: int) -> None:
     for n, alpha in instants:
         if not (0 <= alpha < 1 and 0 <= n < num_frames and (alpha == 0 or n + 1 < num_frames)):
             raise ValueError(f"instant ({n}, {alpha}) is outside a clip of {num_frames} keyframes")
+
+
+def check_clip(frames: Tensor, flows: Tensor, instants: Instants) -> None:
+    """Raise ValueError where instants or flows do not fit the clip's keyframes."""
+    check_instants(instants, len(frames))
+    if flows.shape[0] != len(frames) - 1:
+        raise ValueError(
+            f"{len(frames)} frames need {len(frames) - 1} pairs of flows, not {flows.shape[0]}"
+        )
 
 
 def look_up(frames: Tensor, flow: Tensor) -> Tensor:
@@ -222,18 +215,24 @@ def look_up(frames: Tensor, flow: Tensor) -> Tensor:
     return torch.where(flow.any(1, keepdim=True), moved, frames)
 
 
+def look_up_all(frames: Tensor, keyframes: Sequence[tuple[int, ...]], paths: Tensor) -> Tensor:
+    """The temporary frames that ways (I, C, 2, h, w) lead to, (I, C, 3, h, w).
+
+    All in one call, so that all cores find work.
+    """
+    given = frames[[n for chosen in keyframes for n in chosen]]
+    seen: Tensor = look_up(given, paths.flatten(0, 1)).unflatten(0, paths.shape[:2])
+    return seen
+
+
+def halved(pictures: Tensor) -> Tensor:
+    """(N, C, H, W) at half the size, rounded up; means of 2 x 2 or of what is there."""
+    return F.avg_pool2d(pictures, 2, ceil_mode=True, count_include_pad=False)
+
+
 def pair_sum(parts: Tensor) -> Tensor:
-    """Sum over dim 1, mirror pairs first: candidates i and their time-mirrors are (0, 3), (2, 1), (4, 5).
+    """Sum over dim 1, mirror pairs first: ways i and their time-mirrors are (0, 3), (2, 1), (4, 5).
 
     Reversing time swaps the members of each pair and nothing else, so the result is the same to the last bit.
     """
     return ((parts[:, 0] + parts[:, 3]) + (parts[:, 1] + parts[:, 2])) + (parts[:, 4] + parts[:, 5])
-
-
-def mix(first: Tensor, second: Tensor, first_weight: Tensor, second_weight: Tensor) -> Tensor:
-    """Two versions of one frame, by their weights; halves where both have none."""
-    total = first_weight + second_weight
-    share = torch.where(
-        total > 0, first_weight / total.clamp_min(1e-12), torch.full_like(total, 0.5)
-    )
-    return second + share * (first - second)

@@ -26,12 +26,21 @@ def num_lanes(device: torch.device) -> int:
 
 
 def in_order(
-    work: Callable[[Task], Result], tasks: Iterable[Task], lanes: int
+    work: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    lanes: int,
+    is_ready: Callable[[Task], bool] = lambda _: True,
 ) -> Generator[Result, None, None]:
     """What `work` gives for each task, in the order of the tasks; an error is raised in its task's turn.
 
     Tasks are taken, in this thread, as they are needed: one more than there are lanes is begun, so that a lane need not
     wait for a slower one. Lanes share torch's threads evenly, and give them back at the end.
+
+    Args:
+        work: Makes a task's result.
+        tasks: What to do.
+        lanes: At once.
+        is_ready: Whether a task can be begun; one that cannot yet waits until results of those before it were taken.
     """
     if lanes == 1:
         yield from map(work, tasks)
@@ -45,7 +54,7 @@ def in_order(
     begun: deque[Future[Result]] = deque()
     try:
         for task in tasks:
-            if len(begun) > lanes:
+            while begun and (len(begun) > lanes or not is_ready(task)):
                 yield begun.popleft().result()
             begun.append(pool.submit(work, task))
         while begun:

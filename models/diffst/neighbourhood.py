@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from types import EllipsisType
 
 import torch
 from torch import Tensor
 
-from diffst.cfca import CFCA, Aggregated, Instants
+from diffst.cfca import CFCA, Instants, Ways
 from diffst.flow import neighbour_flows
 from diffst.pixels import as_float
 
@@ -31,21 +33,33 @@ class ClipMotion:
             before: The end of the clip before; motion between keyframes that are in both is not sought again.
         """
         self._frames = frames
-        self._flows: dict[int, Tensor] = {} if before is None else before.shared(frames)
+        self._flows: dict[int, Tensor] = {} if before is None else before.flows_of(frames)
 
-    def end(self) -> Remembered:
-        """What the next clip may have in common with this one."""
-        first = min(self._flows, default=len(self._frames) - 1)
-        flows = [self._flows[pair] for pair in range(first, first + len(self._flows))]
-        return Remembered(frames=self._frames[first:].clone(), flows=flows)
+    def end(self, pictures: Mapping[int, Tensor] | None = None) -> Remembered:
+        """What the next clip may have in common with this one.
+
+        Args:
+            pictures: Finished keyframes, by their numbers in the clip.
+        """
+        pictures = pictures or {}
+        ends = [*self._flows, *(max(n - CONTEXT_KEYFRAMES, 0) for n in pictures)]
+        first = min(ends, default=len(self._frames) - 1)
+        return Remembered(
+            frames=self._frames[first:].clone(),
+            flows={pair - first: flows for pair, flows in self._flows.items()},
+            pictures={n - first: picture for n, picture in pictures.items()},
+        )
 
     def around(self, instants: Instants) -> Neighbourhood:
         """The keyframes that instants depend on and the motion between them."""
         start = max(min(n for n, _ in instants) - CONTEXT_KEYFRAMES, 0)
         stop = min(max(n for n, _ in instants) + CONTEXT_KEYFRAMES + 1, len(self._frames))
-        self._flows = {pair: flows for pair, flows in self._flows.items() if pair >= start}
+        # The next clip looks back from the last keyframes finished in this one.
+        past = start - CONTEXT_KEYFRAMES
+        self._flows = {pair: flows for pair, flows in self._flows.items() if pair >= past}
         self._find(max([start, *(pair + 1 for pair in self._flows)]), stop - 1)
         return Neighbourhood(
+            first=start,
             frames=self._frames[start:stop],
             flows=[self._flows[pair] for pair in range(start, stop - 1)],
             instants=[(n - start, alpha) for n, alpha in instants],
@@ -64,37 +78,48 @@ class ClipMotion:
 
 @dataclass(frozen=True, kw_only=True)
 class Remembered:
-    """The last keyframes of a clip and the motion between them."""
+    """The last keyframes of a clip, the motion between them, and what was made of some."""
 
     frames: Tensor
     """(T, 3, H, W), as the clip had them."""
-    flows: Sequence[Tensor]
-    """T - 1 at most, from the first pair on."""
+    flows: Mapping[int, Tensor]
+    """By the number of the first of both keyframes, see `neighbour_flows`."""
+    pictures: Mapping[int, Tensor]
+    """Finished keyframes by their number."""
 
-    def shared(self, frames: Tensor) -> dict[int, Tensor]:
+    def flows_of(self, frames: Tensor) -> dict[int, Tensor]:
         """The flows of another clip's first pairs, as far as its keyframes are found here one after another.
 
         Motion follows from the two pictures alone, so that they are equal to the last bit is all that matters.
         """
+        start, num = self._found(frames)
+        moved = {pair - start: flow for pair, flow in self.flows.items()}
+        return {pair: flow for pair, flow in moved.items() if 0 <= pair < num - 1}
+
+    def pictures_of(self, frames: Tensor) -> dict[int, Tensor]:
+        """Likewise the finished keyframes whose neighbours, two on each side, are found here too."""
+        start, num = self._found(frames)
+        moved = {n - start: picture for n, picture in self.pictures.items()}
+        seen = range(CONTEXT_KEYFRAMES, num - CONTEXT_KEYFRAMES)
+        return {n: picture for n, picture in moved.items() if n in seen}
+
+    def _found(self, frames: Tensor) -> tuple[int, int]:
+        """At which keyframe another clip begins, and how many from there on are the same."""
         if self.frames.dtype != frames.dtype:
-            return {}
-        kept = list(self.frames)
-        start = next(
-            (k for k, frame in enumerate(kept) if torch.equal(frame, frames[0])), len(kept)
-        )
-        found: dict[int, Tensor] = {}
-        for pair, flow in enumerate(self.flows[start:]):
-            same = pair + 1 < len(frames) and torch.equal(kept[start + pair + 1], frames[pair + 1])
-            if not same:
-                break
-            found[pair] = flow
-        return found
+            return 0, 0
+        num_kept = len(self.frames)
+        starts = (k for k, frame in enumerate(self.frames) if torch.equal(frame, frames[0]))
+        start = next(starts, num_kept)
+        pairs = zip(self.frames[start:], frames, strict=False)
+        return start, sum(1 for _ in takewhile(lambda pair: torch.equal(*pair), pairs))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbourhood:
     """All that CFCA needs for a few instants."""
 
+    first: int
+    """Number in the clip of the first of `frames`."""
     frames: Tensor
     """(T, 3, H, W), float in [0, 1], uint8 or uint16."""
     flows: Sequence[Tensor]
@@ -102,24 +127,37 @@ class Neighbourhood:
     instants: Instants
     """Positions in `frames`."""
 
-    def aggregate(self, cfca: CFCA, window: tuple[slice, slice]) -> Aggregated:
-        """What the keyframes say about a window, given as rows and columns, of each instant.
+    def aggregate(self, cfca: CFCA, window: tuple[slice, slice]) -> Tensor:
+        """A window, given as rows and columns, of each instant's frame, (I, 3, h, w).
 
         As if cut out of the whole, but where motion comes from more than MAX_REACH pixels away.
         """
+        frames, flows, inside = self.cut_out(window)
+        made: Tensor = cfca(frames, flows, self.instants)
+        return made[inside]
+
+    def context(self, cfca: CFCA, window: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+        """Likewise of keyframes, (I, 3, h, w), and of their neighbours brought to them, (I, 4, 3, h, w)."""
+        frames, flows, inside = self.cut_out(window)
+        indices = [n for n, _ in self.instants]
+        return frames[indices][inside], cfca.keyframe_context(frames, flows, indices)[inside]
+
+    def ways(self, cfca: CFCA, window: tuple[slice, slice]) -> Ways:
+        """Likewise the ways of frames between keyframes; these are numbered as in `frames`."""
+        frames, flows, inside = self.cut_out(window)
+        ways = cfca.ways(frames, flows, self.instants)
+        return Ways(keyframes=ways.keyframes, paths=ways.paths[inside], shares=ways.shares[inside])
+
+    def cut_out(
+        self, window: tuple[slice, slice]
+    ) -> tuple[Tensor, Tensor, tuple[EllipsisType | slice, ...]]:
+        """What CFCA needs to see for a window, keyframes and flows, and where the window lies in it."""
         rows, columns = self.reached(window)
         height, width = rows.stop - rows.start, columns.stop - columns.start
         frames = as_float(self.frames[..., rows, columns])
         flows = [pair[..., rows, columns] for pair in self.flows]
         stacked = torch.stack(flows) if flows else frames.new_zeros(0, 2, 2, height, width)
-        seen: Aggregated = cfca(frames, stacked, self.instants)
-        inside = (..., inner(window[0], rows), inner(window[1], columns))
-        return Aggregated(
-            frames=seen.frames[inside],
-            context=seen.context[inside],
-            paths=seen.paths[inside],
-            followed=seen.followed[inside],
-        )
+        return frames, stacked, (..., inner(window[0], rows), inner(window[1], columns))
 
     def reached(self, window: tuple[slice, slice]) -> tuple[slice, slice]:
         """The rows and columns that the motion inside a window fetches from."""

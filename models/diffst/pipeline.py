@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from diffst.cfca import CFCA, Instants, check_instants
 from diffst.codec import NanoCodec
+from diffst.finished import BetweenTile, Finished, KeyframesInWork, KeyframeTile
+from diffst.fusion import fuse_into
 from diffst.lanes import in_order, num_lanes
-from diffst.neighbourhood import ClipMotion, Neighbourhood, Remembered
-from diffst.settling import Settling, neighbours_of
-from diffst.tiling import Canvas, Tile, tiles
+from diffst.neighbourhood import ClipMotion, Remembered
+from diffst.tiling import Canvas, tiles
 from diffst.transformer import null_guidance, one_step
 from diffst.vrg import VideoGuidance
 
@@ -30,32 +31,6 @@ OnProgress = Callable[[str, int, int], None]
 # Low-resolution pixels at once: keeps each tensor small enough for the allocator to give its memory back to the next
 # one; larger ones are mapped anew each time, which costs more than they take to fill.
 GROUP_PIXELS = 320 * 180
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """One tile of a few frames, to be made."""
-
-    around: Neighbourhood
-    """The keyframes that the frames depend on."""
-    tile: Tile
-    output_type: torch.dtype
-    """Of the finished tile."""
-    frames: FramesInWork
-    """What it is a tile of."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FramesInWork:
-    """A few frames that go through the codec together."""
-
-    start: int
-    """Number of the first in the clip."""
-    canvas: Canvas
-    """Where their tiles belong."""
-    neighbours: Tensor
-    """(I, 6, H, W), see `neighbours_of`."""
-    last_tile: Tile
 
 
 class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -125,65 +100,100 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         with stage_clock(on_stage, frames.device)("vrg"):
             guidance = self.guidance(frames.unsqueeze(0))
         # Then a few frames at a time, so that memory does not grow with the clip, some on each core.
-        stage = stage_clock(on_stage, frames.device, lanes)
-        make = partial(self.make, guidance=guidance, stage=stage)
-        settling = Settling(made, instants)
-        pieces = self.cut_up(frames, instants, made, on_stage)
-        for piece, picture, neighbours in in_order(make, pieces, lanes):
-            group = piece.frames
-            group.canvas.add(picture, piece.tile)
-            if neighbours is not None:
-                rows, columns = piece.tile.window
-                group.neighbours[..., rows, columns] = neighbours
-            # 7. New frames take detail from the finished keyframes around.
-            if piece.tile is group.last_tile:
-                with stage_clock(on_stage, frames.device)("settle"):
-                    settling.finished(group.start, group.neighbours)
+        finished = Finished(made, instants, len(frames))
+        if self._before is not None and self.vrg is None:  # which sees the whole clip
+            finished.take_over(self._before.pictures_of(frames))
+        motion = ClipMotion(frames, self._before)
+        pieces = self.cut_up(motion, frames, finished, on_stage)
+        make = partial(
+            self.make,
+            guidance=guidance,
+            finished=finished,
+            stage=stage_clock(on_stage, frames.device, lanes),
+        )
+        for piece, picture in in_order(make, pieces, lanes, finished.allow):
+            if isinstance(piece, BetweenTile):
+                finished.forget(piece)
+            elif picture is not None:
+                piece.group.canvas.add(picture, piece.tile)
+                if piece.tile is piece.group.last_tile:
+                    finished.add(piece.group)
+        self._before = motion.end(finished.pictures)
         return made
 
     def cut_up(
-        self, frames: Tensor, instants: Instants, made: Tensor, on_stage: OnStage | None
-    ) -> Iterator[Piece]:
-        """The work of a clip, frames in order and each cut into tiles where it is large."""
-        size, seen = (made.shape[-2], made.shape[-1]), (frames.shape[-2], frames.shape[-1])
-        motion, group = ClipMotion(frames, self._before), self.group_frames(frames)
+        self, motion: ClipMotion, frames: Tensor, finished: Finished, on_stage: OnStage | None
+    ) -> Iterator[KeyframeTile | BetweenTile]:
+        """The work of a clip in order of time, each picture cut into tiles where it is large."""
+        size, seen = finished.size, (frames.shape[-2], frames.shape[-1])
+        cut = list(tiles(seen, size, self.longest_tile))
+        # On a GPU a new frame is made in one go.
+        between = cut if frames.device.type == "cpu" else list(tiles(seen, size, max(seen)))
         stage = stage_clock(on_stage, frames.device)
-        for start in range(0, len(instants), group):
+        waiting: deque[BetweenTile] = deque()
+        for keyframes, new in finished.in_time(self.group_frames(frames)):
             # 2. Motion between the keyframes around.
-            with stage("cfca"):
-                around = motion.around(instants[start : start + group])
-            cut = list(tiles(seen, size, self.longest_tile))
-            work = FramesInWork(
-                start=start,
-                canvas=Canvas(made[start : start + group]),
-                neighbours=torch.zeros(len(around.instants), 6, *seen, device=frames.device),
-                last_tile=cut[-1],
-            )
-            for tile in cut:
-                # A small picture is one tile; seams are mixed before they are rounded.
-                kind = made.dtype if tile.size == size else torch.float32
-                yield Piece(around=around, tile=tile, output_type=kind, frames=work)
-        self._before = motion.end()
+            if keyframes:
+                with stage("cfca"):
+                    around = motion.around([(n, 0.0) for n in keyframes])
+                pictures = torch.empty(
+                    len(keyframes), 3, *size, dtype=finished.kind, device=frames.device
+                )
+                group = KeyframesInWork(
+                    numbers=keyframes,
+                    pictures=pictures,
+                    canvas=Canvas(pictures),
+                    last_tile=cut[-1],
+                )
+                for tile in cut:
+                    # A small picture is one tile; seams are mixed before they are rounded.
+                    kind = finished.kind if tile.size == size else torch.float32
+                    yield KeyframeTile(around=around, tile=tile, output_type=kind, group=group)
+                # A keyframe late, so that no lane has to wait for the one that they need.
+                while waiting and max(waiting[0].keyframes) < keyframes[0]:
+                    yield waiting.popleft()
+            for index, instant in new:
+                with stage("cfca"):
+                    around = motion.around([instant])
+                waiting += [
+                    BetweenTile(
+                        around=around,
+                        tile=tile,
+                        frame=finished.made[index],
+                        keyframes=finished.needed(instant),
+                    )
+                    for tile in between
+                ]
+        yield from waiting
 
     @torch.inference_mode()
     def make(
-        self, piece: Piece, guidance: Tensor, stage: StageClock
-    ) -> tuple[Piece, Tensor, Tensor | None]:
-        """A piece, its pixels, (I, 3, *piece.tile.size), and what new ones need of their neighbours, (I, 6, h, w)."""
-        # 3. Bring keyframes along the motion to each instant and fuse them, at low resolution.
+        self,
+        piece: KeyframeTile | BetweenTile,
+        guidance: Tensor,
+        finished: Finished,
+        stage: StageClock,
+    ) -> tuple[KeyframeTile | BetweenTile, Tensor | None]:
+        """A piece, and of keyframes its pixels (N, 3, *piece.tile.size); a new frame is put in its place."""
+        if isinstance(piece, BetweenTile):
+            # 7. Where each new frame finds what it shows, and the finished keyframes brought there.
+            with stage("cfca"):
+                ways = piece.around.ways(self.cfca, piece.tile.window)
+            with stage("fuse"):
+                fuse_into(piece.frame, finished.chosen(piece.around, ways), ways, piece.tile)
+            return piece, None
+        # 3. Bring the keyframes around along the motion to each.
         with stage("cfca"):
-            clip = piece.around.aggregate(self.cfca, piece.tile.window)
-            any_new = any(alpha > 0 for _, alpha in piece.around.instants)
-            neighbours = neighbours_of(clip) if any_new else None
+            frames, context = piece.around.context(self.cfca, piece.tile.window)
         # 4. Enlarge plainly, and into the codec.
         with stage("encode"):
-            encoded = self.codec.encode(clip.frames, clip.context, piece.tile.size)
+            encoded = self.codec.encode(frames, context, piece.tile.size)
         # 5. The one step.
         with stage("dit"):
             latents = self.step(encoded.latents, guidance)
         # 6. Back to pictures.
         with stage("decode"):
-            return piece, self.codec.decode(latents, encoded, piece.output_type), neighbours
+            return piece, self.codec.decode(latents, encoded, piece.output_type)
 
     def group_frames(self, frames: Tensor) -> int:
         """Frames that go through the codec together: whole transformer windows, about GROUP_PIXELS."""

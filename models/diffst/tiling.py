@@ -58,6 +58,11 @@ class Tile:
         return length(self.rows.made), length(self.columns.made)
 
     @property
+    def owned(self) -> tuple[slice, slice]:
+        """Output rows and columns that are its own where tiles do not fade: they meet in the middle of a seam."""
+        return owned(self.rows), owned(self.columns)
+
+    @property
     def window(self) -> tuple[slice, slice]:
         """Low-resolution rows and columns that the codec is shown."""
         return self.rows.seen, self.columns.seen
@@ -66,6 +71,12 @@ class Tile:
 def length(span: slice) -> int:
     """How many pixels a span has."""
     return int(span.stop - span.start)
+
+
+def owned(span: Span) -> slice:
+    """What a span gives, up to the middle of what it shares."""
+    shared = span.fade_after - span.fade_after // 2
+    return slice(span.given.start + span.fade_before // 2, span.given.stop - shared)
 
 
 def tiles(

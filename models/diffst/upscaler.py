@@ -126,8 +126,8 @@ class DiffSTUpscaler:
         self.name = name
         self.rules = ModelRules(
             clip_keyframes=12,
-            overlap_keyframes=1,
-            context_keyframes=2,
+            overlap_keyframes=0,  # what is made does not depend on the clip it is in
+            context_keyframes=4,  # a new frame looks up two keyframes each side, which see two more
         )
         self.device = device
         self.precision = precision

@@ -74,3 +74,16 @@ def test_only_the_cpu_has_lanes():
     assert num_lanes(torch.device("cuda")) == 1
     torch.set_num_threads(2)
     assert num_lanes(torch.device("cpu")) == 2
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_a_task_that_is_made_of_others_waits_for_their_results(lanes):
+    taken: list[int] = []
+    seen = []
+    for result in in_order(
+        lambda n: (n, list(taken)), range(9), lanes, lambda n: n - 2 in (-2, -1, *taken)
+    ):
+        taken.append(result[0])
+        seen.append(result)
+    assert [n for n, _ in seen] == list(range(9))
+    assert all(n - 2 in known for n, known in seen[2:])

@@ -26,10 +26,12 @@ def test_flows_found_bit_by_bit_are_those_of_the_whole_clip(monkeypatch, cfca, a
     flows = neighbour_flows(clip)
     motion = ClipMotion(clip)
     for instants in ([(0, 0.0), (0, 0.5)], [(2, 0.25)], [(3, 0.0), (4, 0.5)], [(6, 0.0)]):
-        made = motion.around(instants).aggregate(cfca, WHOLE)
+        around = motion.around(instants)
         expected = cfca(clip, flows, instants)
-        torch.testing.assert_close(made.frames, expected.frames, rtol=0, atol=1e-6)
-        torch.testing.assert_close(made.context, expected.context, rtol=0, atol=1e-6)
+        torch.testing.assert_close(around.aggregate(cfca, WHOLE), expected, rtol=0, atol=1e-6)
+        _, context = around.context(cfca, WHOLE)
+        expected = cfca.keyframe_context(clip, flows, [n for n, _ in instants])
+        torch.testing.assert_close(context, expected, rtol=0, atol=1e-6)
 
 
 def test_a_window_is_cut_out_of_the_whole(cfca):
@@ -37,11 +39,17 @@ def test_a_window_is_cut_out_of_the_whole(cfca):
     around = ClipMotion(clip).around([(1, 0.0), (1, 0.5)])
     window = (slice(80, 120), slice(100, 164))
     assert around.reached(window)[1].start > 0, "the test does not cut"
-    expected = cfca(clip, neighbour_flows(clip), [(1, 0.0), (1, 0.5)])
-    made = around.aggregate(cfca, window)
-    inside = (..., *window)
-    torch.testing.assert_close(made.frames, expected.frames[inside], rtol=0, atol=1e-5)
-    torch.testing.assert_close(made.context, expected.context[inside], rtol=0, atol=1e-5)
+    flows, inside = neighbour_flows(clip), (..., *window)
+    expected = cfca(clip, flows, [(1, 0.0), (1, 0.5)])[inside]
+    torch.testing.assert_close(around.aggregate(cfca, window), expected, rtol=0, atol=1e-5)
+    frames, context = around.context(cfca, window)
+    expected = cfca.keyframe_context(clip, flows, [1, 1])[inside]
+    assert torch.equal(frames, clip[[1, 1]][inside])
+    torch.testing.assert_close(context, expected, rtol=0, atol=1e-5)
+    ways = ClipMotion(clip).around([(1, 0.5)]).ways(cfca, window)
+    whole = cfca.ways(clip, flows, [(1, 0.5)])
+    torch.testing.assert_close(ways.paths, whole.paths[inside], rtol=0, atol=1e-4)
+    torch.testing.assert_close(ways.shares, whole.shares[inside], rtol=0, atol=1e-4)
 
 
 def test_reach_is_bounded_whatever_moves():
@@ -60,7 +68,7 @@ def test_whole_number_frames_are_converted_as_they_are_needed(cfca, dtype):
     made = ClipMotion(clip).around([(1, 0.5)]).aggregate(cfca, WHOLE)
     highest = 255 if dtype == torch.uint8 else 65535
     expected = ClipMotion(clip.float() / highest).around([(1, 0.5)]).aggregate(cfca, WHOLE)
-    torch.testing.assert_close(made.frames, expected.frames, rtol=0, atol=1e-6)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-6)
 
 
 def count_found(monkeypatch) -> list[int]:
@@ -85,7 +93,7 @@ def test_motion_between_keyframes_of_two_clips_is_sought_once(monkeypatch, cfca)
     made = second.around([(1, 0.0), (2, 0.5)]).aggregate(cfca, WHOLE)
     assert sought == [8, 3], "pairs 4 to 7 were known, 7 to 10 were not"
     expected = ClipMotion(video[4:]).around([(1, 0.0), (2, 0.5)]).aggregate(cfca, WHOLE)
-    assert torch.equal(made.frames, expected.frames)
+    assert torch.equal(made, expected)
 
 
 @pytest.mark.parametrize("other", ["other pictures", "another size", "another type"])
@@ -112,3 +120,17 @@ def test_a_clip_that_begins_alike_and_goes_on_differently_takes_over_what_is_ali
     second[2:] += 0.01
     ClipMotion(second, first.end()).around([(0, 0.0)])
     assert sought == [5], "only the first pair is alike"
+
+
+def test_finished_keyframes_are_taken_over_where_their_neighbours_are_the_same():
+    video = moving_texture(9, 96, 128)
+    first = ClipMotion(video[:7])
+    first.around([(4, 0.0)])
+    pictures = {n: torch.full((1,), float(n)) for n in (3, 4, 5, 6)}
+    before = first.end(pictures)
+    again = before.pictures_of(video[1:])
+    assert {n: float(picture) for n, picture in again.items()} == {2: 3.0, 3: 4.0}, "5 saw no 7"
+    changed = video[1:].clone()
+    changed[5] += 0.01  # 6 of the first clip, which 4 saw
+    assert set(before.pictures_of(changed)) == {2}
+    assert not before.pictures_of(video[2:, :, :80])

@@ -33,5 +33,5 @@ def frames_at(cfca: CFCA, frames: Tensor, instants: Instants) -> Tensor:
     for start in range(0, len(new), GROUP_FRAMES):
         group = new[start : start + GROUP_FRAMES]
         around = motion.around([instants[i] for i in group])
-        made[torch.tensor(group)] = around.aggregate(cfca, whole).frames
+        made[torch.tensor(group)] = around.aggregate(cfca, whole)
     return made

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffst.checkpoint import load_pipeline, new_nano
+from diffst.fusion import fuse
 from diffst.pipeline import DiffSTPipeline
 from diffst.training import losses
 from diffst.training.config import TrainConfig
@@ -52,8 +53,9 @@ class Made:
     fused: Tensor
     """(B, 3, h, w): CFCA's frame at the new instant."""
     latents: Tensor
-    """(3 B, C, h/16, w/16) after the one step. Gradients pass through the step, not past it: the encoder is trained
-    too, and pulled towards its own latents of the undamaged clip, which are a little larger, it grows without end."""
+    """(2 B, C, h/16, w/16), the keyframes', after the one step. Gradients pass through the step, not past it: the
+    encoder is trained too, and pulled towards its own latents of the undamaged clip, which are a little larger, it
+    grows without end."""
 
 
 def forward(pipeline: DiffSTPipeline, keyframes: Tensor, flows: Tensor) -> Made:
@@ -70,20 +72,37 @@ def forward(pipeline: DiffSTPipeline, keyframes: Tensor, flows: Tensor) -> Made:
     gap = flows.new_zeros(batch, 1, *flows.shape[2:])
     joined = torch.cat((flows, gap), dim=1).flatten(0, 1)[:-1]
     instants = [(w * count + n, alpha) for w in range(batch) for n, alpha in TARGETS]
-    clip = pipeline.cfca(keyframes.flatten(0, 1), joined, instants)
+    frames = keyframes.flatten(0, 1)
+    kept = [(n, 0.0) for n, alpha in instants if alpha == 0]
+    new = [(n, alpha) for n, alpha in instants if alpha > 0]
+    context = pipeline.cfca.keyframe_context(frames, joined, [n for n, _ in kept])
     guidance = pipeline.guidance(keyframes)
     height, width = keyframes.shape[-2:]
-    encoded = pipeline.codec.encode(clip.frames, clip.context, (4 * height, 4 * width))
+    own = frames[[n for n, _ in kept]]
+    encoded = pipeline.codec.encode(own, context, (4 * height, 4 * width))
     # As at inference, only the convolutions run in a short type.
     with torch.autocast(keyframes.device.type, enabled=False):
         latents = pipeline.step(encoded.latents, guidance.float())
-    frames = pipeline.codec.decode(latents, encoded)
-    per_window = frames.unflatten(0, (batch, len(TARGETS)))
+    finished = pipeline.codec.decode(latents, encoded).unflatten(0, (batch, -1))
+    ways = pipeline.cfca.ways(frames, joined, new)
+    between = [
+        fuse_inner(pair, *found)
+        for pair, *found in zip(finished, ways.paths, ways.shares, strict=True)
+    ]
     return Made(
-        frames=per_window,
-        fused=clip.frames.unflatten(0, (batch, len(TARGETS)))[:, 1],
+        frames=torch.stack((finished[:, 0], torch.stack(between), finished[:, 1]), dim=1),
+        fused=pipeline.cfca(frames, joined, new),
         latents=latents - encoded.latents + encoded.latents.detach(),
     )
+
+
+def fuse_inner(pair: Tensor, paths: Tensor, shares: Tensor) -> Tensor:
+    """The new frame between two finished keyframes (2, 3, 4h, 4w), without the ways to those beyond.
+
+    These count a seventh; to make them too would double a step.
+    """
+    inner = shares[:4] / shares[:4].sum(0, keepdim=True)
+    return fuse([pair[0], pair[1], pair[0], pair[1]], paths[:4], inner, clamped=False)
 
 
 def loss_terms(
@@ -98,19 +117,21 @@ def loss_terms(
         interpolate: (B,) bool.
     """
     error = losses.to_ycbcr(made.frames - targets) * counted(interpolate)
-    # Latents and the fused frame are compared at the new instant, where there is most to repair.
-    true_new = targets[:, 1]
-    clean = F.interpolate(true_new, scale_factor=0.25, mode="bicubic", antialias=True).clamp(0, 1)
+    clean = F.interpolate(
+        targets.flatten(0, 1), scale_factor=0.25, mode="bicubic", antialias=True
+    ).clamp(0, 1)
+    of_new = torch.tensor([alpha > 0 for _, alpha in TARGETS]).repeat(len(targets))
     with torch.no_grad():
-        same = clean.unsqueeze(1).expand(-1, 4, -1, -1, -1)
-        true_latents = pipeline.codec.encode(clean, same, tuple(clean.shape[-2:])).latents
-    fused_error = losses.to_ycbcr(made.fused - clean) * interpolate.view(-1, 1, 1, 1)
+        kept = clean[~of_new]
+        same = kept.unsqueeze(1).expand(-1, 4, -1, -1, -1)
+        true_latents = pipeline.codec.encode(kept, same, tuple(kept.shape[-2:])).latents
+    fused_error = losses.to_ycbcr(made.fused - clean[of_new]) * interpolate.view(-1, 1, 1, 1)
     return {
         "reconstruction": losses.reconstruction(error),
         "decibels": losses.decibels(error),
         "spectrum": losses.spectrum(error),
         "consistency": losses.consistency(error),
-        "latent": losses.latent(made.latents[1 :: len(TARGETS)], true_latents),
+        "latent": losses.latent(made.latents, true_latents),
         "cfca": losses.charbonnier(fused_error),
     }
 

@@ -65,9 +65,9 @@ class Shot:
             # 2. Bring keyframes along the motion to each instant and fuse them, at low resolution.
             with stage("cfca"):
                 around = motion.around(instants[start : start + FRAMES_FROM_CFCA])
-                clip = around.aggregate(self.pipeline.cfca, whole)
+                aggregated = around.aggregate(self.pipeline.cfca, whole)
             # 3. Enlarge, encode, the one step, decode: as far as these frames allow.
-            yield from self.stream.feed(clip.frames)
+            yield from self.stream.feed(aggregated)
 
     @torch.inference_mode()
     def finish(self) -> Iterator[Tensor]:

@@ -46,7 +46,7 @@ def test_a_silent_transformer_gives_the_codecs_round_trip():
     pipeline = silent_transformer(build_random("tiny", dtype=torch.float32))
     clip = smooth_clip(4)
     aggregated = pipeline.cfca(clip, neighbour_flows(clip), INSTANTS)
-    encoded = pipeline.codec.encode(aggregated.frames, aggregated.context, SIZE)
+    encoded = pipeline.codec.encode(aggregated, aggregated, SIZE)
     expected = pipeline.codec.decode(encoded.latents, encoded).clamp(0, 1)
     torch.testing.assert_close(pipeline(clip, INSTANTS, SIZE), expected, rtol=0, atol=1e-5)
 

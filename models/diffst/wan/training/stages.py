@@ -223,7 +223,7 @@ def aggregated(pipeline: DiffSTWanPipeline, sample: Sample) -> Tensor:
     """CFCA's frames at the targets' instants, (B, T, 3, h, w)."""
     return torch.stack(
         [
-            pipeline.cfca(frames, flows, sample.instants).frames
+            pipeline.cfca(frames, flows, sample.instants)
             for frames, flows in zip(sample.keyframes, sample.flows, strict=True)
         ]
     )

@@ -1,0 +1,189 @@
+"""New frames out of finished keyframes: CFCA's ways, walked at full size.
+
+A keyframe is seen by the codec as it is; a frame between two only as it was warped at low
+resolution, and that blurs. So the codec makes keyframes alone, and CFCA, which says where each
+place of a new frame is seen and which of these findings to believe, mixes the finished ones. That
+is as good as the codec's own picture of the new frame, costs a fraction, and neighbours match.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffst.cfca import Ways
+from diffst.flow import warp
+from diffst.pixels import as_float, to_integer
+from diffst.tiling import Tile
+
+STRIP_PIXELS = 1280 * 180  # output pixels mixed at once, which bounds memory
+MOST_PIXELS = 32766  # of a side, which OpenCV counts in 16 bits
+# Enlarged pictures are smooth from pixel to pixel; nearer to the input's size only a sharp kernel keeps their detail.
+SMOOTH_FROM = 3.0
+
+
+def picture_to_look_up(picture: Tensor) -> Tensor:
+    """A finished keyframe (3, height, width) as `fuse_into` wants it: on a CPU pixel by pixel, (height, width, 3)."""
+    return picture.permute(1, 2, 0).contiguous() if picture.device.type == "cpu" else picture
+
+
+def picture_made(picture: Tensor) -> Tensor:
+    """The keyframe (3, height, width) again."""
+    return picture.permute(2, 0, 1) if picture.device.type == "cpu" else picture
+
+
+def fuse_into(frame: Tensor, pictures: Sequence[Tensor], ways: Ways, tile: Tile) -> None:
+    """Mix finished keyframes into a tile of a new frame.
+
+    Args:
+        frame: (3, height, width) float32, uint8 or uint16; what the tile owns of it is written.
+        pictures: For each way its keyframe, as `picture_to_look_up` gives it.
+        ways: Of the one frame, over the tile's window.
+        tile: Off the CPU the whole picture.
+    """
+    if frame.device.type != "cpu":
+        frame.copy_(fuse(pictures, ways.paths[0], ways.shares[0]))
+        return
+    planes = torch.cat((ways.paths[0].transpose(0, 1).flatten(0, 1), ways.shares[0]))
+    looked_up = [picture.numpy() for picture in pictures]
+    place = (tile.rows.made, tile.columns.made)
+    fuse_tile(frame.numpy(), looked_up, planes.numpy(), place, tile.owned)
+
+
+def fuse(
+    pictures: Sequence[Tensor], paths: Tensor, shares: Tensor, *, clamped: bool = True
+) -> Tensor:
+    """Mix finished keyframes into a frame between them, on any device, with gradients.
+
+    Args:
+        pictures: For each way its keyframe, (3, height, width), float32 in [0, 1], uint8 or uint16.
+        paths: (6, 2, h, w) float32 in low-resolution pixels, see `Ways`.
+        shares: (6, h, w) float32, summing to 1.
+        clamped: Whether float pictures come out within [0, 1]; a loss wants to see what lies beyond.
+
+    Returns:
+        (3, height, width) of the pictures' type.
+    """
+    size = (pictures[0].shape[-2], pictures[0].shape[-1])
+    ratio = paths.new_tensor([size[1] / paths.shape[-1], size[0] / paths.shape[-2]])
+    grown = F.interpolate(paths, size=size, mode="bilinear") * ratio.view(2, 1, 1)
+    mode = kernel_of(size[0] / paths.shape[-2])
+    seen = warp(torch.stack([as_float(picture) for picture in pictures]), grown, mode=mode)
+    counted = F.interpolate(shares.unsqueeze(1), size=size, mode="bilinear")
+    mixed = (counted * seen).sum(0)
+    kind = pictures[0].dtype
+    if not kind.is_floating_point:
+        return to_integer(mixed, kind)
+    return mixed.clamp(0, 1) if clamped else mixed
+
+
+def fuse_tile(
+    made: np.ndarray,
+    pictures: Sequence[np.ndarray],
+    ways: np.ndarray,
+    place: tuple[slice, slice],
+    given: tuple[slice, slice],
+) -> None:
+    """The same on a CPU, a strip at a time, into a part of the frame; places are rounded to 1/32 pixel.
+
+    Args:
+        made: (3, height, width) uint8, uint16 or float32 in [0, 1]; its part `given` is written.
+        pictures: For each way its keyframe, (height, width, 3) of the same type.
+        ways: (18, h, w) float32: paths x, paths y, shares, six of each, as `fuse` takes them, of a tile.
+        place: Output rows and columns that the tile covers.
+        given: Those of them to be written.
+    """
+    low_height, low_width = ways.shape[1:]
+    rows, columns = place
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    ratio_x, ratio_y = width / low_width, height / low_height
+    kernel = cv2.INTER_LINEAR if kernel_of(ratio_y) == "bilinear" else cv2.INTER_CUBIC
+    for low, strip in strips(low_height, height, max(1, STRIP_PIXELS // width)):
+        first = rows.start + strip.start
+        top, stop = max(first, given[0].start), min(rows.start + strip.stop, given[0].stop)
+        if top >= stop:
+            continue
+        grown = grow(ways, low, strip, width)
+        num = strip.stop - strip.start
+        x = np.tile(np.arange(columns.start, columns.stop, dtype=np.float32), (num, 1))
+        y = np.repeat(np.arange(first, first + num, dtype=np.float32)[:, None], width, axis=1)
+        total = np.zeros((num, width, 3), np.float32)
+        for number, picture in enumerate(pictures):
+            places = (
+                cv2.scaleAdd(grown[number], ratio_x, x),
+                cv2.scaleAdd(grown[6 + number], ratio_y, y),
+            )
+            seen = look_up(picture, places, kernel).astype(np.float32, copy=False)
+            share = grown[12 + number]
+            cv2.accumulateProduct(seen, cv2.merge([share, share, share]), total)
+        wanted = total[top - first : stop - first, given[1].start - columns.start :]
+        for plane, mixed in zip(made, cv2.split(rounded(wanted, made.dtype)), strict=True):
+            plane[top:stop, given[1]] = mixed[:, : given[1].stop - given[1].start]
+
+
+def look_up(picture: np.ndarray, places: tuple[np.ndarray, np.ndarray], kernel: int) -> np.ndarray:
+    """What a picture (H, W, 3) shows at some places, x and y in pixels; beyond its border the border."""
+    x, y = places
+    if max(picture.shape) > MOST_PIXELS:  # from the first pixel on that is looked at
+        left, top = (
+            int(min(max(least.min() - 2, 0), side - 1))
+            for least, side in ((x, picture.shape[1]), (y, picture.shape[0]))
+        )
+        picture, x, y = picture[top:, left:][:MOST_PIXELS, :MOST_PIXELS], x - left, y - top
+    seen: np.ndarray = cv2.remap(picture, x, y, kernel, borderMode=cv2.BORDER_REPLICATE)
+    return seen
+
+
+def rounded(mixed: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """Mixed float32 codes as the nearest ones of a type, or within [0, 1]."""
+    if kind == np.float32:
+        return mixed.clip(0, 1)
+    return (
+        cv2.convertScaleAbs(mixed)
+        if kind == np.uint8
+        else (mixed.clip(0, 65535) + 0.5).astype(kind)
+    )
+
+
+def kernel_of(ratio: float) -> str:
+    """With which kernel pictures are looked up that are so many times as large as what was seen."""
+    return "bilinear" if ratio >= SMOOTH_FROM else "bicubic"
+
+
+def strips(height: int, out_height: int, rows: int) -> Iterator[tuple[slice, slice]]:
+    """Runs of low-resolution rows and the output rows that they become, whole ones in both.
+
+    Args:
+        height: Low-resolution rows.
+        out_height: Output rows.
+        rows: Output rows in a run, about; more where only so many come out whole.
+    """
+    step = height // math.gcd(height, out_height)
+    step *= max(1, rows * height // (out_height * step))
+    for top in range(0, height, step):
+        end = min(top + step, height)
+        yield slice(top, end), slice(top * out_height // height, end * out_height // height)
+
+
+def grow(field: np.ndarray, low: slice, strip: slice, width: int) -> list[np.ndarray]:
+    """Some rows of low-resolution planes (C, H, W) at full size, between their pixels bilinear.
+
+    Args:
+        field: The whole planes.
+        low: Their rows.
+        strip: What they become, as `strips` gives both.
+        width: Of the output.
+    """
+    num_low, num = low.stop - low.start, strip.stop - strip.start
+    step = num_low // math.gcd(num_low, num)  # fewest rows that become whole ones
+    around = -(-2 // step) * step  # rows on each side, which the edge of a run looks at
+    lines = np.clip(np.arange(low.start - around, low.stop + around), 0, field.shape[1] - 1)
+    extra = around * num // num_low
+    size = (width, num + 2 * extra)
+    return [cv2.resize(plane[lines], size)[extra : extra + num] for plane in field]
