@@ -18,7 +18,7 @@ STAR_WINDOWS = (32, 16, 8)
 STAR_GROUP_FRAMES = 3  # latents of one frame each, that its VAE decodes at once
 STAR_TILES = (512, 256)
 COGVIDEOX_TILES = (512, 256)
-NANO_GROUP_PIXELS = 320 * 180  # as in `diffst.pipeline`
+NANO_PICTURES = 7  # finished keyframes that new frames look up, the one in work included; as in `diffst.finished`
 NANO_WHOLE_PIXELS = 640 * 480  # as in `diffst.tiling`: nano cuts larger pictures into tiles
 NANO_TILE_PIXELS = 512 * 512
 NANO_SMALL_TILES = (256, 128)  # input pixels, halo included: only where memory is short
@@ -44,6 +44,8 @@ class Workload:
     """Of a model of Wan's size: `full` or `tiny`."""
     lanes: int = 1
     """Frames or tiles that nano makes at once, see `diffst.lanes`."""
+    makes_new: bool = True
+    """Whether frames between keyframes are made."""
     can_offload: bool = True
     """Whether main memory is another than the device's, so that parts may wait there."""
 
@@ -116,12 +118,12 @@ def nano_rung(work: Workload, side: int | None, parts: int) -> Rung:
     frames = -(-work.clip_frames // parts)
     keyframes = -(-work.clip_keyframes // parts) + 1 if parts > 1 else work.clip_keyframes
     whole = work.frame_pixels <= NANO_WHOLE_PIXELS
-    group = min(frames, max(1, NANO_GROUP_PIXELS // work.frame_pixels))
-    together = work.frame_pixels * group if whole else NANO_TILE_PIXELS
+    together = work.frame_pixels if whole else NANO_TILE_PIXELS
     if side is not None:
         together = min(side * side, work.frame_pixels)
     given = work.frame_pixels * 3 * work.bytes_per_sample * keyframes
-    made = work.output_pixels * 3 * work.bytes_per_sample * frames
+    pictures = min(NANO_PICTURES, keyframes) if work.makes_new else 0
+    made = work.output_pixels * 3 * work.bytes_per_sample * (frames + pictures)
     taken = laws.nano_bytes(work.frame_pixels, work.lanes * together, work.precision)
     scale = work.output_size[1] / work.frame_size[1]
     return Rung(

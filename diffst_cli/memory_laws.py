@@ -13,7 +13,7 @@ GIGABYTE = 10**9
 # nano, measured on a CPU: docs/performance.md has the sizes.
 NANO_FRAME_BYTES = {"bf16": 1900, "fp16": 1900, "fp32": 2750}
 """For each low-resolution pixel of the frames, or tiles, that go through the codec together."""
-NANO_MOTION_BYTES = 120  # for each pixel of a frame: five pairs of 16 bytes, and finding one
+NANO_MOTION_BYTES = 136  # for each pixel of a frame: six pairs of 16 bytes, and finding one
 
 # wan-1.3b, counted on the diffusers modules in bfloat16; other types in proportion.
 WAN_TRANSFORMER_BYTES = 2.84e9

@@ -165,6 +165,7 @@ def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
         precision=precision,
         decoder=job.decoder,
         lanes=_lanes(device),
+        makes_new=factor != 1,
         can_offload=device.startswith("cuda"),
     )
     queues = (queue_frames(in_bytes), queue_frames(out_bytes))

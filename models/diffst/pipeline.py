@@ -28,10 +28,6 @@ StageClock = Callable[[str], AbstractContextManager[None]]
 OnProgress = Callable[[str, int, int], None]
 """Told, while a stage lasts, its name, how much of it is done, and how much there is to do."""
 
-# Low-resolution pixels at once: keeps each tensor small enough for the allocator to give its memory back to the next
-# one; larger ones are mapped anew each time, which costs more than they take to fill.
-GROUP_PIXELS = 320 * 180
-
 
 class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Space-time super-resolution of one clip in one diffusion step.
@@ -99,7 +95,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         # 1. What kind of video is this.
         with stage_clock(on_stage, frames.device)("vrg"):
             guidance = self.guidance(frames.unsqueeze(0))
-        # Then a few frames at a time, so that memory does not grow with the clip, some on each core.
+        # Then a frame at a time on each core, so that memory does not grow with the clip.
         finished = Finished(made, instants, len(frames))
         if self._before is not None and self.vrg is None:  # which sees the whole clip
             finished.take_over(self._before.pictures_of(frames))
@@ -131,7 +127,8 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         between = cut if frames.device.type == "cpu" else list(tiles(seen, size, max(seen)))
         stage = stage_clock(on_stage, frames.device)
         waiting: deque[BetweenTile] = deque()
-        for keyframes, new in finished.in_time(self.group_frames(frames)):
+        # Never more at once: what a convolution makes of a picture may depend on those beside it, in its last bits.
+        for keyframes, new in finished.in_time(self.config.window_latents):
             # 2. Motion between the keyframes around.
             if keyframes:
                 with stage("cfca"):
@@ -194,12 +191,6 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         # 6. Back to pictures.
         with stage("decode"):
             return piece, self.codec.decode(latents, encoded, piece.output_type)
-
-    def group_frames(self, frames: Tensor) -> int:
-        """Frames that go through the codec together: whole transformer windows, about GROUP_PIXELS."""
-        area = frames.shape[-2] * frames.shape[-1] * self.config.window_latents
-        windows = 1 if self.longest_tile is not None else max(1, GROUP_PIXELS // area)
-        return int(windows * self.config.window_latents)
 
     def guidance(self, clips: Tensor) -> Tensor:
         """Guidance tokens of clips (B, T, 3, H, W): (B, N, text_dim), or for all of them those that say nothing."""

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from diffst import pipeline, tiling
+from diffst import tiling
 from diffst.limits import Limits
 from diffst_cli import ladders
 from diffst_cli import memory_laws as laws
@@ -78,7 +78,6 @@ def test_no_two_ways_have_the_same_words(ladder: Callable[[Workload], Iterator[R
 def test_nano_is_tiled_as_its_model_tiles_itself():
     assert ladders.NANO_WHOLE_PIXELS == tiling.WHOLE_PIXELS
     assert ladders.NANO_TILE_PIXELS == tiling.LONGEST_SIDE**2
-    assert ladders.NANO_GROUP_PIXELS == pipeline.GROUP_PIXELS
 
 
 def test_nano_takes_more_for_each_picture_that_it_makes_at_once():

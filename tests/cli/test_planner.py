@@ -109,7 +109,7 @@ def test_few_large_frames_wait_between_threads(frame_bytes: int, expected: int):
     assert queue_frames(frame_bytes) == expected
 
 
-RULES = ModelRules(clip_keyframes=12, overlap_keyframes=1, context_keyframes=2)
+RULES = ModelRules(clip_keyframes=12, overlap_keyframes=0, context_keyframes=4)
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, *, free: int, **options: Any) -> RunPlan:
