@@ -45,42 +45,62 @@ def fuse_into(frame: Tensor, pictures: Sequence[Tensor], ways: Ways, tile: Tile)
         frame: (3, height, width) float32, uint8 or uint16; what the tile owns of it is written.
         pictures: For each way its keyframe, as `picture_to_look_up` gives it.
         ways: Of the one frame, over the tile's window.
-        tile: Off the CPU the whole picture.
+        tile: Where it is.
     """
-    if frame.device.type != "cpu":
-        frame.copy_(fuse(pictures, ways.paths[0], ways.shares[0]))
-        return
-    planes = torch.cat((ways.paths[0].transpose(0, 1).flatten(0, 1), ways.shares[0]))
-    looked_up = [picture.numpy() for picture in pictures]
     place = (tile.rows.made, tile.columns.made)
-    fuse_tile(frame.numpy(), looked_up, planes.numpy(), place, tile.owned)
+    if frame.device.type == "cpu":
+        planes = torch.cat((ways.paths[0].transpose(0, 1).flatten(0, 1), ways.shares[0])).numpy()
+        looked_up = [picture.numpy() for picture in pictures]
+        fuse_tile(frame.numpy(), looked_up, planes, place, tile.owned)
+    else:
+        fuse_tile_in_torch(frame, pictures, ways, place, tile.owned)
+
+
+def fuse_tile_in_torch(
+    frame: Tensor,
+    pictures: Sequence[Tensor],
+    ways: Ways,
+    place: tuple[slice, slice],
+    given: tuple[slice, slice],
+) -> None:
+    """See `fuse_tile`; pictures are (3, height, width), on any device."""
+    (rows, columns), (top, left) = given, (side.start for side in place)
+    mixed = fuse(pictures, ways.paths[0], ways.shares[0], place)
+    owned = mixed[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    kind = frame.dtype
+    frame[:, rows, columns] = (
+        owned.clamp(0, 1) if kind.is_floating_point else to_integer(owned, kind)
+    )
 
 
 def fuse(
-    pictures: Sequence[Tensor], paths: Tensor, shares: Tensor, *, clamped: bool = True
+    pictures: Sequence[Tensor],
+    paths: Tensor,
+    shares: Tensor,
+    place: tuple[slice, slice] | None = None,
 ) -> Tensor:
     """Mix finished keyframes into a frame between them, on any device, with gradients.
 
     Args:
         pictures: For each way its keyframe, (3, height, width), float32 in [0, 1], uint8 or uint16.
-        paths: (6, 2, h, w) float32 in low-resolution pixels, see `Ways`.
-        shares: (6, h, w) float32, summing to 1.
-        clamped: Whether float pictures come out within [0, 1]; a loss wants to see what lies beyond.
+        paths: (C, 2, h, w) float32 in low-resolution pixels, see `Ways`.
+        shares: (C, h, w) float32, summing to 1.
+        place: Output rows and columns that the ways are for; None for the whole picture.
 
     Returns:
-        (3, height, width) of the pictures' type.
+        (3, rows, columns) float32, about [0, 1], not clamped.
     """
-    size = (pictures[0].shape[-2], pictures[0].shape[-1])
+    rows, columns = place or (slice(0, pictures[0].shape[1]), slice(0, pictures[0].shape[2]))
+    size = (rows.stop - rows.start, columns.stop - columns.start)
     ratio = paths.new_tensor([size[1] / paths.shape[-1], size[0] / paths.shape[-2]])
+    corner = paths.new_tensor([columns.start, rows.start])
     grown = F.interpolate(paths, size=size, mode="bilinear") * ratio.view(2, 1, 1)
-    mode = kernel_of(size[0] / paths.shape[-2])
-    seen = warp(torch.stack([as_float(picture) for picture in pictures]), grown, mode=mode)
-    counted = F.interpolate(shares.unsqueeze(1), size=size, mode="bilinear")
-    mixed = (counted * seen).sum(0)
-    kind = pictures[0].dtype
-    if not kind.is_floating_point:
-        return to_integer(mixed, kind)
-    return mixed.clamp(0, 1) if clamped else mixed
+    seen = warp(
+        torch.stack([as_float(picture) for picture in pictures]),
+        grown + corner.view(2, 1, 1),
+        mode=kernel_of(size[0] / paths.shape[-2]),
+    )
+    return (F.interpolate(shares.unsqueeze(1), size=size, mode="bilinear") * seen).sum(0)
 
 
 def fuse_tile(

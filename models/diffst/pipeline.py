@@ -123,8 +123,6 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         """The work of a clip in order of time, each picture cut into tiles where it is large."""
         size, seen = finished.size, (frames.shape[-2], frames.shape[-1])
         cut = list(tiles(seen, size, self.longest_tile))
-        # On a GPU a new frame is made in one go.
-        between = cut if frames.device.type == "cpu" else list(tiles(seen, size, max(seen)))
         stage = stage_clock(on_stage, frames.device)
         waiting: deque[BetweenTile] = deque()
         # Never more at once: what a convolution makes of a picture may depend on those beside it, in its last bits.
@@ -159,7 +157,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
                         frame=finished.made[index],
                         keyframes=finished.needed(instant),
                     )
-                    for tile in between
+                    for tile in cut
                 ]
         yield from waiting
 

@@ -6,7 +6,7 @@ import torch
 
 from diffst import fusion
 from diffst.cfca import Ways
-from diffst.fusion import fuse, fuse_into, grow, picture_to_look_up, strips
+from diffst.fusion import fuse, fuse_into, fuse_tile_in_torch, grow, picture_to_look_up, strips
 from diffst.tiling import tiles
 
 KINDS = {torch.uint8: 255, torch.uint16: 65535, torch.float32: 1}
@@ -72,8 +72,21 @@ def test_a_cpu_makes_what_torch_makes(size):
     found = list(smooth.clamp(0, 1))
     # Places are rounded to 1/32 pixel.
     torch.testing.assert_close(
-        made(found, low), fuse(found, low.paths[0], low.shares[0]), rtol=0, atol=0.03
+        made(found, low), fuse(found, low.paths[0], low.shares[0]).clamp(0, 1), rtol=0, atol=0.03
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_off_the_cpu_tiles_are_put_where_they_belong(kind):
+    found, low = pictures(kind, 600, 720), ways(150, 180)
+    frame = torch.zeros_like(found[0])
+    for tile in tiles((150, 180), (600, 720), 128):
+        window, place = (..., *tile.window), (tile.rows.made, tile.columns.made)
+        seen = Ways(keyframes=low.keyframes, paths=low.paths[window], shares=low.shares[window])
+        fuse_tile_in_torch(frame, found, seen, place, tile.owned)
+    whole = fuse(found, low.paths[0], low.shares[0]).clamp(0, 1) * KINDS[kind]
+    step = 1e-4 if kind == torch.float32 else 0.5 + 1e-4 * KINDS[kind]
+    assert (frame.double() - whole.double()).abs().max() <= step
 
 
 def test_it_has_gradients():

@@ -102,7 +102,7 @@ def fuse_inner(pair: Tensor, paths: Tensor, shares: Tensor) -> Tensor:
     These count a seventh; to make them too would double a step.
     """
     inner = shares[:4] / shares[:4].sum(0, keepdim=True)
-    return fuse([pair[0], pair[1], pair[0], pair[1]], paths[:4], inner, clamped=False)
+    return fuse([pair[0], pair[1], pair[0], pair[1]], paths[:4], inner)
 
 
 def loss_terms(
