@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from diffst.star.cogvideox import StarCogVideoXTransformer
 from diffst.star.cogvideox_pipeline import StarCogVideoXPipeline
 from diffst.star.names import COGVIDEOX_PIPELINE, INDEX_FILE, UNET_PIPELINE
 from diffst.star.network import StarUNet
+from diffst.star.pickled import read_pickled
 from diffst.star.pipeline import StarPipeline
 
 log = logging.getLogger(__name__)
@@ -37,16 +37,7 @@ def read_published(path: Path, network: StarUNet) -> dict[str, Tensor]:
         FileNotFoundError: There is no such file.
         ValueError: It holds something else, or a tensor is missing or of another shape.
     """
-    try:
-        # Tensors stay on the disk until they are used; only the newer, zipped kind can do that.
-        mapped = zipfile.is_zipfile(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except FileNotFoundError:
-        raise
-    except (
-        Exception
-    ) as error:  # torch.load raises what it meets: EOFError, RuntimeError, UnpicklingError ...
-        raise ValueError(f"`{path}` is not a file of weights: {error}") from error
+    content = read_pickled(path)
     tensors = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(tensors, Mapping):
         raise ValueError(f"`{path}` holds a `{type(content).__name__}`, not named tensors")

@@ -6,7 +6,6 @@ first three in one matrix, and the six modulations of video and text of a layer 
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffst.star.cogvideox import StarCogVideoXTransformer
+from diffst.star.pickled import read_pickled
 
 PREFIX = "model.diffusion_model."  # of the network; the file may hold other parts
 NOT_NEEDED = (  # a table the rotary positions replace, and the positions themselves
@@ -181,12 +181,10 @@ def read_sat_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of `mp_rank_00_model_states.pt`, mapped from the file rather than read.
 
     Raises:
-        ValueError: It is not such a file, or it holds more than tensors.
+        FileNotFoundError: There is no such file.
+        ValueError: It is not such a file, or it holds more than tensors and plain values.
     """
-    try:
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        raise ValueError(f"`{path}` is not a checkpoint of tensors: {error}") from error
+    content = read_pickled(path)
     tensors = content.get("module") if isinstance(content, dict) else None
     if not isinstance(tensors, dict):
         raise ValueError(f"`{path}` has no `module`, which holds the weights of a SAT checkpoint")

@@ -2,7 +2,11 @@
 
 import gzip
 import json
+import random
+import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -92,10 +96,44 @@ def test_a_file_is_read_as_it_is_published(tmp_path):
     assert all(torch.equal(read[name], tensor) for name, tensor in sat_tensors().items())
 
 
+class OldArray:
+    """Pickled as numpy 1 pickles an array."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __reduce__(self):
+        _, arguments, content = self.array.__reduce__()
+        return (sys.modules["numpy.core.multiarray"]._reconstruct, arguments, content)
+
+
+def test_the_state_of_a_training_run_beside_the_weights_does_no_harm(tmp_path, monkeypatch):
+    path = tmp_path / "mp_rank_00_model_states.pt"
+    draws = np.random.RandomState(0).get_state(legacy=False)
+
+    def _reconstruct(*_):
+        """Named as numpy 1 names its own."""
+
+    _reconstruct.__module__, _reconstruct.__qualname__ = "numpy.core.multiarray", "_reconstruct"
+    old = SimpleNamespace(_reconstruct=_reconstruct)
+    state = {
+        "np_rng_state": draws,
+        "old_np_rng_state": OldArray(draws["state"]["key"]),
+        "random_rng_state": random.Random(0).getstate(),
+        "torch_rng_state": torch.get_rng_state(),
+        "param_shapes": {"a": torch.Size([2])},
+        "optimizer": None,
+    }
+    with monkeypatch.context() as numpy_1:
+        numpy_1.setitem(sys.modules, "numpy.core.multiarray", old)
+        torch.save({"module": sat_tensors(), **state}, path)
+    assert read_sat_checkpoint(path).keys() == sat_tensors().keys()
+
+
 def test_a_file_that_holds_more_than_tensors_is_refused(tmp_path):
     path = tmp_path / "states.pt"
     torch.save({"module": sat_tensors(), "code": SatState}, path)
-    with pytest.raises(ValueError, match="not a checkpoint of tensors"):
+    with pytest.raises(ValueError, match="is damaged, or holds more than weights"):
         read_sat_checkpoint(path)
 
 
