@@ -69,7 +69,8 @@ def pull(download: Download, say: Callable[[str], None]) -> Path:
     with _hub_errors(download, folder):
         items = [item for source in download.repositories for item in _listed(source, folder)]
         _check_disk(items, folder, say)
-        for item in items:
+        # Small ones first: a repository that asks to accept its licence says so before gigabytes of another's come.
+        for item in sorted(items, key=lambda item: item.size):
             _fetch(item, say)
     write_record(folder, download, items)
     say(f"`{download.name}` is complete: `{folder}`")
@@ -209,9 +210,10 @@ def _hub_errors(download: Download, folder: Path) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
+        gated = [s.page for s in download.repositories if s.name in str(error.response.url)]
         raise UserError(
             f"`{_host()}` asks to accept a licence first",
-            hint="accept it on the page named above, then set `HF_TOKEN` to a token of yours",
+            hint=f"accept it on {' or '.join(gated)}, then set `HF_TOKEN` to a token of yours",
         ) from error
     except (HTTPError, OSError) as error:
         if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):

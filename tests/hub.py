@@ -22,6 +22,8 @@ class FakeHub:
     """Byte of a file at which the line breaks, again and again; None for a good line."""
     refuse: int | None = None
     """Status that answers everything."""
+    gated: str | None = None
+    """Repository whose files nobody gets before accepting its licence."""
     wrong_bytes: bool = False
     """Whether files arrive with other content than announced."""
     revisions: set[str] = field(default_factory=set)
@@ -55,6 +57,8 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
             if "/resolve/" not in self.path:
                 return self.answer(404, b"")  # what the client likes to know of the real hub
             owner, name, _, _, path = self.path[1:].split("/", 4)
+            if f"{owner}/{name}" == hub.gated:
+                return self.answer(403, b"{}")
             asked = self.headers.get("Range")
             hub.gets.append((path, asked))
             content = hub.files[f"{owner}/{name}"][path]

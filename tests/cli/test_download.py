@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,6 +161,23 @@ def test_licence_that_must_be_accepted_is_said(hub: FakeHub):
         pull(TINY, lambda line: None)
     assert caught.value.hint is not None
     assert "HF_TOKEN" in caught.value.hint
+
+
+def test_licence_is_asked_for_before_large_files_come(hub: FakeHub):
+    other = Repository(
+        name="someone/gated",
+        revision="4567cdef",
+        licence="its own",
+        files=(RemoteFile(path="vae/config.json", place="vae/config.json"),),
+    )
+    hub.files["someone/gated"] = {"vae/config.json": CONFIG}
+    hub.gated = "someone/gated"
+    with pytest.raises(UserError, match="asks to accept a licence first") as caught:
+        pull(replace(TINY, repositories=(*TINY.repositories, other)), lambda line: None)
+    assert caught.value.hint == (
+        "accept it on https://huggingface.co/someone/gated, then set `HF_TOKEN` to a token of yours"
+    )
+    assert "unet/w.fp16.safetensors" not in {path for path, _ in hub.gets}
 
 
 def test_without_a_network_the_manual_way_is_printed(
