@@ -36,7 +36,7 @@ def explain(error: Exception) -> UserError:
             "the device ran out of memory",
             hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
         )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if is_disk_full(error):
         return UserError("the disk is full", hint="free some space, or write to another disk")
     if isinstance(error, OSError) and error.errno is not None:
         where = f" `{error.filename}`" if error.filename else ""
@@ -48,6 +48,13 @@ def explain(error: Exception) -> UserError:
         f"this is a bug in diffst ({detail})",
         hint="run it again with `--debug`, and report what it prints with the output of `diffst doctor`",
     )
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether a disk is full, as Python says it or as safetensors does, whose error has no number."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOSPC
+    return type(error).__name__ == "SafetensorError" and f"os error {errno.ENOSPC})" in str(error)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -2,6 +2,7 @@ import errno
 
 import cv2
 import pytest
+from safetensors import SafetensorError
 
 from diffst_cli.errors import UsageError, UserError, explain
 
@@ -37,8 +38,16 @@ def test_running_out_of_memory_is_one_sentence_with_a_remedy(error: Exception):
     assert "--scale" in explained.hint
 
 
-def test_a_full_disk_is_called_that():
-    assert explain(OSError(errno.ENOSPC, "No space left on device")).message == "the disk is full"
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_called_that(error: Exception):
+    assert explain(error).message == "the disk is full"
+    assert "bug" in explain(SafetensorError("header too large")).message
 
 
 def test_a_refused_file_is_named():
