@@ -6,6 +6,7 @@ needed only for a prompt whose states are not already in the model's folder, and
 
 from __future__ import annotations
 
+import html
 import os
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ PAD_TOKEN = 0  # not the end token: padded places take part in the network's att
 NUM_LAYERS = (
     23  # of 24: the last but one layer's states, normalised, as the network was trained with
 )
+STRAIGHT_QUOTES = str.maketrans("‘’‚‛“”„‟", "''''\"\"\"\"")
 DEFAULT_PROMPT = "a good video"
 # The published results' words, which the weights answer to; runs of spaces do not matter.
 SUFFIX = (
@@ -86,11 +88,14 @@ def encode_prompts(folder: Path, texts: list[str]) -> Tensor:
 def token_numbers(tokenizer: Any, text: str) -> list[int]:
     """A text's 77 numbers: start, words, end, padding; a longer text loses its last words.
 
+    The published results' tokenizer, OpenCLIP's, reads HTML's names of signs and makes curly quotes straight.
+
     Args:
         tokenizer: Transformers' CLIPTokenizer with CLIP's vocabulary.
         text: In plain words.
     """
-    known: list[int] = tokenizer(text, truncation=True, max_length=NUM_TOKENS)["input_ids"]
+    plain = html.unescape(html.unescape(text)).translate(STRAIGHT_QUOTES)
+    known: list[int] = tokenizer(plain, truncation=True, max_length=NUM_TOKENS)["input_ids"]
     return known + [PAD_TOKEN] * (NUM_TOKENS - len(known))
 
 

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from diffst.star import text
 from diffst.star.text import (
@@ -38,6 +40,17 @@ def test_short_texts_are_filled_up_with_zeros():
         return {"input_ids": [49406, 320, 2368, 49407]}
 
     assert token_numbers(tokenizer, "a cat") == [49406, 320, 2368, 49407] + [0] * 73
+
+
+def test_signs_that_openclip_reads_otherwise_are_brought_to_its_form():
+    seen = []
+
+    def tokenizer(sentence, **_):
+        seen.append(sentence)
+        return {"input_ids": [49406, 49407]}
+
+    token_numbers(tokenizer, "Tom &amp;amp; Jerry: it’s “old”")
+    assert seen == ['Tom & Jerry: it\'s "old"']
 
 
 class Tower(torch.nn.Module):
@@ -107,14 +120,19 @@ def clip_folder(tmp_path):
     (tmp_path / "prompts.safetensors").unlink()
     (tmp_path / "tokenizer").symlink_to(FIXTURES / "clip_tokenizer")
     half = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
+    # As the hub's config.json has it: these ids are not the vocabulary's, and only the pooled state would need them.
+    ids = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
     config = transformers.CLIPConfig(
-        text_config={**half, "num_hidden_layers": 24, "bos_token_id": 49406, "eos_token_id": 49407},
+        text_config={**half, **ids, "num_hidden_layers": 24, "hidden_act": "gelu"},
         vision_config={**half, "num_hidden_layers": 1, "image_size": 32, "patch_size": 16},
     )
     torch.manual_seed(0)
     clip = transformers.CLIPModel(config).eval()
     clip.save_pretrained(tmp_path / "text_encoder")
-    return tmp_path, clip
+    weights = load_file(tmp_path / "text_encoder" / "model.safetensors")
+    positions = {"text_model.embeddings.position_ids": torch.arange(77)[None]}  # of older versions
+    save_file(weights | positions, tmp_path / "text_encoder" / "model.safetensors")
+    return tmp_path, weights
 
 
 def test_tokens_are_open_clips(clip_folder):
@@ -125,11 +143,37 @@ def test_tokens_are_open_clips(clip_folder):
         assert token_numbers(tokenizer, known["text"]) == known["ids_77"], name
 
 
-def test_states_are_those_of_the_last_but_one_layer_normalised(clip_folder):
-    folder, clip = clip_folder
-    made = prompt_states(folder)
+def open_clip_states(weights, tokens):
+    """The states after 23 of OpenCLIP's layers and its last norm, written out; (N, 77, D)."""
+
+    def named(name):
+        return {kind: weights[f"text_model.{name}.{kind}"] for kind in ("weight", "bias")}
+
+    def norm(states, name):
+        return F.layer_norm(states, states.shape[-1:], **named(name))
+
+    states = weights["text_model.embeddings.token_embedding.weight"][tokens]
+    states = states + weights["text_model.embeddings.position_embedding.weight"]
+    for number in range(23):
+        layer = f"encoder.layers.{number}"
+        normed = norm(states, f"{layer}.layer_norm1")
+        heads = [
+            F.linear(normed, **named(f"{layer}.self_attn.{kind}_proj"))
+            .unflatten(-1, (2, -1))
+            .transpose(1, 2)
+            for kind in "qkv"
+        ]
+        scores = heads[0] @ heads[1].transpose(-1, -2) / heads[0].shape[-1] ** 0.5
+        ahead = torch.full((77, 77), -torch.inf).triu(1)  # padding is not masked
+        seen = ((scores + ahead).softmax(-1) @ heads[2]).transpose(1, 2).flatten(2)
+        states = states + F.linear(seen, **named(f"{layer}.self_attn.out_proj"))
+        inner = F.linear(norm(states, f"{layer}.layer_norm2"), **named(f"{layer}.mlp.fc1"))
+        states = states + F.linear(F.gelu(inner), **named(f"{layer}.mlp.fc2"))
+    return norm(states, "final_layer_norm")
+
+
+def test_states_are_those_of_openclips_last_but_one_layer_normalised(clip_folder):
+    folder, weights = clip_folder
     tokens = [KNOWN[name]["ids_77"] for name in ("default_a_good_video+suffix", "negative")]
-    with torch.inference_mode():
-        every = clip.text_model(input_ids=torch.tensor(tokens), output_hidden_states=True)
-        known = clip.text_model.final_layer_norm(every.hidden_states[-2])
-    torch.testing.assert_close(made, known, rtol=0, atol=1e-5)
+    known = open_clip_states(weights, torch.tensor(tokens))
+    torch.testing.assert_close(prompt_states(folder), known, rtol=0, atol=1e-5)
