@@ -19,16 +19,16 @@ TINY_UNET: dict[str, Any] = {
     "first_heads": 3,
     "groups": 4,
 }
-# Of stabilityai/stable-video-diffusion-img2vid, but narrower and with fewer layers.
-TINY_VAE: dict[str, Any] = {
+PUBLISHED_VAE: dict[str, Any] = {  # stabilityai/stable-video-diffusion-img2vid's
     "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "block_out_channels": (32, 32, 32, 32),
-    "layers_per_block": 1,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
     "latent_channels": 4,
     "sample_size": 768,
     "scaling_factor": 0.18215,
     "force_upcast": True,
 }
+TINY_VAE = {**PUBLISHED_VAE, "block_out_channels": (32, 32, 32, 32), "layers_per_block": 1}
 LEAST_SIZE = (80, 64)  # height and width that smaller pictures are padded to
 TEXT = (7, 24)  # tokens and width of the prompt's states
 
