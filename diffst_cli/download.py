@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from diffst.folders import model_folder
+from diffst.star.names import ENCODER_FOLDER, INSTALL_ENCODERS
 from diffst_cli.errors import UserError
 from diffst_cli.hashing import sha256
 from diffst_cli.model_files import HUB, LICENCE_NAMES, Download, RemoteFile, Repository
@@ -74,6 +76,8 @@ def pull(download: Download, say: Callable[[str], None]) -> Path:
             _fetch(item, say)
     write_record(folder, download, items)
     say(f"`{download.name}` is complete: `{folder}`")
+    if (folder / ENCODER_FOLDER).is_dir() and find_spec("transformers") is None:
+        say(f"it reads prompts with packages that are not here yet: {INSTALL_ENCODERS}")
     return folder
 
 

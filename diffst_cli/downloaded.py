@@ -41,7 +41,7 @@ def summary(download: Download) -> Summary:
         name=download.name,
         description=download.description,
         licence="; ".join(dict.fromkeys(source.licence for source in download.repositories)),
-        installed=is_complete(download, folder),
+        installed=is_ready(download),
         path=folder,
         size_bytes=download.about_bytes,
     )

@@ -232,6 +232,34 @@ def test_list_and_path_know_what_can_be_fetched(
     assert listed["nano"]["installed"] is True
 
 
+def test_packages_that_a_fetched_model_lacks_are_told(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+):
+    source = Repository(
+        name="someone/tiny",
+        revision="0123abcd",
+        licence="CC0-1.0",
+        files=(RemoteFile(path="text_encoder/huge.bin", place="text_encoder/huge.bin"),),
+    )
+    for name, there, told in (("a", None, True), ("b", object(), False)):
+        monkeypatch.setattr("diffst_cli.download.find_spec", lambda _, there=there: there)
+        said: list[str] = []
+        pull(replace(TINY, name=name, repositories=(source,)), said.append)
+        assert ("`pip install 'diffst[star]'`" in said[-1]) is told
+
+
+def test_a_converted_model_needs_no_published_file_to_be_listed(
+    hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "models" / "star-light"
+    folder.mkdir(parents=True)
+    (folder / "model_index.json").write_text("{}")
+    assert main(["models", "list"]) == 0
+    said = capsys.readouterr().out
+    assert "star-light: fetched" in said
+    assert "star-heavy: not here" in said
+
+
 def test_names_that_cannot_be_fetched(hub: FakeHub, capsys: pytest.CaptureFixture[str]):
     assert main(["models", "pull", "gone"]) == 2
     assert (

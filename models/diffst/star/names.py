@@ -15,6 +15,8 @@ STAR_MODELS = {
 }
 WINDOWS = ("fade", "cut")  # how the frames that two windows of a long clip share become one
 INDEX_FILE = "model_index.json"
+ENCODER_FOLDER = "text_encoder"  # in a model's folder; opened by transformers
+INSTALL_ENCODERS = "`pip install 'diffst[star]'`"
 PUBLISHED_FOLDER = "published"  # of the authors' files, in a model's folder
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-ENCODER_FOLDER, TOKENIZER_FOLDER = "text_encoder", "tokenizer"
-INSTALL = "`pip install 'diffst[star]'`"
+from diffst.star.names import ENCODER_FOLDER, INSTALL_ENCODERS
+
+TOKENIZER_FOLDER = "tokenizer"
 
 
 def open_text_encoder(
@@ -39,13 +40,13 @@ def open_text_encoder(
         tokenizer_kind = getattr(transformers, tokenizer_class)
     except ImportError as error:
         raise ValueError(
-            f"the prompt's text encoder needs packages that are not here: {INSTALL}"
+            f"the prompt's text encoder needs packages that are not here: {INSTALL_ENCODERS}"
         ) from error
     try:
         tokenizer = tokenizer_kind.from_pretrained(folder / TOKENIZER_FOLDER)
     except (ImportError, OSError, ValueError) as error:  # so it is where a package is missing, too
         raise ValueError(
-            f"`{folder / TOKENIZER_FOLDER}` cannot be opened: {INSTALL}, or fetch the folder again"
+            f"`{folder / TOKENIZER_FOLDER}` cannot be opened: {INSTALL_ENCODERS}, or fetch the folder again"
         ) from error
     encoder, found = encoder_kind.from_pretrained(
         folder / ENCODER_FOLDER, dtype=dtype, output_loading_info=True
