@@ -70,7 +70,7 @@ def pull(download: Download, say: Callable[[str], None]) -> Path:
         return folder
     with _hub_errors(download, folder):
         items = [item for source in download.repositories for item in _listed(source, folder)]
-        _check_disk(items, folder, say)
+        _check_disk(download, items, folder, say)
         # Small ones first: a repository that asks to accept its licence says so before gigabytes of another's come.
         for item in sorted(items, key=lambda item: item.size):
             _fetch(item, say)
@@ -151,14 +151,19 @@ def _item(source: Repository, file: RemoteFile, entry: Any, folder: Path) -> Ite
     )
 
 
-def _check_disk(items: Sequence[Item], folder: Path, say: Callable[[str], None]) -> None:
+def _check_disk(
+    download: Download, items: Sequence[Item], folder: Path, say: Callable[[str], None]
+) -> None:
     missing = sum(item.missing_bytes for item in items)
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    say(f"{gigabytes(missing)} to fetch, {gigabytes(free)} free on the disk")
-    if missing + SPARE_BYTES > free:
+    converted = download.converted_bytes
+    later = f", {gigabytes(converted)} more on first use" if converted else ""
+    say(f"{gigabytes(missing)} to fetch{later}, {gigabytes(free)} free on the disk")
+    needed = missing + converted + SPARE_BYTES
+    if needed > free:
         raise UserError(
-            f"the disk has {gigabytes(free)} free, and {gigabytes(missing + SPARE_BYTES)} are needed",
+            f"the disk has {gigabytes(free)} free, and {gigabytes(needed)} are needed",
             hint="make room, or name another folder with `DIFFST_MODELS`",
         )
 

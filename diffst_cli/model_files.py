@@ -55,6 +55,8 @@ class Download:
     repositories: tuple[Repository, ...]
     about_bytes: int
     """Of all files, for a list; the hub knows exactly."""
+    converted_bytes: int = 0
+    """What the first use writes beside them."""
 
 
 def _same(path: str, size: int, sha256: str) -> RemoteFile:
@@ -206,12 +208,14 @@ DOWNLOADS = {
             description="STAR for lightly degraded video, as downloaded from web sites",
             repositories=(_star("I2VGen-XL-based/light_deg.pt"), SVD_VAE, OPEN_CLIP),
             about_bytes=12_310_000_000,
+            converted_bytes=4_083_000_000,
         ),
         Download(
             name="star-heavy",
             description="STAR for heavily degraded video",
             repositories=(_star("I2VGen-XL-based/heavy_deg.pt"), SVD_VAE, OPEN_CLIP),
             about_bytes=12_310_000_000,
+            converted_bytes=4_083_000_000,
         ),
         Download(
             name="star-cogvideox",
@@ -221,6 +225,7 @@ DOWNLOADS = {
                 COGVIDEOX,
             ),
             about_bytes=53_200_000_000,
+            converted_bytes=11_142_000_000,
         ),
     )
 }

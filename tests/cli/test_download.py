@@ -155,6 +155,15 @@ def test_small_disk_is_told_before_anything_comes(hub: FakeHub, monkeypatch: pyt
     assert hub.gets == []
 
 
+def test_disk_has_room_for_what_the_first_use_writes(hub: FakeHub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2 * 10**9))
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"2\.0 GB free, and 4\.5 GB are needed"):
+        pull(replace(TINY, converted_bytes=4 * 10**9), said.append)
+    assert said[-1] == "102 kB to fetch, 4.0 GB more on first use, 2.0 GB free on the disk"
+    assert hub.gets == []
+
+
 def test_licence_that_must_be_accepted_is_said(hub: FakeHub):
     hub.refuse = 403
     with pytest.raises(UserError, match="asks to accept a licence first") as caught:
@@ -280,6 +289,13 @@ def test_every_download_is_pinned_and_says_where_by_hand(name: str, tmp_path: Pa
     places = [file.place for source in download.repositories for file in source.files]
     assert len(set(places)) == len(places)
     assert sum("->" in line for line in by_hand(download, tmp_path)) == len(places)
+
+
+def test_what_star_becomes_is_its_parameters_in_two_bytes():
+    converted = {name: download.converted_bytes for name, download in DOWNLOADS.items()}
+    for name in ("star-light", "star-heavy"):
+        assert converted[name] == pytest.approx(2 * 2_041_121_910, rel=1e-3)
+    assert converted["star-cogvideox"] == pytest.approx(2 * 5_570_680_488, rel=1e-3)
 
 
 def test_base_of_wan_is_the_transformer_and_the_vae_only():
