@@ -106,16 +106,7 @@ class StarCogVideoXTransformer(CogVideoXTransformer3DModel):  # type: ignore[mis
         patch = self.config.patch_size
         _, frames, _, height, width = joined.shape
         grid = (frames, height // patch, width // patch)
-        # The published model counts its positions from 0 at any size.
-        rotary = get_3d_rotary_pos_embed(
-            self.config.attention_head_dim,
-            crops_coords=None,
-            grid_size=grid[1:],
-            temporal_size=frames,
-            grid_type="slice",
-            max_size=grid[1:],
-            device=joined.device,
-        )
+        rotary = self.rotary(grid, joined.device)
         (velocity,) = self(
             joined,
             text,
@@ -126,3 +117,18 @@ class StarCogVideoXTransformer(CogVideoXTransformer3DModel):  # type: ignore[mis
         )
         assert isinstance(velocity, Tensor)
         return velocity
+
+    def rotary(self, grid: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of the video tokens' positions, (T h w, head width) each."""
+        frames, *size = grid
+        # The published model counts its positions from 0 at any size.
+        waves: tuple[Tensor, Tensor] = get_3d_rotary_pos_embed(
+            self.config.attention_head_dim,
+            crops_coords=None,
+            grid_size=tuple(size),
+            temporal_size=frames,
+            grid_type="slice",
+            max_size=tuple(size),
+            device=device,
+        )
+        return waves

@@ -50,6 +50,12 @@ def test_the_network_gives_what_the_reference_gives(transformer, case, name):
     torch.testing.assert_close(made, case[f"{name}/out"], rtol=1e-5, atol=1e-5)
 
 
+def test_positions_are_the_references(transformer, case):
+    made = transformer.rotary((3, 2, 3), torch.device("cpu"))
+    for waves, name in zip(made, ("freqs_cos", "freqs_sin"), strict=True):
+        torch.testing.assert_close(waves, case[name], rtol=0, atol=1e-6)
+
+
 def test_latents_and_poor_clip_are_joined_in_this_order(transformer, case):
     noisy, poor = case["case2/x"].chunk(2, dim=2)
     with torch.no_grad():

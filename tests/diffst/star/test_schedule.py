@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffst.star.schedule import even_steps, noise_levels, published_steps
+from diffst.star.schedule import even_steps, noise_levels, noise_ratio, published_steps
 from tests.diffst.star.reference import table
 
 
@@ -16,6 +16,7 @@ def test_the_noise_levels_are_the_references():
     ("name", "steps"),
     [
         ("fast_15_tmax899", published_steps()),
+        ("fast_50_tmax899", published_steps()),  # the reference does not look at the number
         ("fast_15_tmax999", published_steps(999)),
         ("normal_15_tmax899", even_steps(15)),
         ("normal_30_tmax899", even_steps(30)),
@@ -25,9 +26,10 @@ def test_the_noise_levels_are_the_references():
 def test_the_steps_are_the_references(name, steps):
     known = table("star_schedule")["runs"][name]
     assert [step.timestep for step in steps] == known["model_t"]
-    assert [step.ratio for step in steps] == pytest.approx(
-        known["ve_sigmas"][:-1], rel=3e-5
-    )  # float32 there
+    assert [step.timestep for step in steps] == [round(t) for t in known["model_t_float"]]
+    ratios = pytest.approx(known["ve_sigmas"][:-1], rel=3e-5)  # float32 there
+    assert [step.ratio for step in steps] == ratios
+    assert [noise_ratio(t) for t in known["raw_timesteps_before_penultimate_drop"][:-1]] == ratios
     assert [step.alpha for step in steps] == pytest.approx(known["vp_alpha"], abs=1e-5)
     assert [step.sigma for step in steps] == pytest.approx(known["vp_sigma"], abs=1e-6)
 

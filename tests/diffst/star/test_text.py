@@ -141,6 +141,7 @@ def test_tokens_are_open_clips(clip_folder):
     tokenizer = CLIPTokenizer.from_pretrained(clip_folder[0] / "tokenizer")
     for name, known in KNOWN.items():
         assert token_numbers(tokenizer, known["text"]) == known["ids_77"], name
+        assert len(tokenizer(known["text"])["input_ids"]) == known["bpe_len_without_sot_eot"] + 2
 
 
 def open_clip_states(weights, tokens):

@@ -27,6 +27,17 @@ def test_spectra_are_split_as_the_reference_splits_them(given, name, side):
         torch.testing.assert_close(made, given[f"{kind}_{side}"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "side"), [("pred_x0", "pred"), ("gt", "gt")])
+def test_weak_and_strong_waves_part_where_the_references_do(given, name, side):
+    sizes = torch.fft.rfft2(given[name]).abs()
+    weak, strong = frequency.split(given[name])
+    # The mask's logit is the sharpness times how far a wave is below the limit.
+    near = (sizes - EXPECTED[f"cutoff_{side}"]).abs() < 0.3
+    limits = sizes + (weak.abs() / strong.abs()).log() / frequency.MASK_SHARPNESS
+    assert near.sum() > 10
+    assert limits[near] == pytest.approx(EXPECTED[f"cutoff_{side}"], abs=1e-4)
+
+
 @pytest.mark.parametrize("row", EXPECTED["rows"], ids=lambda row: f"t{row['t']}")
 def test_the_loss_is_the_references_at_every_timestep(given, row):
     loss = frequency.dynamic_frequency(given["pred_x0"], given["gt"], row["t"])
