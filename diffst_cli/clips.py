@@ -112,7 +112,11 @@ def make_clips(
             shot.add_instants(before)
             yield from shot.finish()
             settled = settled[len(before) :]
-            shot = _Shot(rules, timeline.num_instants - len(settled), starts_shot=True)
+            start = timeline.num_instants - len(settled)
+            if start >= first_instant:
+                shot = _Shot(rules, start, starts_shot=True)
+            else:  # what is wanted begins later in this shot
+                shot = _Shot(rules, first_instant, shared)
         shot.add_frame(frame)
         shot.add_instants(settled)
         yield from shot.ready()

@@ -38,6 +38,10 @@ class RememberedShot:
         self.given: list[tuple[int, float]] = []
         self.num_made = 0
 
+    @property
+    def can_finish_again(self) -> bool:
+        return self.model.can_finish_again
+
     def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
         self.model.fail_if_due()
         first = int(frames[0, 0, 0, 0])
@@ -61,6 +65,7 @@ class RememberingModel(BilinearModel):
         super().__init__()
         self.failing = failing
         self.calls = 0
+        self.can_finish_again = False
         self.shots: list[RememberedShot] = []
         self.limits = Limits()
 
@@ -132,6 +137,17 @@ def test_a_segment_is_the_same_whichever_others_are_made_with_it(
     run = planned[first : data.draw(st.integers(first + 1, len(planned)))]
     made = make(run, video["times"], clip_rules, **rate)
     assert made == whole[run[0].start : run[-1].stop]
+
+
+def test_a_segment_in_a_shot_that_reads_from_its_cut_on_counts_from_its_own_first_instant():
+    clip_rules = rules(clip=1, overlap=0, context=1, max_moments=1)
+    times, fps_x = even(4), Fraction(2)
+    planned = plan(times, clip_rules, cuts=[0], lengths=(1, 1), fps_x=fps_x)
+    assert [segment.first_keyframe for segment in planned[:4]] == [0] * 4
+    whole = make(planned, times, clip_rules, fps_x=fps_x)
+    for segment in planned:
+        made = make([segment], times, clip_rules, fps_x=fps_x)
+        assert made == whole[segment.start : segment.stop]
 
 
 def clips(num_frames: int, *, cuts: Sequence[int] = ()) -> list[Clip]:
