@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diffst.limits import Limits
 from diffst_cli import memory_laws as laws
@@ -46,6 +46,10 @@ class Workload:
     """Frames or tiles that nano makes at once, see `diffst.lanes`."""
     makes_new: bool = True
     """Whether frames between keyframes are made."""
+    shot_keyframes: int = 0
+    """Input frames of the longest stretch that is made without a break: of a segment."""
+    shot_frames: int = 0
+    """Likewise, output frames."""
     can_offload: bool = True
     """Whether main memory is another than the device's, so that parts may wait there."""
 
@@ -75,6 +79,8 @@ class Rung:
     """Calls for one clip, each for its share of the frames."""
     device_bytes: int
     """Most that the model takes, weights included; computed."""
+    host_bytes: int = 0
+    """What it takes of main memory beside that, where the device has a memory of its own."""
     own_tiles: bool = False
     """Whether the model cuts pictures of this size into tiles without being told."""
 
@@ -90,6 +96,7 @@ class Rung:
             if (self.limits.latents_per_call or 1) > 1
             else "",
             "parts moved to the device in turn" if self.limits.offload else "",
+            "each clip alone" if self.limits.clips_alone else "",
             f"clips in {self.parts} parts" if self.parts > 1 else "",
         ]
         return ", ".join(filter(None, said))
@@ -135,39 +142,67 @@ def nano_rung(work: Workload, side: int | None, parts: int) -> Rung:
 
 
 def wan_ladder(work: Workload) -> Iterator[Rung]:
-    """wan-1.3b: smaller VAE tiles, then its parts on the device one at a time, then shorter windows."""
+    """wan-1.3b: smaller VAE tiles, then its parts on the device one at a time, then shorter windows.
+
+    In tiles a shot waits in main memory; where that is short its clips are made alone.
+    """
     window = min(WAN_WINDOW_FRAMES, max(work.clip_frames, 5))
     for offload in work.offloads:
-        for tile in (None, *WAN_TILES):
-            calls = (1,) if tile is None or tile > 512 else (*WAN_LATENTS_PER_CALL, 1)
+        yield wan_rung(work, Limits(latents_per_call=1, window_frames=window, offload=offload))
+        for tile in WAN_TILES:
+            calls = (1,) if tile > 512 else (*WAN_LATENTS_PER_CALL, 1)
             for latents in calls:
-                yield wan_rung(work, tile, latents, window, offload=offload)
+                yield from wan_tiled(work, tile, latents, window, offload=offload)
     least = work.offloads[-1]
-    yield wan_rung(work, WAN_LAST_TILE, 1, window, offload=least)
+    yield from wan_tiled(work, WAN_LAST_TILE, 1, window, offload=least)
     if window > WAN_SHORT_WINDOW_FRAMES:
-        yield wan_rung(work, WAN_LAST_TILE, 1, WAN_SHORT_WINDOW_FRAMES, offload=least)
+        yield from wan_tiled(work, WAN_LAST_TILE, 1, WAN_SHORT_WINDOW_FRAMES, offload=least)
 
 
-def wan_rung(work: Workload, tile: int | None, latents: int, window: int, *, offload: bool) -> Rung:
+def wan_tiled(
+    work: Workload, tile: int, latents: int, window: int, *, offload: bool
+) -> Iterator[Rung]:
+    """The rungs of one choice of tiles: whole shots, then clips alone."""
+    limits = Limits(tile=tile, latents_per_call=latents, window_frames=window, offload=offload)
+    yield wan_rung(work, limits)
+    yield wan_rung(work, replace(limits, clips_alone=True))
+
+
+def wan_rung(work: Workload, limits: Limits) -> Rung:
     """The rung of one choice, with its peak: the largest stage, and what lies on the device beside it."""
     width, height = (-(-side // 16) * 16 for side in work.output_size)
+    factor = laws.TYPE_FACTORS[work.precision]
+    tile, latents = limits.tile, limits.latents_per_call or 1
+    window = limits.window_frames or work.clip_frames
     tokens_at_once = min(width * height // laws.WAN_PIXELS_PER_TOKEN, WAN_MOST_TOKENS)
     transformer = laws.wan_transformer_bytes(tokens_at_once * laws.wan_latents(window))
     if tile is None:
         vae = laws.wan_streamed_bytes(width * height, latents, work.decoder)
         transformer += laws.wan_kept_bytes(width * height, work.decoder)
+        shot = 0.0
     else:
         pixels = min(tile, width) * min(tile, height)
-        decode = laws.DECODE_BYTES[work.decoder](pixels, latents)
-        vae = max(decode, laws.wan_encode_bytes(pixels))
-    if offload:
-        stage = max(laws.WAN_VAE_BYTES + vae, laws.WAN_TRANSFORMER_BYTES + transformer)
+        vae = laws.wan_tiled_bytes(pixels, latents, work.decoder, width * height)
+        shot = wan_shot_bytes(work, width * height, alone=limits.clips_alone)
+    if limits.offload:
+        # The VAE comes last and is small: it is not taken away again when the transformer comes.
+        stage = laws.WAN_VAE_BYTES + max(vae, laws.WAN_TRANSFORMER_BYTES + transformer)
     else:
         stage = laws.wan_weights_bytes() + max(vae, transformer)
     clip = laws.wan_clip_bytes(work.frame_pixels, width * height, work.clip_frames)
-    taken = (stage + clip) * laws.TYPE_FACTORS[work.precision]
-    limits = Limits(tile=tile, latents_per_call=latents, window_frames=window, offload=offload)
-    return Rung(limits=limits, device_bytes=round(taken))
+    taken = (stage + clip) * factor
+    if not work.can_offload:
+        return Rung(limits=limits, device_bytes=round(taken + shot))
+    moved = laws.wan_weights_bytes() * factor if limits.offload else 0.0
+    return Rung(limits=limits, device_bytes=round(taken), host_bytes=round(shot + moved))
+
+
+def wan_shot_bytes(work: Workload, output_pixels: int, *, alone: bool) -> float:
+    """Main memory of a shot in tiles, or of a clip alone, with the keyframes that wait for their pictures."""
+    frames = work.clip_frames if alone else max(work.shot_frames, work.clip_frames)
+    waiting = 3 * work.bytes_per_sample * work.frame_pixels * work.shot_keyframes
+    made = laws.wan_shot_bytes(work.frame_pixels, output_pixels, frames, work.bytes_per_sample)
+    return made + (0 if alone else waiting)
 
 
 def star_ladder(work: Workload) -> Iterator[Rung]:

@@ -36,6 +36,10 @@ WAN_FRAME_BYTES = (
 WAN_LATENT_BYTES = (
     1  # computed: for each output pixel of each frame, latents in float32 before and after the step
 )
+WAN_ENLARGED_BYTES = 96  # for each output pixel: four whole pictures, twice, of which tiles are cut
+WAN_KEPT_SAMPLE_BYTES = (
+    2  # of 8 bits, in main memory till all tiles are made; of 16 bits twice that
+)
 WAN_PIXELS_PER_TOKEN = 16 * 16
 WAN_FRAMES_PER_LATENT = 4
 
@@ -120,6 +124,26 @@ def wan_clip_bytes(frame_pixels: int, output_pixels: int, num_frames: int) -> fl
 def wan_kept_bytes(pixels: int, decoder: str) -> float:
     """What encoder and decoder remember of a shot in frames or tiles of so many pixels, in bfloat16."""
     return (WAN_ENCODER_MEMORY_BYTES + DECODER_MEMORY_BYTES[decoder]) * pixels
+
+
+def wan_tiled_bytes(pixels: int, latents_per_call: int, decoder: str, output_pixels: int) -> float:
+    """Peak of the VAE over a tile of so many pixels of a picture, in bfloat16."""
+    return max(
+        DECODE_BYTES[decoder](pixels, latents_per_call),
+        wan_encode_bytes(pixels),
+        WAN_ENCODER_MEMORY_BYTES * pixels + WAN_ENLARGED_BYTES * output_pixels,
+    )
+
+
+def wan_shot_bytes(
+    frame_pixels: int, output_pixels: int, num_frames: int, bytes_per_sample: int
+) -> float:
+    """Main memory that a shot of so many output frames takes while it is made in tiles.
+
+    First its frames at low resolution in float32, then its pictures; all the time latents, before and after a stage.
+    """
+    pictures = 3 * WAN_KEPT_SAMPLE_BYTES * bytes_per_sample * output_pixels
+    return (max(12 * frame_pixels, pictures) + WAN_LATENT_BYTES / 2 * output_pixels) * num_frames
 
 
 def wan_streamed_bytes(pixels: int, latents_per_call: int, decoder: str) -> float:

@@ -66,7 +66,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "limit_bytes": run.limit_bytes,
             "budget_bytes": run.budget_bytes,
             "model_bytes": run.rung.device_bytes,
-            "beside_bytes": run.host_bytes,
+            "beside_bytes": run.host_bytes + run.rung.host_bytes,
             "fits": run.fits,
             "rung": run.chosen,
             "rungs": [
@@ -123,7 +123,7 @@ def _memory(run: RunPlan) -> str:
         return f"about {total} with ffmpeg, of {gigabytes(run.free_bytes)} free{limit} (computed)"
     return (
         f"about {gigabytes(run.rung.device_bytes)} on the device, of {gigabytes(run.free_bytes)} free"
-        f"{limit}, and {gigabytes(run.host_bytes)} of main memory (computed)"
+        f"{limit}, and {gigabytes(run.host_bytes + run.rung.host_bytes)} of main memory (computed)"
     )
 
 

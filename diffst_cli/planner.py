@@ -25,6 +25,7 @@ from diffst_cli.ladders import (
     star_ladder,
     wan_ladder,
 )
+from diffst_cli.segments import MAX_KEYFRAMES
 from diffst_cli.words import gigabytes
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ class RunPlan:
     """Of these, what the model may take."""
     host_bytes: int
     """What the program and its ffmpeg processes take beside the model, computed."""
+    host_budget_bytes: int
+    """Of main memory, what the model may take beside a device with a memory of its own."""
     rungs: tuple[Rung, ...]
     """Every way to do a clip, quickest first."""
     chosen: int
@@ -116,8 +119,8 @@ class RunPlan:
 
     @property
     def fits(self) -> bool:
-        """Whether the way chosen is within the budget."""
-        return self.rung.device_bytes <= self.budget_bytes
+        """Whether the way chosen is within the budgets."""
+        return is_within(self.rung, self.budget_bytes, self.host_budget_bytes)
 
     def keeping(self, way: str | None) -> RunPlan:
         """This plan, with clips done as they were when an output was begun; itself where there is no such way.
@@ -156,25 +159,15 @@ def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
     )
     factor = job.output_rate(info) / info.frame_rate
     num_frames = estimate_frames(info, job)
-    work = Workload(
-        frame_size=(info.width, info.height),
-        output_size=size,
-        clip_keyframes=_clip_keyframes(clip_rules, factor, num_frames),
-        clip_frames=_clip_frames(clip_rules, factor, num_frames),
-        bytes_per_sample=info.bytes_per_sample,
-        precision=precision,
-        decoder=job.decoder,
-        lanes=_lanes(device),
-        makes_new=factor != 1,
-        can_offload=device.startswith("cuda"),
-    )
+    work = _workload(job, info, (device, precision), clip_rules)
     queues = (queue_frames(in_bytes), queue_frames(out_bytes))
     host = _host_bytes(work, queues)
     free = free_bytes(device)
     limit = None if job.vram_limit is None else round(job.vram_limit * GIGABYTE)
     budget = _budget(device, free, limit, host)
+    host_budget = max(round(USED_SHARE * free_bytes("cpu") - host), 0)
     rungs = tuple(LADDERS.get(kind_of(job.model), nano_ladder)(work))
-    fitting = (i for i, rung in enumerate(rungs) if rung.device_bytes <= budget)
+    fitting = (i for i, rung in enumerate(rungs) if is_within(rung, budget, host_budget))
     return RunPlan(
         model=job.model,
         device=device,
@@ -191,9 +184,38 @@ def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
         limit_bytes=limit,
         budget_bytes=budget,
         host_bytes=host,
+        host_budget_bytes=host_budget,
         rungs=rungs,
         chosen=next(fitting, len(rungs) - 1),
     )
+
+
+def _workload(
+    job: UpscaleJob, info: VideoInfo, place: tuple[str, str], clip_rules: ClipRules
+) -> Workload:
+    """The sizes of one clip, and of one shot."""
+    device, precision = place
+    factor = job.output_rate(info) / info.frame_rate
+    num_frames = estimate_frames(info, job)
+    return Workload(
+        frame_size=(info.width, info.height),
+        output_size=job.output_size(info),
+        clip_keyframes=_clip_keyframes(clip_rules, factor, num_frames),
+        clip_frames=_clip_frames(clip_rules, factor, num_frames),
+        shot_keyframes=longest_stretch(clip_rules),
+        shot_frames=_shot_frames(clip_rules, factor, num_frames),
+        bytes_per_sample=info.bytes_per_sample,
+        precision=precision,
+        decoder=job.decoder,
+        lanes=_lanes(device),
+        makes_new=factor != 1,
+        can_offload=device.startswith("cuda"),
+    )
+
+
+def is_within(rung: Rung, device_bytes: int, host_bytes: int) -> bool:
+    """Whether a rung takes no more than so much of the device and of main memory."""
+    return rung.device_bytes <= device_bytes and rung.host_bytes <= host_bytes
 
 
 def choose_place(job: UpscaleJob) -> tuple[str, str]:
@@ -272,6 +294,17 @@ def _clip_frames(rules: ClipRules, factor: Fraction, num_frames: int | None) -> 
     """Most output frames of one clip."""
     most = min(math.ceil(rules.clip_keyframes * factor), rules.max_moments)
     return max(1, most if num_frames is None else min(most, num_frames))
+
+
+def longest_stretch(rules: ClipRules) -> int:
+    """Most keyframes that are made as one shot: of a segment, which ends with a whole clip."""
+    return MAX_KEYFRAMES + rules.clip_keyframes
+
+
+def _shot_frames(rules: ClipRules, factor: Fraction, num_frames: int | None) -> int:
+    """Most output frames of them."""
+    most = math.ceil(longest_stretch(rules) * factor)
+    return most if num_frames is None else min(most, max(num_frames, 1))
 
 
 def num_clips(rules: ClipRules, factor: Fraction, num_frames: int | None) -> int | None:

@@ -134,7 +134,10 @@ class SteppingModel:
         return made
 
     def _step_down(self) -> None:
-        self._rung += 1
+        taken = self.rung.device_bytes
+        lower = range(self._rung + 1, self._lowest)
+        # What takes as much would run out as well.
+        self._rung = next((i for i in lower if self._rungs[i].device_bytes < taken), self._lowest)
         self._on_step(f"memory ran out; this clip is done again, and the rest: {self.rung.words}")
         self._keep_within()
 
@@ -161,11 +164,16 @@ class ShotLost(Exception):  # noqa: N818 - no error: its clips are made alone in
 
 
 class _SteppingShot:
-    """A `StreamedShot` that is given up when memory runs out."""
+    """A `StreamedShot` that is given up when memory runs out, unless it can go on with less."""
 
     def __init__(self, model: SteppingModel, shot: StreamedShot) -> None:
         self._model = model
         self._shot: StreamedShot | None = shot
+
+    @property
+    def can_finish_again(self) -> bool:
+        """See `StreamedShot`: it does so by itself."""
+        return False
 
     def feed(self, frames: Tensor, instants: Sequence[Instant]) -> list[Tensor]:
         """See `StreamedShot`.
@@ -178,12 +186,17 @@ class _SteppingShot:
 
     def finish(self) -> list[Tensor]:
         """See `StreamedShot`; raises as `feed` does."""
-        return self._kept(lambda shot: shot.finish())
+        assert self._shot is not None
+        return self._kept(lambda shot: shot.finish(), again=self._shot.can_finish_again)
 
-    def _kept(self, work: Callable[[StreamedShot], list[Tensor]]) -> list[Tensor]:
+    def _kept(
+        self, work: Callable[[StreamedShot], list[Tensor]], *, again: bool = False
+    ) -> list[Tensor]:
         shot = self._shot
         assert shot is not None
         made = self._model.attempt(partial(work, shot))
+        while made is None and again:
+            made = self._model.attempt(partial(work, shot))
         if made is None:
             self._shot = shot = None
             give_back()  # what it remembered

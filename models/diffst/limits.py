@@ -18,6 +18,8 @@ class Limits:
     """Output frames that see each other in the transformer or UNet; None for the model's own number."""
     offload: bool = False
     """Whether a large part is on the device only while it works, and in main memory else."""
+    clips_alone: bool = False
+    """Whether, in tiles, each clip begins anew, so that main memory holds the pictures of one and not of a segment."""
 
 
 @runtime_checkable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,20 @@ class HostCopies:
         """Until all copies begun are whole."""
         if self.stream is not None:
             self.stream.synchronize()
+
+
+def in_main_memory(pieces: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """The pieces in main memory, each as soon as the next one's making was asked for, so that the device goes on."""
+    copies, before = HostCopies(device), None
+    for piece in pieces:
+        copies.wait()
+        copy = copies.start(piece)
+        if before is not None:
+            yield before
+        before = copy
+    copies.wait()
+    if before is not None:
+        yield before
 
 
 def pinned(like: Tensor) -> Tensor:

@@ -91,6 +91,10 @@ class WatchedModel(Protocol):
 class StreamedShot(Protocol):
     """One shot that is handed over clip by clip."""
 
+    @property
+    def can_finish_again(self) -> bool:
+        """Whether, when `finish` ran out of memory, another call goes on with what was not made."""
+
     def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
         """Pictures that are finished with the next instants, in order; fewer or more than these.
 

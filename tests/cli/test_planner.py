@@ -8,6 +8,7 @@ import pytest
 
 from diffst import lanes
 from diffst.upscaler import ModelRules
+from diffst.wan.upscaler import RULES as WAN_RULES
 from diffst_cli import planner
 from diffst_cli.clips import ClipRules, make_clips
 from diffst_cli.job import UpscaleJob
@@ -145,6 +146,43 @@ def test_plan_of_a_gpu_keeps_a_reserve_on_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(planner, "choose_place", lambda job: ("cuda:0", "bf16"))
     plan = planned(monkeypatch, free=10 * 10**9)
     assert plan.budget_bytes == 8_000_000_000
+
+
+def on_a_card(monkeypatch: pytest.MonkeyPatch, *, main: float) -> RunPlan:
+    """The plan of 2000 frames in 720p on a card of 12 GB, with so many GB of main memory."""
+    monkeypatch.setattr(planner, "choose_place", lambda job: ("cuda:0", "bf16"))
+    free = {"cuda:0": 12 * 10**9, "cpu": round(main * 1e9)}
+    monkeypatch.setattr(planner, "free_bytes", free.__getitem__)
+    info = video(width=320, height=180, bit_depth=8, num_frames=1000)
+    return plan_run(job(model="wan-1.3b", fps_x=Fraction(2)), info, WAN_RULES)
+
+
+def test_a_shot_in_tiles_waits_in_main_memory_where_it_finds_room(monkeypatch: pytest.MonkeyPatch):
+    roomy, tight = (on_a_card(monkeypatch, main=main) for main in (16, 3))
+    assert (roomy.rung.limits.tile, roomy.rung.limits.clips_alone) == (768, False)
+    # 213 keyframes and twice as many pictures in half precision.
+    shot = (6 + 0.5) * 1280 * 720 * 426 + 3 * 320 * 180 * 213
+    assert roomy.rung.host_bytes == pytest.approx(shot, rel=0.001)
+    assert roomy.host_budget_bytes == pytest.approx(0.9 * 16e9 - roomy.host_bytes, abs=1)
+    assert (tight.rung.limits.tile, tight.rung.limits.clips_alone) == (768, True)
+    assert tight.fits
+    assert tight.rung.words == "tiles of 768 pixels, 33 frames a window, each clip alone"
+
+
+def test_one_memory_holds_both(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(planner, "free_bytes", lambda device: 12 * 10**9)
+    info = video(width=320, height=180, bit_depth=8, num_frames=1000)
+    plan = plan_run(job(model="wan-1.3b", device="cpu", precision="bf16"), info, WAN_RULES)
+    streamed, alone = (
+        next(
+            rung
+            for rung in plan.rungs
+            if rung.limits.tile == 512 and rung.limits.clips_alone is clips_alone
+        )
+        for clips_alone in (False, True)
+    )
+    assert streamed.host_bytes == alone.host_bytes == 0
+    assert streamed.device_bytes > alone.device_bytes + 1e9
 
 
 @pytest.mark.parametrize("num_frames", [1, 11, 12, 13, 23, 24, 100])

@@ -70,6 +70,7 @@ def plan(*rungs: Rung, chosen: int = 0, device: str = "mps") -> RunPlan:
         limit_bytes=None,
         budget_bytes=10**9,
         host_bytes=0,
+        host_budget_bytes=10**9,
         rungs=rungs,
         chosen=chosen,
     )
@@ -138,6 +139,21 @@ def test_model_starts_at_the_rung_of_the_plan(clip: Tensor):
     model = TiledModel()
     SteppingModel(model, plan(tiled(None), tiled(512), chosen=1), lambda line: None)
     assert [limits.tile for limits in model.told] == [512]
+
+
+def test_a_rung_that_takes_as_much_is_passed_over(clip: Tensor):
+    model = TiledModel()
+    rungs = [
+        Rung(limits=Limits(tile=tile, clips_alone=alone), device_bytes=tile)
+        for tile in (1024, 768, 512)
+        for alone in (False, True)
+    ]
+    SteppingModel(model, plan(*rungs), lambda line: None)(clip, INSTANTS, OUT_SIZE)
+    assert [(limits.tile, limits.clips_alone) for limits in model.told] == [
+        (1024, False),
+        (768, False),
+        (512, False),
+    ]
 
 
 def test_no_rung_left_is_an_error_with_a_remedy(clip: Tensor):

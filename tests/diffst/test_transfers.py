@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffst import transfers
-from diffst.transfers import HostCopies, to_device
+from diffst.transfers import HostCopies, in_main_memory, to_device
 
 GPU = torch.device("cuda", 1)
 
@@ -121,3 +121,23 @@ def test_frames_go_to_a_gpu_through_pinned_memory(gpu: StandInGpu):
         "copied by working, non_blocking False",
         "sent to cuda:1, {'non_blocking': True}",
     ]
+
+
+def test_a_piece_is_taken_while_the_gpu_makes_the_next(gpu: StandInGpu):
+    def pieces() -> Iterator[Tensor]:
+        for number in range(3):
+            gpu.asked.append(f"make {number}")
+            yield torch.tensor([number]).as_subclass(OnGpu)
+
+    def taken() -> Iterator[int]:
+        for piece in in_main_memory(pieces(), GPU):
+            gpu.asked.append(f"take {int(piece)}")
+            yield int(piece)
+
+    assert list(taken()) == [0, 1, 2]
+    order = [word for word in gpu.asked if word.startswith(("make", "take", "wait"))]
+    assert order == [
+        *("make 0", "wait", "make 1", "wait", "take 0"),
+        *("make 2", "wait", "take 1", "wait", "take 2"),
+    ]
+    assert list(in_main_memory([], GPU)) == []

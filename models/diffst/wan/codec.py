@@ -156,15 +156,19 @@ class WanEncoder:
 
     def feed(self, frames: Tensor) -> Iterator[Tensor]:
         """(T, 3, H, W) float in [0, 1] -> pieces (T', C, h, w) float32, as soon as they are complete."""
-        rows, columns = self.area
         for some in frames.split(FRAMES_AT_ONCE):
-            enlarged = pad(resize(some.float(), self.size).clamp(0.0, 1.0))[..., rows, columns]
-            video = (enlarged * 2.0 - 1.0).to(self.codec.dtype).transpose(0, 1).unsqueeze(0)
-            yield from map(self.normalised, self.codec.encode_piece(self.stream, video))
+            latents = self.codec.encode_piece(self.stream, self.enlarged(some))
+            yield from map(self.normalised, latents)
 
     def finish(self) -> Iterator[Tensor]:
         """The last pieces."""
         yield from map(self.normalised, self.codec.encode_piece(self.stream, None))
+
+    def enlarged(self, frames: Tensor) -> Tensor:
+        """(T, 3, H, W) float in [0, 1] -> (1, 3, T, height, width) of the area as the VAE takes it."""
+        rows, columns = self.area
+        pictures = pad(resize(frames.float(), self.size).clamp(0.0, 1.0))[..., rows, columns]
+        return (pictures * 2.0 - 1.0).to(self.codec.dtype).transpose(0, 1).unsqueeze(0)
 
     def normalised(self, latents: Tensor) -> Tensor:
         """(1, C, T, h, w) of the VAE -> (T, C, h, w) float32: (latents - mean) / deviation."""

@@ -111,18 +111,28 @@ class DiffSTWanPipeline(DiffSTPipeline):
         return Shot(self, size, on_stage)
 
     def stream(
-        self, size: tuple[int, int], guidance: Tensor, stage: Stage
+        self,
+        size: tuple[int, int],
+        guidance: Tensor,
+        stage: Stage,
+        kept: torch.dtype = torch.float32,
     ) -> ShotStream | TiledShot:
-        """A stream for the frames of one shot that are there at low resolution."""
+        """A stream for the frames of one shot that are there at low resolution.
+
+        Args:
+            size: Output height and width.
+            guidance: Of the shot.
+            stage: Clock of the named stages.
+            kept: What finished pictures are kept in where the whole shot is made before the first is given out.
+        """
         check_precision(self.transformer)
-        kind = ShotStream if self.cuts.vae_tiles is None else TiledShot
-        return kind(
-            self.codec,
-            lambda latents: self.window(latents, guidance),
-            self.cuts,
-            size,
-            stage=stage,
-        )
+
+        def step(latents: Tensor) -> Tensor:
+            return self.window(latents, guidance)
+
+        if self.cuts.vae_tiles is None:
+            return ShotStream(self.codec, step, self.cuts, size, stage=stage)
+        return TiledShot(self.codec, step, lambda: self.cuts, size, stage=stage, kept=kept)
 
     def window(self, latents: Tensor, guidance: Tensor) -> Tensor:
         """The one step on latents that all see each other, (T, C, h, w)."""

@@ -20,9 +20,10 @@ FRAMES_FROM_CFCA = 8  # aggregated together; low resolution, so the number hardl
 
 
 class Shot:
-    """Makes the instants of one shot, in memory that does not grow with its length.
+    """Makes the instants of one shot, in device memory that does not grow with its length.
 
-    Codec and transformer go on from clip to clip as if the shot were one clip; the guidance is that of the first.
+    Codec and transformer go on from clip to clip as if the shot were one clip; the guidance is that of the first. With
+    tiles all pictures come at the end, and wait in main memory for it.
 
     Args:
         pipeline: Not changed.
@@ -47,7 +48,7 @@ class Shot:
             instants: Those that follow the ones given before; positions in `frames`.
 
         Yields:
-            (T', 3, height, width) float32, not clamped.
+            (T', 3, height, width) float32, not clamped; with tiles and frames of 8 bits float16.
 
         Raises:
             ValueError: An instant lies outside the clip.
@@ -58,7 +59,8 @@ class Shot:
             # 1. What kind of video is this.
             with stage("vrg"):
                 guidance = self.pipeline.guidance(frames.unsqueeze(0))
-            self.stream = self.pipeline.stream(self.size, guidance, stage)
+            kept = torch.float16 if frames.dtype == torch.uint8 else torch.float32
+            self.stream = self.pipeline.stream(self.size, guidance, stage, kept)
         motion = ClipMotion(frames)
         whole = (slice(0, frames.shape[-2]), slice(0, frames.shape[-1]))
         for start in range(0, len(instants), FRAMES_FROM_CFCA):

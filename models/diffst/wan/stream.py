@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from diffst.transfers import to_device
 from diffst.wan.codec import WanCodec, WanEncoder
 from diffst.wan.tiles import VaeTiles, decode_tiled, encode_tiled
 from diffst.wan.windows import Step, WindowedStep, Windows, step_in_space
@@ -92,45 +94,94 @@ class ShotStream:
 class TiledShot:
     """The same for pictures that the VAE takes in tiles: all frames come out at the end.
 
+    Between the stages the whole shot waits in main memory; the device never holds more than one tile's or one window's
+    part of it, however long it is.
+
     Args:
         codec: The VAE.
         step: The one step on (T, C, h, w) latents that see each other.
-        cuts: With `vae_tiles`.
+        cuts: With `vae_tiles`; asked for at each stage.
         size: Output height and width.
         stage: Clock of the named stages.
-
-    Raises:
-        ValueError: There are no tiles in `cuts`.
+        kept: What pictures are kept in until all tiles are through; half precision is enough for 8 bits.
     """
 
     def __init__(
-        self, codec: WanCodec, step: Step, cuts: Cuts, size: tuple[int, int], *, stage: Stage
+        self,
+        codec: WanCodec,
+        step: Step,
+        cuts: Callable[[], Cuts],
+        size: tuple[int, int],
+        *,
+        stage: Stage,
+        kept: torch.dtype = torch.float32,
     ) -> None:
-        if cuts.vae_tiles is None:
-            raise ValueError("a tiled shot needs `vae_tiles`")
         self.codec = codec
-        self.windowed = in_windows(step, cuts.windows)
-        self.vae = (size, cuts.vae_tiles, cuts.latents_per_call)
+        self.step = step
+        self.cuts = cuts
+        self.size = size
         self.stage = stage
+        self.kept = kept
+        self.device = torch.device("cpu")
+        self.num_in = 0
+        # What is there after each stage, until the next one is through.
         self.given: list[Tensor] = []
+        self.encoded: Tensor | None = None
+        self.stepped: Tensor | None = None
 
     def feed(self, frames: Tensor) -> Iterator[Tensor]:
         """Keep these frames, (T, 3, H, W) in [0, 1]; nothing comes out yet."""
-        self.given.append(frames)
+        self.device = frames.device
+        self.num_in += len(frames)
+        self.given.append(frames.cpu())
         yield from ()
 
     def finish(self) -> Iterator[Tensor]:
-        """All frames, (T, 3, height, width) float32, not clamped, in the host's memory."""
-        if not self.given:
+        """All frames, (T, 3, height, width) of `kept`, not clamped, in main memory.
+
+        Where a stage ran out of memory, another call goes on with that stage, in the cuts that hold by then.
+
+        Raises:
+            ValueError: There are no tiles in the cuts.
+        """
+        if self.given:
+            with self.stage("encode"):
+                self.encoded = encode_tiled(self.codec, self.given, self.size, **self.vae())
+            self.given = []
+        if self.encoded is not None:
+            with self.stage("dit"):
+                self.stepped = self.in_windows(self.encoded)
+            self.encoded = None
+        if self.stepped is None:
             return
-        frames, self.given = torch.cat(self.given), []
-        with self.stage("encode"):
-            latents = encode_tiled(self.codec, frames, *self.vae)
-        with self.stage("dit"):
-            latents = torch.cat([*self.windowed.feed(latents), *self.windowed.finish()])
         with self.stage("decode"):
-            made = decode_tiled(self.codec, latents, *self.vae)
-        yield made[: len(frames)]
+            made = decode_tiled(self.codec, self.stepped, self.size, **self.vae(), kept=self.kept)
+        self.stepped = None
+        while made:
+            frames = made.pop(0)[: self.num_in]
+            self.num_in -= len(frames)
+            yield frames
+
+    def vae(self) -> dict[str, Any]:
+        """How the VAE works: options of `encode_tiled` and `decode_tiled`."""
+        cuts = self.cuts()
+        if cuts.vae_tiles is None:
+            raise ValueError("a tiled shot needs `vae_tiles`")
+        return {
+            "tiles": cuts.vae_tiles,
+            "device": self.device,
+            "latents_per_call": cuts.latents_per_call,
+        }
+
+    def in_windows(self, latents: Tensor) -> Tensor:
+        """The step on all latents of the shot, (T, C, h, w), from main memory and back."""
+        windows = self.cuts().windows
+        windowed = in_windows(self.step, windows)
+        stepped: list[Tensor] = []
+        for some in latents.split(windows.latents):
+            stepped += (piece.cpu() for piece in windowed.feed(to_device(some, self.device)))
+        stepped += (piece.cpu() for piece in windowed.finish())
+        return torch.cat(stepped)
 
 
 def in_windows(step: Step, windows: Windows) -> WindowedStep:

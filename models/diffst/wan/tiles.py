@@ -1,19 +1,20 @@
 """The VAE on tiles, for pictures that do not fit the memory whole.
 
 Not exact: the VAE attends over the whole picture in the middle, and even without that its decoder
-looks 138 pixels far. A tile goes through the whole clip before the next begins, so that only one
-tile's caches are held.
+looks 138 pixels far. In time it is exact: a tile goes through the whole shot before the next begins,
+so that only one tile's caches are ever there. All tiles' caches would take 7.8 KB for each output
+pixel, as much as 1300 pictures that are kept until the last tile is through.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from diffst.transfers import in_main_memory, to_device
 from diffst.wan.codec import WanCodec, WanEncoder, padded_size
 from diffst.wan.sizes import PIXEL_MULTIPLE, SPACE_STRIDE
 from diffst.wan.windows import feather, starts
@@ -82,67 +83,97 @@ def cut(size: tuple[int, int], tiles: VaeTiles, unit: int) -> Iterator[Tile]:
 
 
 def encode_tiled(
-    codec: WanCodec, frames: Tensor, size: tuple[int, int], tiles: VaeTiles, latents_per_call: int
+    codec: WanCodec,
+    frames: Iterable[Tensor],
+    size: tuple[int, int],
+    tiles: VaeTiles,
+    *,
+    device: torch.device,
+    latents_per_call: int = 1,
 ) -> Tensor:
-    """Normalised latents of a clip, (T', C, h, w) float32, tile by tile.
+    """Normalised latents of a shot, (T', C, h, w) float32, in main memory.
 
     Args:
         codec: The VAE.
-        frames: (T, 3, H, W) float in [0, 1].
+        frames: Pieces (T, 3, H, W) float in [0, 1], in main memory.
         size: Output height and width.
         tiles: How to cut.
+        device: Where the VAE works; it holds one tile's part at a time.
         latents_per_call: Latents that the VAE takes at once.
     """
 
-    def encoded(pixels: Tile, _cells: Tile) -> Tensor:
+    def encoded(pixels: Tile, _cells: Tile) -> Iterator[Tensor]:
         encoder = WanEncoder(codec, size, latents_per_call, area=(pixels.rows, pixels.columns))
-        return torch.cat([*encoder.feed(frames), *encoder.finish()])
+        for some in frames:
+            yield from encoder.feed(to_device(some, device))
+        yield from encoder.finish()
 
-    return blended(padded_size(size), tiles, SPACE_STRIDE, encoded)
+    return torch.cat(blended(padded_size(size), tiles, SPACE_STRIDE, encoded, device))
 
 
 def decode_tiled(
-    codec: WanCodec, latents: Tensor, size: tuple[int, int], tiles: VaeTiles, latents_per_call: int
-) -> Tensor:
-    """Pictures of all latents, (4 T - 3, 3, height, width) float32, about [0, 1], in the host's memory.
+    codec: WanCodec,
+    latents: Tensor,
+    size: tuple[int, int],
+    tiles: VaeTiles,
+    *,
+    device: torch.device,
+    latents_per_call: int = 1,
+    kept: torch.dtype = torch.float32,
+) -> list[Tensor]:
+    """Pictures of all latents in pieces (T', 3, height, width), about [0, 1], in main memory; 4 T - 3 in all.
 
     Args:
         codec: The VAE.
-        latents: (T, C, h, w) normalised.
+        latents: (T, C, h, w) normalised, in main memory.
         size: Output height and width.
         tiles: How to cut.
+        device: Where the VAE works; it holds one tile's part at a time.
         latents_per_call: Latents that the VAE takes at once.
+        kept: What the pictures are kept in.
     """
 
-    def decoded(pixels: Tile, cells: Tile) -> Tensor:
+    def decoded(pixels: Tile, cells: Tile) -> Iterator[Tensor]:
         decoder = codec.decoder((len(pixels.weight), pixels.weight.shape[1]), latents_per_call)
-        pieces = itertools.chain(
-            decoder.feed(latents[..., cells.rows, cells.columns]), decoder.finish()
-        )
-        return torch.cat([piece.cpu() for piece in pieces])
+        for some in latents[..., cells.rows, cells.columns].split(1):
+            yield from decoder.feed(to_device(some, device))
+        yield from decoder.finish()
 
-    return blended(padded_size(size), tiles, 1, decoded)[..., : size[0], : size[1]]
+    pieces = blended(padded_size(size), tiles, 1, decoded, device, kept)
+    return [piece[..., : size[0], : size[1]] for piece in pieces]
 
 
 def blended(
-    size: tuple[int, int], tiles: VaeTiles, unit: int, make: Callable[[Tile, Tile], Tensor]
-) -> Tensor:
-    """What is made of each tile, put together: the mean by weight where tiles overlap.
+    size: tuple[int, int],
+    tiles: VaeTiles,
+    unit: int,
+    make: Callable[[Tile, Tile], Iterable[Tensor]],
+    device: torch.device,
+    kept: torch.dtype = torch.float32,
+) -> list[Tensor]:
+    """What is made of each tile, put together in main memory: the mean by weight where tiles overlap.
 
     Args:
         size: Height and width of the padded picture in pixels.
         tiles: How to cut.
         unit: Pixels in one place of what is made: 1 for pictures, 8 for latents.
-        make: A tile, in pixels and in latents -> (T, C, height, width) in that unit.
+        make: A tile, in pixels and in latents -> pieces (T, C, height, width) in that unit, on the device.
+        device: See there.
+        kept: Type of the whole.
+
+    Returns:
+        Pieces as `make` makes them, (T, C, whole height, whole width).
     """
-    total = weights = torch.empty(0)
+    weights = torch.zeros(size[0] // unit, size[1] // unit)
+    for tile in cut(size, tiles, unit):
+        weights[tile.rows, tile.columns] += tile.weight
+    whole: list[Tensor] = []
     for pixels, cells in zip(cut(size, tiles, 1), cut(size, tiles, SPACE_STRIDE), strict=True):
         tile = pixels if unit == 1 else cells
-        made = make(pixels, cells)
-        if not len(weights):
-            total = made.new_zeros(*made.shape[:2], size[0] // unit, size[1] // unit)
-            weights = made.new_zeros(total.shape[-2:])
-        weight = tile.weight.to(made)
-        total[..., tile.rows, tile.columns] += made * weight
-        weights[tile.rows, tile.columns] += weight
-    return total.div_(weights)
+        share = (tile.weight / weights[tile.rows, tile.columns]).to(device)
+        parts = ((part * share).to(kept) for part in make(pixels, cells))
+        for number, part in enumerate(in_main_memory(parts, device)):
+            if number == len(whole):
+                whole.append(part.new_zeros(*part.shape[:2], *weights.shape))
+            whole[number][..., tile.rows, tile.columns] += part
+    return whole

@@ -17,7 +17,7 @@ from diffst.wan.levers import Levers, pull
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.shot import Shot
 from diffst.wan.sizes import TIME_STRIDE
-from diffst.wan.stream import Cuts
+from diffst.wan.stream import Cuts, TiledShot
 from diffst.wan.tiles import VaeTiles
 from diffst.wan.windows import OVERLAP_LATENTS, Windows
 
@@ -47,6 +47,7 @@ class WanUpscaler:
         pull(pipeline, Levers.exact())
         self.pipeline = pipeline.to(device)
         self.offload = Offload(self.pipeline, device)
+        self.clips_alone = False
 
     def keep_within(self, limits: Limits) -> None:
         """See `LimitedModel`; a tile is what the VAE sees of a picture."""
@@ -60,13 +61,14 @@ class WanUpscaler:
             if limits.tile is None
             else VaeTiles(side=limits.tile, overlap=TILE_OVERLAP),
         )
+        self.clips_alone = limits.clips_alone
         self.offload(wanted=limits.offload)
 
     def begin_shot(
         self, out_size: tuple[int, int], on_stage: OnStage | None = None
     ) -> WanShot | None:
-        """See `StreamingModel`; with tiles it keeps nothing, for all tiles' caches are too large."""
-        if self.pipeline.cuts.vae_tiles is not None:
+        """See `StreamingModel`."""
+        if self.clips_alone:
             return None
         return WanShot(self.pipeline.shot(out_size, on_stage), self.device)
 
@@ -91,6 +93,11 @@ class WanShot:
         self.device = device
         self.copies = HostCopies(device)
         self.kind = torch.uint8
+
+    @property
+    def can_finish_again(self) -> bool:
+        """See `StreamedShot`: in tiles, where no picture comes out before the end."""
+        return isinstance(self.shot.stream, TiledShot)
 
     def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
         """See `StreamedShot`."""

@@ -1,7 +1,8 @@
 """A shot handed over clip by clip is the shot at once, in memory that does not grow with it."""
 
+import itertools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -11,13 +12,15 @@ import torch
 from torch import Tensor
 
 from diffst.limits import Limits
+from diffst.pipeline import stage_clock
 from diffst.upscaler import StreamingModel
 from diffst.wan import DiffSTWanPipeline, build_random
 from diffst.wan.build import random_tiny_decoder
 from diffst.wan.shot import Shot
-from diffst.wan.stream import Cuts
+from diffst.wan.stream import Cuts, TiledShot
+from diffst.wan.tiles import VaeTiles
 from diffst.wan.upscaler import WanUpscaler
-from diffst.wan.windows import Windows
+from diffst.wan.windows import Step, Windows
 from diffst_cli.clips import Clip, ClipRules, make_clips
 from diffst_cli.ladders import Rung
 from diffst_cli.reader import Frame
@@ -30,6 +33,7 @@ from tests.cli.test_stepping import plan as run_plan
 from tests.diffst.wan.live_memory import LiveMemory
 
 SIZE = (32, 48)
+CPU = torch.device("cpu")
 STEP = Fraction(1, 25)
 RULES = ClipRules(clip_keyframes=8, overlap_keyframes=2, context_keyframes=2, max_moments=100)
 
@@ -61,27 +65,68 @@ def pipeline() -> DiffSTWanPipeline:
     return made
 
 
+def in_tiles(pipeline: DiffSTWanPipeline) -> None:
+    """Let the VAE take three tiles for two latents at once."""
+    pipeline.cuts = Cuts(
+        windows=pipeline.cuts.windows, vae_tiles=VaeTiles(side=32, overlap=16), latents_per_call=2
+    )
+
+
+@pytest.mark.parametrize("tiled", [False, True])
 @pytest.mark.parametrize("decoder", ["full", "tiny"])
-def test_a_shot_clip_by_clip_is_the_shot_at_once(pipeline: DiffSTWanPipeline, decoder: str):
+def test_a_shot_clip_by_clip_is_the_shot_at_once(
+    pipeline: DiffSTWanPipeline, decoder: str, tiled: bool
+):
     if decoder == "tiny":
         pipeline.codec.take_tiny_decoder(random_tiny_decoder("tiny", dtype=torch.float32))
-    frames = footage(30)
+    if tiled:
+        in_tiles(pipeline)
+    frames = footage(30).float() / 255
     instants = [(n // 2, n % 2 / 2) for n in range(59)]
     at_once = pipeline(frames, instants, SIZE)
     shot = pipeline.shot(SIZE)
     made: list[Tensor] = []
-    for clip in clips(frames):
+    for clip in clips(footage(30)):
         first = clip.frames[0].index
         seen = frames[first : first + len(clip.frames)]
         made += shot.feed(seen, clip.positions[clip.shared_before :])
+    assert bool(made) is not tiled  # in tiles pictures come at the end
     made += shot.finish()
     # Motion is sought in other groups, so sums may be in another order.
     torch.testing.assert_close(torch.cat(made).clamp(0, 1), at_once, rtol=0, atol=1e-5)
 
 
-def test_the_tools_cuts_are_not_seen(pipeline: DiffSTWanPipeline):
+@torch.inference_mode()
+def test_each_tile_of_a_shot_is_a_shot_of_the_whole_vae(pipeline: DiffSTWanPipeline):
+    """A second way to put a tiled shot together: encode and decode each tile's crop as a whole picture."""
+    pipeline.cuts = Cuts(vae_tiles=VaeTiles(side=32, overlap=0))
+    frames, size = torch.rand(13, 3, 32, 64), (32, 64)
+    made = torch.cat([*tiled_shot(pipeline, frames.split(3), size, lambda latents: latents)])
+    for columns in (slice(0, 32), slice(32, 64)):
+        crop = frames[..., columns]
+        encoded = pipeline.codec.encode(crop, crop, (32, 32))
+        expected = pipeline.codec.decode(encoded.latents, encoded)
+        torch.testing.assert_close(made[..., columns], expected, rtol=0, atol=1e-5)
+
+
+def tiled_shot(
+    pipeline: DiffSTWanPipeline, frames: Sequence[Tensor], size: tuple[int, int], step: Step
+) -> Iterator[Tensor]:
+    shot = TiledShot(
+        pipeline.codec, step, lambda: pipeline.cuts, size, stage=stage_clock(None, CPU)
+    )
+    for some in frames:
+        yield from shot.feed(some)
+    yield from shot.finish()
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(tile=256)])
+def test_the_tools_cuts_are_not_seen(pipeline: DiffSTWanPipeline, limits: Limits):
     frames = footage(30)
-    model = WanUpscaler("toy", pipeline, torch.device("cpu"))
+    model = WanUpscaler("toy", pipeline, CPU)
+    model.keep_within(limits)
+    if limits.tile:
+        in_tiles(pipeline)
     assert isinstance(model, StreamingModel)
     at_once = model(frames, [(n // 2, n % 2 / 2) for n in range(59)], SIZE)
     maker = ClipMaker(model, SIZE, Stages(), set())
@@ -122,17 +167,60 @@ def in_turn(
     yield from shot.finish()
 
 
-def test_with_tiles_each_clip_is_made_alone(pipeline: DiffSTWanPipeline):
-    model = WanUpscaler("toy", pipeline, torch.device("cpu"))
-    assert model.begin_shot(SIZE) is not None
-    model.keep_within(Limits(tile=256))
+def test_clips_are_made_alone_where_main_memory_is_short(pipeline: DiffSTWanPipeline):
+    model = WanUpscaler("toy", pipeline, CPU)
+    for limits in (Limits(), Limits(tile=256)):
+        model.keep_within(limits)
+        assert model.begin_shot(SIZE) is not None
+    model.keep_within(Limits(tile=256, clips_alone=True))
     assert model.begin_shot(SIZE) is None
+
+
+def test_a_tiled_shot_that_ran_out_of_memory_goes_on_with_the_stage_that_failed(
+    pipeline: DiffSTWanPipeline, monkeypatch: pytest.MonkeyPatch
+):
+    model = WanUpscaler("toy", pipeline, CPU)
+    rungs = [
+        Rung(limits=Limits(tile=side, window_frames=13), device_bytes=side) for side in (512, 256)
+    ]
+    said: list[str] = []
+    stepping = SteppingModel(model, run_plan(*rungs), said.append)
+    stages: list[str] = []
+    decode, calls = pipeline.codec.decode_piece, itertools.count()
+
+    def failing(*given: Any) -> list[Tensor]:
+        if next(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        made: list[Tensor] = decode(*given)
+        return made
+
+    given = clips(footage(20))
+    expected = made_with(model, given)
+    monkeypatch.setattr(pipeline.codec, "decode_piece", failing)
+    shot = stepping.begin_shot(SIZE, lambda name, _: stages.append(name))
+    assert shot is not None
+    for clip in given:
+        assert shot.feed(asked(clip)[0], clip.positions[clip.shared_before :]) == []
+    made = torch.cat(shot.finish())
+    assert said == [
+        "memory ran out; this clip is done again, and the rest: tiles of 256 pixels, "
+        "13 frames a window"
+    ]
+    assert stages.count("encode") == stages.count("dit") == stages.count("decode") == 1
+    assert torch.equal(made, expected)  # one tile either way
+
+
+def made_with(model: WanUpscaler, given: Sequence[Clip]) -> Tensor:
+    shot = model.begin_shot(SIZE)
+    assert shot is not None
+    made = [shot.feed(asked(c)[0], c.positions[c.shared_before :]) for c in given]
+    return torch.cat([*itertools.chain(*made), *shot.finish()])
 
 
 def test_a_shot_that_memory_ran_out_in_is_gone_before_its_clips_are_made_again(
     pipeline: DiffSTWanPipeline, monkeypatch: pytest.MonkeyPatch
 ):
-    model = WanUpscaler("toy", pipeline, torch.device("cpu"))
+    model = WanUpscaler("toy", pipeline, CPU)
     rungs = [
         Rung(limits=Limits(tile=side, window_frames=13), device_bytes=1) for side in (None, 512)
     ]

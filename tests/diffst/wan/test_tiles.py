@@ -1,11 +1,14 @@
 """Tiles cover the picture, and where one tile is the picture nothing changes."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from diffst.wan import build_random
+from diffst.wan import tiles as vae_tiles
 from diffst.wan.codec import WanCodec
-from diffst.wan.tiles import VaeTiles, cut, decode_tiled, encode_tiled
+from diffst.wan.tiles import VaeTiles, cut
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +18,19 @@ def codec() -> WanCodec:
 
 def clip() -> torch.Tensor:
     return torch.rand(6, 3, 12, 20, generator=torch.Generator().manual_seed(0))
+
+
+def encode_tiled(codec: WanCodec, frames: torch.Tensor, size: tuple[int, int], tiles: VaeTiles):
+    return vae_tiles.encode_tiled(codec, [frames], size, tiles, device=torch.device("cpu"))
+
+
+def decode_tiled(
+    codec: WanCodec, latents: torch.Tensor, size: tuple[int, int], tiles: VaeTiles, **options: Any
+):
+    made = vae_tiles.decode_tiled(
+        codec, latents, size, tiles, device=torch.device("cpu"), **options
+    )
+    return torch.cat(made)
 
 
 @pytest.mark.parametrize("unit", [1, 8])
@@ -33,9 +49,9 @@ def test_tiles_cover_everything_and_are_no_larger_than_asked(unit):
 def test_a_tile_as_large_as_the_picture_changes_no_bit(codec):
     tiles = VaeTiles(side=96, overlap=16)
     encoded = codec.encode(clip(), clip(), (44, 84))
-    latents = encode_tiled(codec, clip(), (44, 84), tiles, 1)
+    latents = encode_tiled(codec, clip(), (44, 84), tiles)
     assert torch.equal(latents, encoded.latents)
-    made = decode_tiled(codec, latents, (44, 84), tiles, 1)
+    made = decode_tiled(codec, latents, (44, 84), tiles)
     assert made.shape == (9, 3, 44, 84)
     assert torch.equal(made[:6], codec.decode(latents, encoded))
 
@@ -43,10 +59,10 @@ def test_a_tile_as_large_as_the_picture_changes_no_bit(codec):
 @torch.inference_mode()
 def test_neighbours_fade_into_each_other_along_a_cosine(codec):
     latents = torch.randn(2, 16, 8, 14, generator=torch.Generator().manual_seed(1))
-    made = decode_tiled(codec, latents, (64, 112), VaeTiles(side=64, overlap=16), 1)
+    made = decode_tiled(codec, latents, (64, 112), VaeTiles(side=64, overlap=16))
     whole = VaeTiles(side=64, overlap=0)
     left, right = (
-        decode_tiled(codec, latents[..., part], (64, 64), whole, 1)
+        decode_tiled(codec, latents[..., part], (64, 64), whole)
         for part in (slice(0, 8), slice(6, 14))
     )
     place = (torch.arange(16) + 0.5) / 16
@@ -60,7 +76,7 @@ def test_neighbours_fade_into_each_other_along_a_cosine(codec):
 @torch.inference_mode()
 def test_latents_of_tiles_fade_too(codec):
     frames = torch.rand(2, 3, 64, 112, generator=torch.Generator().manual_seed(0))
-    made = encode_tiled(codec, frames, (64, 112), VaeTiles(side=64, overlap=16), 1)
+    made = encode_tiled(codec, frames, (64, 112), VaeTiles(side=64, overlap=16))
     left, right = (
         codec.encode(part, part, (64, 64)).latents for part in (frames[..., :64], frames[..., 48:])
     )
@@ -74,8 +90,8 @@ def test_latents_of_tiles_fade_too(codec):
 @torch.inference_mode()
 def test_the_inside_of_a_tile_is_the_vae_on_that_tile(codec):
     latents = torch.randn(2, 16, 8, 16, generator=torch.Generator().manual_seed(1))
-    made = decode_tiled(codec, latents, (64, 128), VaeTiles(side=64, overlap=0), 1)
-    right = decode_tiled(codec, latents[..., 8:], (64, 64), VaeTiles(side=64, overlap=0), 1)
+    made = decode_tiled(codec, latents, (64, 128), VaeTiles(side=64, overlap=0))
+    right = decode_tiled(codec, latents[..., 8:], (64, 64), VaeTiles(side=64, overlap=0))
     assert torch.equal(made[..., 64:], right)
 
 
@@ -83,3 +99,26 @@ def test_the_inside_of_a_tile_is_the_vae_on_that_tile(codec):
 def test_tiles_that_do_not_fit_the_vae_are_refused(side, overlap):
     with pytest.raises(ValueError, match="tiles"):
         VaeTiles(side=side, overlap=overlap)
+
+
+@torch.inference_mode()
+def test_half_precision_keeps_eight_bits(codec):
+    latents = torch.randn(3, 16, 8, 14, generator=torch.Generator().manual_seed(1))
+    asked = (codec, latents, (64, 112), VaeTiles(side=64, overlap=16))
+    exact, short = (decode_tiled(*asked, kept=kept) for kept in (torch.float32, torch.float16))
+    assert short.dtype == torch.float16
+    assert (short.float() - exact).clamp(-1, 2).abs().max() < 1 / 255 / 4
+
+
+@torch.inference_mode()
+def test_where_a_shots_frames_are_cut_changes_no_bit_of_its_tiles(codec):
+    frames = torch.rand(10, 3, 64, 112, generator=torch.Generator().manual_seed(0))
+    options: dict[str, Any] = {
+        "tiles": VaeTiles(side=64, overlap=16),
+        "device": torch.device("cpu"),
+    }
+    whole, pieces = (
+        vae_tiles.encode_tiled(codec, frames.split(length), (64, 112), **options)
+        for length in (10, 3)
+    )
+    assert torch.equal(pieces, whole)

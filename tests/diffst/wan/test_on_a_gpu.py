@@ -1,0 +1,119 @@
+"""What lies where, with the meta device in a GPU's place: no GPU was there to run this on."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from diffst.cfca import CFCA
+from diffst.limits import Limits
+from diffst.pipeline import stage_clock
+from diffst.wan import DiffSTWanPipeline
+from diffst.wan.build import empty_parts, empty_tiny_decoder
+from diffst.wan.codec import WanCodec
+from diffst.wan.levers import Levers, pull
+from diffst.wan.sizes import SIZES
+from diffst.wan.stream import Cuts, TiledShot
+from diffst.wan.tiles import VaeTiles
+from diffst.wan.upscaler import WanUpscaler
+from diffst_cli import memory_laws as laws
+from tests.diffst.wan.stand_in_gpu import GPU, MemoryOf, StandInGpu
+
+
+def build(size: str = "1.3b") -> DiffSTWanPipeline:
+    """All weights but CFCA's on the meta device, which takes no memory."""
+    parts = empty_parts(SIZES[size])
+    for part in (parts["transformer"], parts["codec"]):
+        nn.Module.to(part, torch.bfloat16)
+    kept = parts["transformer"]._keep_in_fp32_modules
+    for key, parameter in parts["transformer"].named_parameters():
+        if any(word in key.split(".") for word in kept):
+            parameter.data = parameter.data.float()
+    return DiffSTWanPipeline(
+        cfca=CFCA(**SIZES[size].cfca).eval(), video_encoder=None, **parts, trained=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "decoder"),
+    [
+        (Limits(), "full"),
+        (Limits(tile=256, latents_per_call=2), "full"),
+        (Limits(), "tiny"),
+        (Limits(tile=256), "tiny"),
+    ],
+)
+def test_tensors_of_both_places_meet_only_in_copies(limits: Limits, decoder: str):
+    pipeline = build("tiny")
+    if decoder == "tiny":
+        pipeline.codec.take_tiny_decoder(empty_tiny_decoder(SIZES["tiny"]))
+    model = WanUpscaler("toy", pipeline, GPU)
+    model.keep_within(limits)
+    shot = model.begin_shot((272, 288))
+    assert shot is not None
+    frames = torch.zeros(5, 3, 34, 36, dtype=torch.uint8)
+    instants = [(n // 2, n % 2 / 2) for n in range(9)]
+    with StandInGpu():
+        made = [*shot.feed(frames, instants), *shot.finish()]
+    assert {(piece.device.type, piece.dtype) for piece in made} == {("cpu", torch.uint8)}
+    assert torch.cat(made).shape == (9, 3, 272, 288)
+
+
+def test_the_stand_in_refuses_what_a_gpu_refuses():
+    with StandInGpu():
+        there, here = torch.zeros(2, device=GPU), torch.zeros(2)
+        with pytest.raises(RuntimeError, match=r"of tensors in \['cpu', 'meta'\]"):
+            there.mul_(here)
+        assert torch.equal((there * 2).cpu(), here)
+
+
+def fast_codec(size: str) -> WanCodec:
+    pipeline = build(size)
+    pull(pipeline, Levers.exact())
+    return pipeline.codec
+
+
+TILES = VaeTiles(side=256, overlap=64)
+SIZE = (256, 448)
+
+
+def held(codec: WanCodec, num_frames: int) -> tuple[int, int]:
+    """Most bytes on the device and in main memory while a shot of two tiles is made."""
+
+    def pieces() -> Iterator[Tensor]:
+        for start in range(0, num_frames, 8):
+            here = torch.empty(min(8, num_frames - start), 3, 64, 112, device=GPU)
+            yield from shot.feed(here)
+        yield from shot.finish()
+
+    shot = TiledShot(
+        codec,
+        lambda latents: latents,
+        lambda: Cuts(vae_tiles=TILES),
+        SIZE,
+        stage=stage_clock(None, GPU),
+        kept=torch.float16,
+    )
+    with (
+        MemoryOf("meta", codec) as device,
+        MemoryOf("cpu") as host,
+        StandInGpu(),
+        torch.inference_mode(),
+    ):
+        assert sum(len(piece) for piece in pieces()) == num_frames
+    return device.peak, host.peak
+
+
+def test_a_tile_takes_what_the_planner_says():
+    device, _ = held(fast_codec("1.3b"), 9)
+    law = laws.wan_tiled_bytes(TILES.side**2, 1, "full", SIZE[0] * SIZE[1])
+    assert 0.93 * law < device < law
+
+
+def test_a_longer_shot_in_tiles_takes_only_main_memory_and_as_much_as_planned():
+    codec = fast_codec("tiny")
+    short, long = held(codec, 17), held(codec, 25)
+    assert long[0] == pytest.approx(short[0], rel=0.001)
+    law = laws.wan_shot_bytes(64 * 112, SIZE[0] * SIZE[1], 25 - 17, 1)
+    assert 0.9 * law < long[1] - short[1] < law
