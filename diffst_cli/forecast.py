@@ -21,7 +21,8 @@ AROUND_MODEL = 1.15  # file to file over model alone: nano on 2 cores, docs/perf
 STARTING_SECONDS = 3.0  # loading, opening, checking
 # wan-1.3b's time over its operations at the speed of matrix products: see docs/performance.md.
 OVER_COUNTED, OVER_COUNTED_CPU = 4.5, 1.3
-MATRIX_SIDE = 2048
+# Large enough that starting one takes no part of its time; 8192 are 1.4 ms on the fastest GPUs.
+MATRIX_SIDES = {"cuda": 8192, "cpu": 512, "mps": 2048}
 MATRIX_SECONDS = 0.3
 
 # Bits for each output pixel at the codec's default quality. That of `h264` is the median of nano's
@@ -127,16 +128,21 @@ def matrix_rate(device: str, precision: str) -> float:
 
     from diffst.upscaler import PRECISIONS
 
-    side = MATRIX_SIDE if device.startswith("cuda") else MATRIX_SIDE // 4
-    left = torch.ones(side, side, dtype=PRECISIONS[precision], device=device)
-    products, spent = 0, 0.0
-    left @ left
-    started = time.perf_counter()
-    while spent < MATRIX_SECONDS:
+    side = MATRIX_SIDES[device.partition(":")[0]]
+    # Of random values: a GPU's clock is higher where all are the same.
+    left = torch.rand(side, side, device=device).to(PRECISIONS[precision])
+
+    def product() -> None:
         left @ left
-        products += 1
         if device.startswith("cuda"):
             torch.cuda.synchronize(device)
+
+    product()
+    products, spent = 0, 0.0
+    started = time.perf_counter()
+    while spent < MATRIX_SECONDS:
+        product()
+        products += 1
         spent = time.perf_counter() - started
     return 2 * side**3 * products / spent
 

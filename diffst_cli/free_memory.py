@@ -26,9 +26,11 @@ def limit_device(device: str, limit_bytes: int | None) -> None:
         return
     import torch
 
-    _, total = torch.cuda.mem_get_info(torch.device(device))
+    place = torch.device(device)
+    _, total = torch.cuda.mem_get_info(place)
     share = min(limit_bytes / total, 1.0)
-    torch.cuda.set_per_process_memory_fraction(share, torch.device(device))
+    # Unlike its neighbours this function takes no device without a number.
+    torch.cuda.set_per_process_memory_fraction(share, place.index)
 
 
 def give_back() -> None:

@@ -127,7 +127,7 @@ class ModelResult:
 
 
 def measure_model(plan: ModelPlan, say: Callable[[str], None]) -> ModelResult:
-    """Build the model, run it once to warm up and to count, then `repeats` times.
+    """Build the model, run it once to warm up, once to count, then `repeats` times.
 
     Raises:
         UserError: The device is not there.
@@ -161,6 +161,10 @@ def chosen_levers(plan: ModelPlan) -> Levers:
         raise UsageError(f"`--levers`: {error}") from error
     if levers.cudnn_attention and not choose_place(plan.job)[0].startswith("cuda"):
         raise UsageError("`--levers`: `cudnn_attention` needs a GPU of NVIDIA", hint="leave it out")
+    if levers.cudnn_attention and choose_place(plan.job)[1] == "fp32":
+        raise UsageError(
+            "`--levers`: `cudnn_attention` has no kernel for fp32", hint="use `--precision bf16`"
+        )
     return levers
 
 
@@ -206,7 +210,9 @@ def measure_pipeline(
         )
         return made.cpu()
 
-    say("warming up and counting")
+    say("warming up")
+    timed_run(run)
+    say("counting")
     operations = count_operations(run)
     rows = int(pipeline.vrg.config.num_tokens)  # of guidance, in the text's place
     return summarise_model(
@@ -314,6 +320,7 @@ def timed_run(
 
 def count_operations(run: Callable[[OnStage], Tensor]) -> dict[str, float]:
     """Floating-point operations by stage, of convolutions, products and attention."""
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     counted: dict[str, float] = {}
@@ -326,7 +333,8 @@ def count_operations(run: Callable[[OnStage], Tensor]) -> dict[str, float]:
         counted[name] = counted.get(name, 0.0) + now - before
         before = now
 
-    with counter:
+    # What the compiler meets under a counter it gives up for good.
+    with torch.compiler.set_stance("force_eager"), counter:
         run(add)
     return {name: value for name, value in counted.items() if value}
 

@@ -130,7 +130,7 @@ def forget_peak(device: str) -> None:
     """Count the most memory on a GPU anew."""
     import torch
 
-    if device.startswith("cuda"):
+    if device.startswith("cuda") and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats(device)
 
 

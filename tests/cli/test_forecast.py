@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from diffst_cli import forecast
 from diffst_cli.codecs import CODECS
@@ -98,7 +99,19 @@ def test_computed_time_is_operations_at_the_speed_of_products(
 
 
 def test_speed_of_products_is_measured(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(forecast, "MATRIX_SIDE", 64)
+    monkeypatch.setitem(forecast.MATRIX_SIDES, "cpu", 16)
     ticks = iter([0.0, 0.1, 0.2, 0.4])
     monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     assert matrix_rate("cpu", "fp32") == pytest.approx(3 * 2 * 16**3 / 0.4)
+
+
+def test_each_product_on_a_gpu_is_long_and_waited_for(monkeypatch: pytest.MonkeyPatch):
+    waited: list[str] = []
+    ticks = iter([0.0, 0.1, 0.4])
+    rand = torch.rand
+    monkeypatch.setattr(torch, "rand", lambda *sides, device: rand(*sides, device="meta"))
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    rate = matrix_rate("cuda:0", "bf16")
+    assert waited == ["cuda:0"] * 3  # one to warm up
+    assert rate == pytest.approx(2 * 2 * 8192**3 / 0.4)

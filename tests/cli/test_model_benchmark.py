@@ -1,11 +1,12 @@
 import json
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
+from diffst.wan import levers
 from diffst.wan.names import DECODERS
 from diffst_cli import model_benchmark
 from diffst_cli.app import main
@@ -14,6 +15,7 @@ from diffst_cli.job import UpscaleJob
 from diffst_cli.memory_laws import wan_operations
 from diffst_cli.model_benchmark import (
     ModelPlan,
+    chosen_levers,
     count_operations,
     measure_model,
     report_model,
@@ -69,7 +71,7 @@ def test_tiny_model_is_measured_and_counted():
     assert result.floor_seconds == pytest.approx(total / 2e12)
     assert result.fraction_of_floor == pytest.approx(result.floor_seconds / result.seconds.median)
     assert result.teraflops == pytest.approx(total / result.seconds.median / 1e12)
-    assert said == ["building the model", "warming up and counting", "run 1 of 2", "run 2 of 2"]
+    assert said == ["building the model", "warming up", "counting", "run 1 of 2", "run 2 of 2"]
     lines = report_model(result).splitlines()
     assert lines[0].startswith("5 frames of 64x32 from 3 of 32x16, fp32 on cpu, random weights")
     assert any(line.startswith("transformer ") and "parameters" in line for line in lines)
@@ -86,6 +88,34 @@ def test_levers_are_pulled_and_told():
         == "levers: none, the modules of diffusers; decoder: full"
     )
     assert "levers: fused_norms, no_copies," in report_model(exact)
+
+
+def test_compiled_parts_are_compiled_before_they_are_timed(monkeypatch: pytest.MonkeyPatch):
+    """Torch gives up for good what it first meets under a counter of operations."""
+    calls: list[str] = []
+    said = ["building the model"]
+
+    def backend(graph: Any, _inputs: Any) -> Any:
+        def compiled(*given: Any) -> Any:
+            calls.append(said[-1])
+            return graph.forward(*given)
+
+        return compiled
+
+    original = levers.compile_parts
+    monkeypatch.setattr(levers, "compile_parts", lambda made: original(made, cast(Any, backend)))
+    torch.compiler.reset()
+    measure_model(plan(levers="compiled"), said.append)
+    assert {"warming up", "run 1 of 2", "run 2 of 2"} <= set(calls)
+    first, second = (calls.count(f"run {number} of 2") for number in (1, 2))
+    assert first == second > 0
+    assert "counting" not in calls
+
+
+def test_cudnns_attention_is_refused_in_float32(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(model_benchmark, "choose_place", lambda _job: ("cuda:0", "fp32"))
+    with pytest.raises(UsageError, match="no kernel for fp32"):
+        chosen_levers(plan(levers="cudnn_attention"))
 
 
 def test_the_tiny_decoder_takes_the_place_of_the_vaes():

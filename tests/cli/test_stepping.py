@@ -204,16 +204,17 @@ def test_needed_keyframes_include_context_where_there_is_some():
 
 
 def test_gpu_limit_becomes_a_share_of_the_card(monkeypatch: pytest.MonkeyPatch):
-    told: list[tuple[float, str]] = []
+    told: list[tuple[float, int | None]] = []
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (20 * 10**9, 24 * 10**9))
     monkeypatch.setattr(
         torch.cuda,
         "set_per_process_memory_fraction",
-        lambda share, device: told.append((share, str(device))),
+        lambda share, index: told.append((share, index)),
     )
     free_memory.limit_device("cuda:1", 12 * 10**9)
     free_memory.limit_device("cuda:1", 48 * 10**9)
     free_memory.limit_device("cuda:1", None)
     free_memory.limit_device("cpu", 10**9)
-    assert told == [(0.5, "cuda:1"), (1.0, "cuda:1")]
+    free_memory.limit_device("cuda", 12 * 10**9)  # torch refuses a device without a number here
+    assert told == [(0.5, 1), (1.0, 1), (0.5, None)]
     assert free_memory.free_bytes("cuda:1") == 20 * 10**9
