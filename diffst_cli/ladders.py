@@ -144,28 +144,21 @@ def nano_rung(work: Workload, side: int | None, parts: int) -> Rung:
 def wan_ladder(work: Workload) -> Iterator[Rung]:
     """wan-1.3b: smaller VAE tiles, then its parts on the device one at a time, then shorter windows.
 
-    In tiles a shot waits in main memory; where that is short its clips are made alone.
+    In tiles a shot waits in main memory; where there is no room for that, its clips are made alone.
     """
     window = min(WAN_WINDOW_FRAMES, max(work.clip_frames, 5))
-    for offload in work.offloads:
-        yield wan_rung(work, Limits(latents_per_call=1, window_frames=window, offload=offload))
-        for tile in WAN_TILES:
-            calls = (1,) if tile > 512 else (*WAN_LATENTS_PER_CALL, 1)
-            for latents in calls:
-                yield from wan_tiled(work, tile, latents, window, offload=offload)
-    least = work.offloads[-1]
-    yield from wan_tiled(work, WAN_LAST_TILE, 1, window, offload=least)
+    ways = [
+        Limits(tile=tile, latents_per_call=latents, window_frames=window, offload=offload)
+        for offload in work.offloads
+        for tile in (None, *WAN_TILES)
+        for latents in ((1,) if tile is None or tile > 512 else (*WAN_LATENTS_PER_CALL, 1))
+    ]
+    last = [replace(ways[-1], tile=WAN_LAST_TILE)]
     if window > WAN_SHORT_WINDOW_FRAMES:
-        yield from wan_tiled(work, WAN_LAST_TILE, 1, WAN_SHORT_WINDOW_FRAMES, offload=least)
-
-
-def wan_tiled(
-    work: Workload, tile: int, latents: int, window: int, *, offload: bool
-) -> Iterator[Rung]:
-    """The rungs of one choice of tiles: whole shots, then clips alone."""
-    limits = Limits(tile=tile, latents_per_call=latents, window_frames=window, offload=offload)
-    yield wan_rung(work, limits)
-    yield wan_rung(work, replace(limits, clips_alone=True))
+        last.append(replace(last[0], window_frames=WAN_SHORT_WINDOW_FRAMES))
+    for group in (ways, last):
+        alone = [replace(limits, clips_alone=True) for limits in group if limits.tile is not None]
+        yield from (wan_rung(work, limits) for limits in (*group, *alone))
 
 
 def wan_rung(work: Workload, limits: Limits) -> Rung:
