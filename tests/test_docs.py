@@ -1,6 +1,7 @@
 """The documents say what the program does."""
 
 import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 
@@ -80,3 +81,52 @@ def test_every_link_into_a_page_leads_to_a_heading(page: Path):
         text = ((page.parent / name) if name else page).read_text(encoding="utf-8")
         headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
         assert anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+
+
+def blocks(page: str) -> str:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+
+
+COMMANDS = [line for line in blocks("performance.md").splitlines() if line.startswith("diffst ")]
+
+
+@pytest.mark.parametrize("line", COMMANDS, ids=range(len(COMMANDS)))
+def test_the_commands_for_a_gpu_would_run(
+    line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """As far as the first step that needs the GPU."""
+    from diffst_cli import benchmark, model_benchmark, model_comparison, run
+    from diffst_cli.app import main
+
+    class Reached(BaseException):
+        pass
+
+    def reached(*_: object, **__: object) -> None:
+        raise Reached
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(model_benchmark, "choose_place", lambda job: (job.device, job.precision))
+    monkeypatch.setattr(model_comparison, "choose_place", lambda job: (job.device, job.precision))
+    for module in (model_benchmark, model_comparison):
+        monkeypatch.setattr(module, "random_pipeline", reached)
+    monkeypatch.setattr(benchmark, "measure", reached)
+    monkeypatch.setattr(run, "run_job", reached)
+    with pytest.raises(Reached):
+        main(shlex.split(line)[1:])
+
+
+def test_every_lever_has_a_command():
+    from diffst.wan.levers import Levers
+
+    named = {line.partition("--levers ")[2].partition(" ")[0] for line in COMMANDS}
+    assert named >= {*Levers.names(), "stock"}
+
+
+def test_the_pages_tests_are_there():
+    text = (ROOT / "docs" / "wan.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", text)
+    assert len(named) > 30
+    for file, test in named:
+        folder = ROOT / "tests" / ("" if "/" in file else "diffst/wan")
+        assert f"def {test}(" in (folder / file).read_text(encoding="utf-8"), test

@@ -50,14 +50,15 @@ class Levers:
 
     @classmethod
     def parse(cls, text: str) -> Levers:
-        """Those of "stock" (none), "exact" (see there), or names with commas between them.
+        """Those of "stock" (none), or of names with commas between them, of which "exact" stands for all it pulls.
 
         Raises:
             ValueError: A name is unknown.
         """
-        if text in ("stock", "exact"):
-            return cls() if text == "stock" else cls.exact()
-        chosen = text.split(",")
+        if text == "stock":
+            return cls()
+        exact = ",".join(cls.exact().pulled)
+        chosen = text.replace("exact", exact).split(",")
         unknown = [name for name in chosen if name not in cls.names()]
         if unknown:
             raise ValueError(

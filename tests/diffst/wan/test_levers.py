@@ -219,6 +219,7 @@ def test_levers_are_chosen_by_name():
     chosen = Levers.parse("no_copies,compiled")
     assert chosen == Levers(no_copies=True, compiled=True)
     assert chosen.pulled == ["no_copies", "compiled"]
+    assert Levers.parse("exact,compiled").pulled == [*Levers.exact().pulled, "compiled"]
     with pytest.raises(ValueError, match="there is no lever `fast`; there are fused_norms, no_co"):
         Levers.parse("no_copies,fast")
 
