@@ -12,7 +12,7 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
 
 from diffst.cfca import CFCA, Instants
-from diffst.pipeline import DiffSTPipeline, OnStage
+from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage, unwatched
 from diffst.pixels import to_integer
 from diffst.transformer import one_step
 from diffst.vrg import VideoGuidance
@@ -106,9 +106,14 @@ class DiffSTWanPipeline(DiffSTPipeline):
             start += len(pictures)
         return made
 
-    def shot(self, size: tuple[int, int], on_stage: OnStage | None = None) -> Shot:
+    def shot(
+        self,
+        size: tuple[int, int],
+        on_stage: OnStage | None = None,
+        on_progress: OnProgress = unwatched,
+    ) -> Shot:
         """One shot of pictures of a size, to be handed over clip by clip."""
-        return Shot(self, size, on_stage)
+        return Shot(self, size, on_stage, on_progress)
 
     def stream(
         self,
@@ -116,6 +121,7 @@ class DiffSTWanPipeline(DiffSTPipeline):
         guidance: Tensor,
         stage: Stage,
         kept: torch.dtype = torch.float32,
+        on_progress: OnProgress = unwatched,
     ) -> ShotStream | TiledShot:
         """A stream for the frames of one shot that are there at low resolution.
 
@@ -124,6 +130,7 @@ class DiffSTWanPipeline(DiffSTPipeline):
             guidance: Of the shot.
             stage: Clock of the named stages.
             kept: What finished pictures are kept in where the whole shot is made before the first is given out.
+            on_progress: Told how far it is there.
         """
         check_precision(self.transformer)
 
@@ -132,7 +139,15 @@ class DiffSTWanPipeline(DiffSTPipeline):
 
         if self.cuts.vae_tiles is None:
             return ShotStream(self.codec, step, self.cuts, size, stage=stage)
-        return TiledShot(self.codec, step, lambda: self.cuts, size, stage=stage, kept=kept)
+        return TiledShot(
+            self.codec,
+            step,
+            lambda: self.cuts,
+            size,
+            stage=stage,
+            kept=kept,
+            on_progress=on_progress,
+        )
 
     def window(self, latents: Tensor, guidance: Tensor) -> Tensor:
         """The one step on latents that all see each other, (T, C, h, w)."""

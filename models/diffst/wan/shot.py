@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffst.cfca import Instants, check_instants
 from diffst.neighbourhood import ClipMotion
-from diffst.pipeline import OnStage, stage_clock
+from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.wan.stream import ShotStream, TiledShot
 
 if TYPE_CHECKING:
@@ -29,14 +29,20 @@ class Shot:
         pipeline: Not changed.
         size: Output height and width.
         on_stage: Told the name of each finished stage and the seconds it took.
+        on_progress: Told how far a shot in tiles is.
     """
 
     def __init__(
-        self, pipeline: DiffSTWanPipeline, size: tuple[int, int], on_stage: OnStage | None = None
+        self,
+        pipeline: DiffSTWanPipeline,
+        size: tuple[int, int],
+        on_stage: OnStage | None = None,
+        on_progress: OnProgress = unwatched,
     ) -> None:
         self.pipeline = pipeline
         self.size = size
         self.on_stage = on_stage
+        self.on_progress = on_progress
         self.stream: ShotStream | TiledShot | None = None
 
     @torch.inference_mode()
@@ -60,7 +66,7 @@ class Shot:
             with stage("vrg"):
                 guidance = self.pipeline.guidance(frames.unsqueeze(0))
             kept = torch.float16 if frames.dtype == torch.uint8 else torch.float32
-            self.stream = self.pipeline.stream(self.size, guidance, stage, kept)
+            self.stream = self.pipeline.stream(self.size, guidance, stage, kept, self.on_progress)
         motion = ClipMotion(frames)
         whole = (slice(0, frames.shape[-2]), slice(0, frames.shape[-1]))
         for start in range(0, len(instants), FRAMES_FROM_CFCA):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffst.pipeline import OnProgress, unwatched
 from diffst.transfers import to_device
 from diffst.wan.codec import WanCodec, WanEncoder
 from diffst.wan.tiles import VaeTiles, decode_tiled, encode_tiled
@@ -104,6 +105,7 @@ class TiledShot:
         size: Output height and width.
         stage: Clock of the named stages.
         kept: What pictures are kept in until all tiles are through; half precision is enough for 8 bits.
+        on_progress: Told after each tile and each window, for a shot may take long.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class TiledShot:
         *,
         stage: Stage,
         kept: torch.dtype = torch.float32,
+        on_progress: OnProgress = unwatched,
     ) -> None:
         self.codec = codec
         self.step = step
@@ -122,6 +125,7 @@ class TiledShot:
         self.size = size
         self.stage = stage
         self.kept = kept
+        self.on_progress = on_progress
         self.device = torch.device("cpu")
         self.num_in = 0
         # What is there after each stage, until the next one is through.
@@ -171,6 +175,7 @@ class TiledShot:
             "tiles": cuts.vae_tiles,
             "device": self.device,
             "latents_per_call": cuts.latents_per_call,
+            "on_progress": self.on_progress,
         }
 
     def in_windows(self, latents: Tensor) -> Tensor:
@@ -180,6 +185,7 @@ class TiledShot:
         stepped: list[Tensor] = []
         for some in latents.split(windows.latents):
             stepped += (piece.cpu() for piece in windowed.feed(to_device(some, self.device)))
+            self.on_progress("latents", sum(map(len, stepped)), len(latents))
         stepped += (piece.cpu() for piece in windowed.finish())
         return torch.cat(stepped)
 

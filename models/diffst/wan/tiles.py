@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from diffst.pipeline import OnProgress, unwatched
 from diffst.transfers import in_main_memory, to_device
 from diffst.wan.codec import WanCodec, WanEncoder, padded_size
 from diffst.wan.sizes import PIXEL_MULTIPLE, SPACE_STRIDE
@@ -90,6 +92,7 @@ def encode_tiled(
     *,
     device: torch.device,
     latents_per_call: int = 1,
+    on_progress: OnProgress = unwatched,
 ) -> Tensor:
     """Normalised latents of a shot, (T', C, h, w) float32, in main memory.
 
@@ -100,6 +103,7 @@ def encode_tiled(
         tiles: How to cut.
         device: Where the VAE works; it holds one tile's part at a time.
         latents_per_call: Latents that the VAE takes at once.
+        on_progress: Told after each tile.
     """
 
     def encoded(pixels: Tile, _cells: Tile) -> Iterator[Tensor]:
@@ -108,7 +112,8 @@ def encode_tiled(
             yield from encoder.feed(to_device(some, device))
         yield from encoder.finish()
 
-    return torch.cat(blended(padded_size(size), tiles, SPACE_STRIDE, encoded, device))
+    told = partial(on_progress, "encode tiles")
+    return torch.cat(blended(padded_size(size), tiles, SPACE_STRIDE, encoded, device, told=told))
 
 
 def decode_tiled(
@@ -120,6 +125,7 @@ def decode_tiled(
     device: torch.device,
     latents_per_call: int = 1,
     kept: torch.dtype = torch.float32,
+    on_progress: OnProgress = unwatched,
 ) -> list[Tensor]:
     """Pictures of all latents in pieces (T', 3, height, width), about [0, 1], in main memory; 4 T - 3 in all.
 
@@ -131,6 +137,7 @@ def decode_tiled(
         device: Where the VAE works; it holds one tile's part at a time.
         latents_per_call: Latents that the VAE takes at once.
         kept: What the pictures are kept in.
+        on_progress: Told after each tile.
     """
 
     def decoded(pixels: Tile, cells: Tile) -> Iterator[Tensor]:
@@ -139,7 +146,8 @@ def decode_tiled(
             yield from decoder.feed(to_device(some, device))
         yield from decoder.finish()
 
-    pieces = blended(padded_size(size), tiles, 1, decoded, device, kept)
+    told = partial(on_progress, "decode tiles")
+    pieces = blended(padded_size(size), tiles, 1, decoded, device, kept, told=told)
     return [piece[..., : size[0], : size[1]] for piece in pieces]
 
 
@@ -150,6 +158,8 @@ def blended(
     make: Callable[[Tile, Tile], Iterable[Tensor]],
     device: torch.device,
     kept: torch.dtype = torch.float32,
+    *,
+    told: Callable[[int, int], None],
 ) -> list[Tensor]:
     """What is made of each tile, put together in main memory: the mean by weight where tiles overlap.
 
@@ -160,6 +170,7 @@ def blended(
         make: A tile, in pixels and in latents -> pieces (T, C, height, width) in that unit, on the device.
         device: See there.
         kept: Type of the whole.
+        told: Told after each tile how many of how many are done.
 
     Returns:
         Pieces as `make` makes them, (T, C, whole height, whole width).
@@ -168,7 +179,8 @@ def blended(
     for tile in cut(size, tiles, unit):
         weights[tile.rows, tile.columns] += tile.weight
     whole: list[Tensor] = []
-    for pixels, cells in zip(cut(size, tiles, 1), cut(size, tiles, SPACE_STRIDE), strict=True):
+    both = list(zip(cut(size, tiles, 1), cut(size, tiles, SPACE_STRIDE), strict=True))
+    for done, (pixels, cells) in enumerate(both, start=1):
         tile = pixels if unit == 1 else cells
         share = (tile.weight / weights[tile.rows, tile.columns]).to(device)
         parts = ((part * share).to(kept) for part in make(pixels, cells))
@@ -176,4 +188,5 @@ def blended(
             if number == len(whole):
                 whole.append(part.new_zeros(*part.shape[:2], *weights.shape))
             whole[number][..., tile.rows, tile.columns] += part
+        told(done, len(both))
     return whole

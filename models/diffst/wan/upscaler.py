@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffst.limits import Limits
 from diffst.offload import Offload
-from diffst.pipeline import OnStage
+from diffst.pipeline import OnProgress, OnStage, unwatched
 from diffst.pixels import to_integer
 from diffst.transfers import HostCopies, to_device
 from diffst.upscaler import ModelRules
@@ -48,6 +48,7 @@ class WanUpscaler:
         self.pipeline = pipeline.to(device)
         self.offload = Offload(self.pipeline, device)
         self.clips_alone = False
+        self.on_progress: OnProgress = unwatched
 
     def keep_within(self, limits: Limits) -> None:
         """See `LimitedModel`; a tile is what the VAE sees of a picture."""
@@ -64,13 +65,17 @@ class WanUpscaler:
         self.clips_alone = limits.clips_alone
         self.offload(wanted=limits.offload)
 
+    def watch(self, on_progress: OnProgress) -> None:
+        """See `WatchedModel`; told in tiles alone, where all pictures of a shot come at its end."""
+        self.on_progress = on_progress
+
     def begin_shot(
         self, out_size: tuple[int, int], on_stage: OnStage | None = None
     ) -> WanShot | None:
         """See `StreamingModel`."""
         if self.clips_alone:
             return None
-        return WanShot(self.pipeline.shot(out_size, on_stage), self.device)
+        return WanShot(self.pipeline.shot(out_size, on_stage, self.on_progress), self.device)
 
     def __call__(
         self,
@@ -81,7 +86,7 @@ class WanUpscaler:
         first_keyframe: int = 0,  # noqa: ARG002  (nothing here is random)
     ) -> Tensor:
         """See `UpscaleModel`."""
-        shot = WanShot(self.pipeline.shot(out_size, on_stage), self.device)
+        shot = WanShot(self.pipeline.shot(out_size, on_stage, self.on_progress), self.device)
         return torch.cat([*shot.feed(frames, instants), *shot.finish()])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffst.limits import Limits
 from diffst.pipeline import stage_clock
-from diffst.upscaler import StreamingModel
+from diffst.upscaler import StreamingModel, WatchedModel
 from diffst.wan import DiffSTWanPipeline, build_random
 from diffst.wan.build import random_tiny_decoder
 from diffst.wan.shot import Shot
@@ -208,6 +208,22 @@ def test_a_tiled_shot_that_ran_out_of_memory_goes_on_with_the_stage_that_failed(
     ]
     assert stages.count("encode") == stages.count("dit") == stages.count("decode") == 1
     assert torch.equal(made, expected)  # one tile either way
+
+
+def test_a_tiled_shot_tells_how_far_it_is(pipeline: DiffSTWanPipeline):
+    """Whoever hears nothing for half an hour takes a worker for hung."""
+    model = WanUpscaler("toy", pipeline, CPU)
+    assert isinstance(model, WatchedModel)
+    told: list[tuple[str, int, int]] = []
+    model.watch(lambda *progress: told.append(progress))
+    in_tiles(pipeline)
+    model(footage(5), [(n // 2, n % 2 / 2) for n in range(9)], SIZE)
+    windows = [done for stage, done, total in told if stage == "latents" and total == 3]
+    assert windows == [0]  # the only window is made at the end
+    assert [(stage, done, total) for stage, done, total in told if stage != "latents"] == [
+        *(("encode tiles", 1, 2), ("encode tiles", 2, 2)),
+        *(("decode tiles", 1, 2), ("decode tiles", 2, 2)),
+    ]
 
 
 def made_with(model: WanUpscaler, given: Sequence[Clip]) -> Tensor:
