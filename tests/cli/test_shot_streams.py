@@ -28,10 +28,11 @@ from tests.fakes import BilinearModel
 
 OUT_SIZE = (1, 1)
 LAG = 3  # instants by which pictures lag behind, and that they depend on
+ALL = 10**6  # of a shot, as in tiles
 
 
 class RememberedShot:
-    """Each picture depends on all instants of the shot before it and on `LAG` after it."""
+    """Each picture depends on all instants of the shot before it and on as many after it as the model lags behind."""
 
     def __init__(self, model: "RememberingModel") -> None:
         self.model = model
@@ -46,14 +47,15 @@ class RememberedShot:
         self.model.fail_if_due()
         first = int(frames[0, 0, 0, 0])
         self.given += [(first + keyframe, alpha) for keyframe, alpha in instants]
-        return self.made(max(len(self.given) - LAG, 0))
+        return self.made(max(len(self.given) - self.model.lag, 0))
 
     def finish(self) -> list[Tensor]:
         self.model.fail_if_due()
         return self.made(len(self.given))
 
     def made(self, stop: int) -> list[Tensor]:
-        seen = [self.given[: number + 1 + LAG] for number in range(self.num_made, stop)]
+        lag = self.model.lag
+        seen = [self.given[: number + 1 + lag] for number in range(self.num_made, stop)]
         self.num_made = stop
         return [picture(instants) for instants in seen]
 
@@ -61,8 +63,9 @@ class RememberedShot:
 class RememberingModel(BilinearModel):
     """Makes shots as streams, and runs out of memory on the calls whose numbers are in `failing`."""
 
-    def __init__(self, *failing: int) -> None:
+    def __init__(self, *failing: int, lag: int = LAG) -> None:
         super().__init__()
+        self.lag = lag
         self.failing = failing
         self.calls = 0
         self.can_finish_again = False
@@ -103,7 +106,11 @@ def picture(instants: Sequence[tuple[int, float]]) -> Tensor:
 
 
 def make(
-    run: Sequence[Segment], times: Sequence[Fraction], clip_rules: ClipRules, **rate: Any
+    run: Sequence[Segment],
+    times: Sequence[Fraction],
+    clip_rules: ClipRules,
+    lag: int = LAG,
+    **rate: Any,
 ) -> list[tuple[Fraction, list[int]]]:
     """Output of consecutive segments, asked for one after another, as `SegmentMaker` does it."""
     first, last = run[0], run[-1]
@@ -117,7 +124,7 @@ def make(
         shared=first.shared,
     )
     stops = {first.start}
-    made = stitch(ClipMaker(RememberingModel(), OUT_SIZE, Stages(), stops).make(clips))
+    made = stitch(ClipMaker(RememberingModel(lag=lag), OUT_SIZE, Stages(), stops).make(clips))
     wanted = list(itertools.islice(made, first.start - first.first_instant))[:0]
     for segment in run:
         stops.add(segment.stop)
@@ -125,17 +132,17 @@ def make(
     return [(out.time, out.image.flatten().tolist()) for out in wanted]
 
 
-@given(video=videos(), clip_rules=any_rules, data=st.data())
+@given(video=videos(), clip_rules=any_rules, lag=st.sampled_from((LAG, ALL)), data=st.data())
 def test_a_segment_is_the_same_whichever_others_are_made_with_it(
-    video: dict[str, Any], clip_rules: ClipRules, data: st.DataObject
+    video: dict[str, Any], clip_rules: ClipRules, lag: int, data: st.DataObject
 ):
     lengths = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 20)))
     planned = plan(clip_rules=clip_rules, lengths=lengths, **video)
     rate = {name: video[name] for name in ("fps", "fps_x") if name in video}
-    whole = make(planned, video["times"], clip_rules, **rate)
+    whole = make(planned, video["times"], clip_rules, lag, **rate)
     first = data.draw(st.integers(0, len(planned) - 1))
     run = planned[first : data.draw(st.integers(first + 1, len(planned)))]
-    made = make(run, video["times"], clip_rules, **rate)
+    made = make(run, video["times"], clip_rules, lag, **rate)
     assert made == whole[run[0].start : run[-1].stop]
 
 
