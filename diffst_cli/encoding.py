@@ -90,6 +90,8 @@ def _loss_notes(info: VideoInfo, codec: Codec) -> Iterator[str]:
     # Most videos and pictures with a palette have no transparent colour in it.
     if info.has_alpha and info.pixel_format != "pal8":
         yield "what is transparent becomes black: no output holds it"
+    if info.hides_alpha:
+        yield "what is transparent becomes opaque: no output holds it"
     if info.interlaced != "progressive":
         yield "the input is interlaced: each frame's two fields become one picture"
 

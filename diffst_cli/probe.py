@@ -62,6 +62,8 @@ class VideoInfo:
     is_rgb: bool
     has_alpha: bool
     """The reader composites over black."""
+    hides_alpha: bool
+    """Whether it has transparency that the decoder does not give."""
     frame_rate: Fraction
     """Nominal for constant rate, average for variable, per second."""
     time_base: Fraction

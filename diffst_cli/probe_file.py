@@ -135,6 +135,7 @@ def _describe(
     aspect = likely_aspect(stream.sample_aspect_ratio)
     start = _start_seconds(stream, scan)
     rate = _frame_rate(stream, scan)
+    has_alpha = frame.format.has_palette or any(c.is_alpha for c in frame.format.components)
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -151,7 +152,9 @@ def _describe(
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
         is_rgb=frame.format.is_rgb or frame.format.has_palette,
-        has_alpha=frame.format.has_palette or any(c.is_alpha for c in frame.format.components),
+        has_alpha=has_alpha,
+        # VP8 and VP9 have it in a second picture beside each frame.
+        hides_alpha=stream.metadata.get("alpha_mode") == "1" and not has_alpha,
         frame_rate=rate,
         time_base=stream.time_base or 1 / rate,
         is_variable=is_uneven(scan.times, stream.time_base or Fraction(0)),

@@ -71,6 +71,7 @@ def probe_images(path: Path) -> VideoInfo:
         bit_depth=max(component.bits for component in components),
         is_rgb=frame.format.is_rgb or frame.format.has_palette,
         has_alpha=frame.format.has_palette or any(component.is_alpha for component in components),
+        hides_alpha=False,
         frame_rate=IMAGE_RATE,
         time_base=1 / IMAGE_RATE,
         is_variable=False,

@@ -155,6 +155,17 @@ def test_lost_transparency_is_told(folder: Path, capsys: pytest.CaptureFixture[s
     assert "warning: what is transparent becomes black" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("pixel_format", "is_told"), [("yuva420p", True), ("yuv420p", False)])
+def test_transparency_that_is_not_even_decoded_is_told(
+    pixel_format: str, is_told: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    encoder = ("-c:v", "libvpx-vp9", "-deadline", "realtime")
+    make_video(folder / "in.webm", pixel_format=pixel_format, encoder=encoder, num_frames=2)
+    upscale("in.webm", "out.mp4", "--scale", "1")
+    told = "warning: what is transparent becomes opaque" in capsys.readouterr().err
+    assert told == is_told
+
+
 def test_an_exact_rate_makes_a_variable_one_even(folder: Path):
     make_variable_rate(folder / "in.mp4")
     made = upscale("in.mp4", "out.mp4", "--scale", "1", "--fps", "60000/1001")
