@@ -19,7 +19,7 @@ from diffst_cli.forecast import (
 from diffst_cli.job import UpscaleJob
 from diffst_cli.planner import LADDERS, RunPlan, plan_run
 from diffst_cli.probe import VideoInfo, probe
-from diffst_cli.reader import nothing_there
+from diffst_cli.reader import require_start
 from diffst_cli.run import open_model, open_output
 from diffst_cli.words import gigabytes
 
@@ -58,8 +58,7 @@ def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
         UserError: The input, the output or the model is not usable: what `upscale` would say.
     """
     info = probe(job.input)
-    if job.start is not None and info.duration_seconds and job.start >= info.duration_seconds:
-        raise nothing_there(info)
+    require_start(info, job.start)
     # An output that nobody named has only a kind: whether a file of its name exists is no matter.
     output = open_output(job if is_named else replace(job, overwrite=True), info)
     num_gpus = len([device for device in job.devices if device != "cpu"])

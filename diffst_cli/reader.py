@@ -158,6 +158,17 @@ class FrameReader(Iterator[Frame]):
         return nothing_there(info)
 
 
+def require_start(info: VideoInfo, start: Fraction | None) -> None:
+    """Passes a time at which the video is not over; where its headers say that it is, they may be wrong.
+
+    Raises:
+        UserError: It is over.
+    """
+    if start is not None and info.duration_seconds and start >= info.duration_seconds:
+        with read_frames(info, start=start) as reader:
+            next(iter(reader))
+
+
 def nothing_there(info: VideoInfo) -> UserError:
     """The error of a part of a video that holds no frame."""
     return UserError(

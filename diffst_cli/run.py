@@ -29,6 +29,7 @@ from diffst_cli.memory import keep_freed_memory, peak_bytes
 from diffst_cli.pieces import Piece
 from diffst_cli.planner import cannot_load, estimate_frames, plan_run
 from diffst_cli.progress import Reporter
+from diffst_cli.reader import require_start
 from diffst_cli.recipe import make_recipe
 from diffst_cli.scanning import looked_through
 from diffst_cli.stages import Stages
@@ -136,6 +137,7 @@ class _Journey:
         job = self._job
         self._reporter.stage("opening")
         info = probe(job.input)
+        require_start(info, job.start)
         size = job.output_size(info)
         log.debug("%s: %s", job.input, info)
         output = open_output(job, info)

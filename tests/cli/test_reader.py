@@ -17,7 +17,7 @@ import pytest
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import FfmpegProcess, ffmpeg_path
 from diffst_cli.probe import probe
-from diffst_cli.reader import Frame, FrameReader, ReadReport, read_frames
+from diffst_cli.reader import Frame, FrameReader, ReadReport, read_frames, require_start
 from tests import media
 
 F = Fraction
@@ -195,6 +195,14 @@ def test_transparency_is_laid_over_black(tmp_path):
     assert image[1, 1].tolist() == [200, 100, 50]
     assert image[0, 0].tolist() == [40, 20, 10]
     assert image[:, 2:].max() == 0
+
+
+def test_a_header_that_ends_too_soon_does_not_end_the_video(tmp_path):
+    info = probe(media.make_video(tmp_path / "a.mp4", num_frames=10))
+    lying = replace(info, duration_seconds=Fraction(1, 10))
+    require_start(lying, Fraction(9, 25))
+    with pytest.raises(UserError, match="no frame in the chosen part"):
+        require_start(lying, Fraction(10, 25))
 
 
 # Geometry.

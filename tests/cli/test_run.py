@@ -269,9 +269,12 @@ def test_an_interrupt_need_not_wait_while_the_recipe_is_made(
 
 
 def test_a_bad_output_is_found_before_the_model_is_loaded(
-    clip: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(run, "open_model", lambda _job: pytest.fail("loaded the model"))
+    with pytest.raises(UserError, match="no frame in the chosen part"):
+        run_job(job(clip, folder / "out.mp4", start=Fraction(4, 5)))
+    assert nothing_is_left(folder)
     with pytest.raises(UserError, match="no folder"):
         run_job(job(clip, clip.parent / "missing" / "out.mp4"))
     with pytest.raises(UsageError, match=r"exists|input"):
