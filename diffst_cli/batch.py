@@ -1,21 +1,26 @@
-"""A folder of videos, one after another: the tree mirrored, what is finished skipped, failures kept apart."""
+"""A folder of videos: the tree mirrored, what is finished skipped, failures kept apart.
+
+One model makes one after another. Workers share the segments of as many as it takes to keep them busy.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from diffst_cli.codecs import VIDEO_SUFFIXES as OUTPUT_SUFFIXES
 from diffst_cli.errors import UserError, explain
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
-from diffst_cli.run import new_crew, open_model, run_job
+from diffst_cli.run import Journey, new_crew, open_model
 from diffst_cli.summary import receipt_of, require_good
 from diffst_cli.words import speed
 
@@ -113,27 +118,33 @@ def _output_name(name: Path, inputs: frozenset[Path]) -> Path:
 def run_batch(
     jobs: Sequence[UpscaleJob], *, reporter: Reporter, log_file: Path | None = None
 ) -> list[FileResult]:
-    """Runs every job whose output is not there yet; a failure is recorded, and the next job runs.
+    """Runs every job whose output is not there yet; a failure is recorded, and the other jobs run.
 
     The model is loaded once, by each worker where there are several, and not at all when everything
-    is finished. Since an output appears only when it is complete and checked, one that exists is
-    finished; one that was stopped in its middle goes on there.
+    is finished. Workers that one file has no more segments for begin the next. Since an output
+    appears only when it is complete and checked, one that exists is finished; one that was stopped in
+    its middle goes on there.
 
     Args:
         jobs: In order.
         reporter: Told how it goes.
-        log_file: Gets a line of JSON for each job that ran, after those of earlier batches.
+        log_file: Gets a line of JSON for each job that ran, as it ends, after those of earlier batches.
+
+    Returns:
+        How each went, in the order of `jobs`.
 
     Raises:
         UserError: The model cannot be loaded, or the log not be written.
     """
+    coming = (_Coming(job, f"{i}/{len(jobs)}") for i, job in enumerate(jobs, start=1))
     with _Runner(reporter, log_file) as runner:
-        return [runner.run(job, f"{i}/{len(jobs)}") for i, job in enumerate(jobs, start=1)]
+        results = {result.job.output: result for result in runner.run(coming)}
+    return [results[job.output] for job in jobs]
 
 
 def watch_folder(
     find: Callable[[], Sequence[UpscaleJob]], *, reporter: Reporter, log_file: Path | None = None
-) -> NoReturn:
+) -> None:
     """Runs the jobs that `find` finds, again and again, until Ctrl-C.
 
     A file is taken once it has kept its size and time of change for `SETTLED_SECONDS`, and again
@@ -143,21 +154,23 @@ def watch_folder(
         UserError: The model cannot be loaded, or the log not be written.
     """
     with _Runner(reporter, log_file) as runner:
-        _watch(find, runner)
+        for _ in runner.run(_watched(find)):
+            pass
 
 
-def _watch(find: Callable[[], Sequence[UpscaleJob]], runner: _Runner) -> NoReturn:
+def _watched(find: Callable[[], Sequence[UpscaleJob]]) -> Iterator[_Coming | None]:
+    """Jobs as their files are whole, for ever; None after each look at the folder."""
     seen: dict[Path, tuple[int, int]] = {}
-    done: dict[Path, tuple[int, int]] = {}
+    taken: dict[Path, tuple[int, int]] = {}
     while True:
         for job in find():
             stamp = _stamp(job.input)
-            if stamp is not None and seen.get(job.input) == stamp != done.get(job.input):
-                runner.run(job, "watched")
-                done[job.input] = stamp
+            if stamp is not None and seen.get(job.input) == stamp != taken.get(job.input):
+                taken[job.input] = stamp
+                yield _Coming(job, "watched")
             elif stamp is not None:
                 seen[job.input] = stamp
-        time.sleep(SETTLED_SECONDS)
+        yield None
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -169,37 +182,147 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return about.st_size, about.st_mtime_ns
 
 
+@dataclass(frozen=True)
+class _Coming:
+    """A file to make."""
+
+    job: UpscaleJob
+    place: str
+    """Tells the user where in the batch this is."""
+
+
+@dataclass(frozen=True, eq=False)
+class _File:
+    """One that is at work."""
+
+    coming: _Coming
+    journey: Journey
+
+
 class _Runner:
-    """Runs jobs one after another with one model, or with workers that stay; owns these."""
+    """Runs jobs, one at a time with one model, or several with workers that share them; owns these.
+
+    All but the making of pieces is done here, in one thread.
+    """
 
     def __init__(self, reporter: Reporter, log_file: Path | None) -> None:
         self._reporter = reporter
         self._log_file = log_file
         self._model: UpscaleModel | None = None
         self._crew: Crew | None = None
+        self._files: list[_File] = []
 
-    def run(self, job: UpscaleJob, place: str) -> FileResult:
-        """Makes the output unless it is there; `place` tells the user where in the batch this is."""
-        if job.output.exists() and not job.overwrite:
-            return FileResult(job=job, outcome="skipped: already there", failed=False)
-        if job.is_shared_out:
-            self._crew = self._crew or new_crew(job)
-        elif self._model is None:
-            self._reporter.stage("loading the model")
-            self._model = open_model(job)
-        result = _run_one(job, self._model, self._crew, self._reporter, place)
+    def run(self, files: Iterable[_Coming | None]) -> Iterator[FileResult]:
+        """How each file went, as they end.
+
+        Args:
+            files: In order; None where none comes for the next `SETTLED_SECONDS`.
+        """
+        for coming in files:
+            if coming is None:
+                yield from self._rest()
+                continue
+            output = coming.job.output
+            yield from self._ended_until(partial(self._has_room, output))
+            if output.exists() and not coming.job.overwrite:
+                yield FileResult(job=coming.job, outcome="skipped: already there", failed=False)
+                continue
+            self._load(coming.job)
+            yield from self._begin(coming)
+        yield from self._ended_until(lambda: not self._files)
+
+    def _has_room(self, output: Path) -> bool:
+        """Whether a file may be begun: that another of the same name is not at work, and workers have little to do."""
+        if self._crew is None or not self._files:
+            return not self._files
+        is_at_work = output in (file.coming.job.output for file in self._files)
+        return self._crew.wants_more and not is_at_work
+
+    def _ended_until(self, is_enough: Callable[[], bool]) -> Iterator[FileResult]:
+        """Ends the files that are made, and waits for others, until there is enough of that."""
+        while True:
+            made = [file for file in self._files if file.journey.is_made]
+            if made:
+                yield self._end(made[0])
+            elif is_enough():
+                return
+            else:
+                assert self._crew is not None  # or the file would be made at once
+                self._crew.wait_for(lambda: self._is_any_made or is_enough(), SETTLED_SECONDS)
+
+    @property
+    def _is_any_made(self) -> bool:
+        return any(file.journey.is_made for file in self._files)
+
+    def _rest(self) -> Iterator[FileResult]:
+        """What ends while no file comes."""
+        until = time.monotonic() + SETTLED_SECONDS
+        yield from self._ended_until(lambda: not self._files or time.monotonic() >= until)
+        if not self._files:
+            time.sleep(SETTLED_SECONDS)
+
+    def _load(self, job: UpscaleJob) -> None:
+        """Have the model, or workers that have it, before the first file."""
+        if self._model is not None or self._crew is not None:
+            return
+        self._reporter.begin(job.model)
+        self._reporter.stage("loading the model")
+        try:
+            if job.is_shared_out:
+                self._crew = new_crew(job)
+                self._crew.muster()
+            else:
+                self._model = open_model(job)
+        finally:
+            self._reporter.end()
+
+    def _begin(self, coming: _Coming) -> Iterator[FileResult]:
+        """Begins a file; how it went, where it ends with that."""
+        job = coming.job
+        name = f"{job.input.name}, {coming.place}"
+        file = _File(coming, Journey(job, self._reporter.beside(), name))
+        self._files.append(file)
+        try:
+            job.output.parent.mkdir(parents=True, exist_ok=True)
+            file.journey.begin(self._model, self._crew)
+        except Exception as error:
+            yield self._note(file, _failed(job, error, self._reporter))
+
+    def _end(self, file: _File) -> FileResult:
+        """Makes the output of its pieces, and says how it went."""
+        job, receipt = file.coming.job, None
+        try:
+            summary = file.journey.complete()
+            receipt = receipt_of(summary)
+            require_good(summary)
+        except Exception as error:
+            return self._note(file, _failed(job, error, self._reporter, receipt))
+        width, height = summary.size
+        done = f"{width}x{height}, {summary.frames_out} frames, {speed(summary.output_fps)}"
+        return self._note(file, FileResult(job=job, outcome=done, failed=False, receipt=receipt))
+
+    def _note(self, file: _File, result: FileResult) -> FileResult:
+        """Tells how a file went, also the log."""
+        self._files.remove(file)
         if self._log_file is not None:
             _append(self._log_file, result)
         told = "failed" if result.failed else result.outcome  # why was told at once
-        self._reporter.note(f"{place} `{job.input}`: {told}")
+        self._reporter.note(f"{file.coming.place} `{result.job.input}`: {told}")
         return result
 
     def __enter__(self) -> _Runner:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._crew is not None:
             self._crew.stop()
+        for file in self._files:
+            file.journey.close(kind, error, traceback)
 
 
 def _append(path: Path, result: FileResult) -> None:
@@ -219,23 +342,13 @@ def _append(path: Path, result: FileResult) -> None:
         raise UserError(f"cannot write the log `{path}`: {error.strerror}") from error
 
 
-def _run_one(
-    job: UpscaleJob, model: UpscaleModel | None, crew: Crew | None, reporter: Reporter, place: str
+def _failed(
+    job: UpscaleJob,
+    error: Exception,
+    reporter: Reporter,
+    receipt: Mapping[str, object] | None = None,
 ) -> FileResult:
-    receipt = None
-    try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        name = f"{job.input.name}, {place}"
-        summary = run_job(job, model=model, crew=crew, reporter=reporter, name=name)
-        receipt = receipt_of(summary)
-        require_good(summary)
-    except Exception as error:
-        log.debug("`%s` failed", job.input, exc_info=error)
-        explained = explain(error)
-        reporter.fail(explained)
-        return FileResult(
-            job=job, outcome=f"failed: {explained.message}", failed=True, receipt=receipt
-        )
-    width, height = summary.size
-    done = f"{width}x{height}, {summary.frames_out} frames, {speed(summary.output_fps)}"
-    return FileResult(job=job, outcome=done, failed=False, receipt=receipt)
+    log.debug("`%s` failed", job.input, exc_info=error)
+    explained = explain(error)
+    reporter.fail(explained)
+    return FileResult(job=job, outcome=f"failed: {explained.message}", failed=True, receipt=receipt)

@@ -93,9 +93,10 @@ class Desk:
             task = replace(task, folder=self._own_folder)
         return task
 
-    def give(self, order: Letter | Segment) -> None:
-        """Take an order of the run."""
-        self._orders.put(order)
+    def give(self, orders: Sequence[Letter | Segment]) -> None:
+        """Take orders of the run."""
+        for order in orders:
+            self._orders.put(order)
 
     def give_input(self, references: list[object]) -> None:
         """Take where the input is in the object store."""
@@ -121,7 +122,7 @@ class Desk:
 class RayWorker:
     """An actor and the way to talk to it, as `devices.LocalWorker`; owns it until `stop`."""
 
-    def __init__(self, device: str, open_model: OpenModel) -> None:
+    def __init__(self, device: str, open_model: OpenModel, job: UpscaleJob) -> None:
         """Ask Ray for an actor with a GPU or a CPU slot; it begins as soon as a machine has room."""
         import ray
 
@@ -133,7 +134,7 @@ class RayWorker:
         needs = {"num_cpus": 1} if device == "cpu" else {"num_gpus": 1, "num_cpus": 0}
         # Two calls at once, so that a segment is taken while somebody listens.
         actor = ray.remote(max_concurrency=2, max_restarts=0, **needs)(Desk)
-        self._actor = actor.remote(open_model)
+        self._actor = actor.remote(open_model, replace(job, ray=None))
 
     def receive(self, timeout_seconds: float) -> Any:
         """What the actor says next.
@@ -206,17 +207,21 @@ class RayWorker:
                 hint="give a `--work-folder` that all machines share under the same path",
             )
 
-    def send(self, order: Task | Segment) -> None:
+    def send(self, *orders: Task | Segment) -> None:
         """Give the actor an output to work at, or a segment of it. That it died is told by `receive`."""
-        if isinstance(order, Segment):
-            self._actor.give.remote(order)
-            return
+        # In one call, since an actor that may do two at once does not keep to their order.
+        self._actor.give.remote(
+            [self._seal(order) if isinstance(order, Task) else order for order in orders]
+        )
+
+    def _seal(self, order: Task) -> Letter:
+        """The letter of a task; it is kept, to know what the actor works at."""
         mark = f"{MARK}{secrets.token_hex(8)}"
         (order.folder / mark).touch()
         task = replace(order, job=replace(order.job, ray=None))
         is_file = order.job.input.is_file()
         self._letter = Letter(task, mark, fingerprint((order.job.input,)) if is_file else None)
-        self._actor.give.remote(self._letter)
+        return self._letter
 
     def stop(self) -> None:
         """End the actor at once. Safe to call twice."""
@@ -317,7 +322,7 @@ def ray_starters(job: UpscaleJob, open_model: OpenModel) -> Sequence[Callable[[]
             f"the Ray cluster has no free {kind}",
             hint="`ray status` says what it has, and who uses it",
         )
-    return [partial(RayWorker, job.device, open_model)] * num_slots
+    return [partial(RayWorker, job.device, open_model, job)] * num_slots
 
 
 def _num_slots(kind: str) -> int:

@@ -1,26 +1,32 @@
-"""Several workers that make pieces of one output after another, and stay in between.
+"""Several workers that make pieces, of one output or of many, and stay in between.
 
 Workers are processes of this machine (`devices`), or actors on others (`cluster`). Segments are
-dealt out one at a time, in order, to whoever is free. A worker that dies, or is silent for too long,
-is replaced, and its segment dealt again. A piece depends on its segment alone, so how many workers
-there are, and which of them made what, is not seen in the output.
+dealt out one at a time, in order, to whoever is free, from one queue (`dealer`) of all outputs that
+are asked for. A worker that dies, or is silent for too long, is replaced, and its segment dealt again.
+A piece depends on its segment alone, so how many workers there are, and which of them made what, is
+not seen in the output.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from diffst_cli.dealer import MAX_ATTEMPTS, Dealer
+from diffst_cli.dealer import MAX_ATTEMPTS, Dealer, Request
 from diffst_cli.devices import OF, CrewMember, WorkerLost
 from diffst_cli.errors import UserError
-from diffst_cli.making import Recipient
+from diffst_cli.job import UpscaleJob
+from diffst_cli.memory import num_cores
+from diffst_cli.planner import RunPlan, plan_run
 from diffst_cli.segments import Segment
-from diffst_cli.stages import Stages
 from diffst_cli.work import Work
 from diffst_cli.worker import ClipAt, Finished, Made, ModelAt, Ready, Task, Warned
+
+if TYPE_CHECKING:
+    from diffst_cli.probe import VideoInfo
 
 START_SECONDS = 900.0  # for a worker to load its model
 SILENT_SECONDS = 1800.0  # between two frames, or steps of a long clip; one silent for longer hangs
@@ -29,104 +35,133 @@ Starter = Callable[[], CrewMember]
 """Starts a worker, and those that replace it."""
 
 
+@dataclass(eq=False)
+class _Post:
+    """A place for one worker, which may be replaced."""
+
+    number: int
+    start: Starter
+    worker: CrewMember | None = None
+    ready: Ready | None = None
+    """What the worker, or the one before it, said when its model was loaded."""
+    task: Task | None = None
+    """That the worker was told last."""
+    request: Request | None = None
+    """Of which it makes a segment now."""
+    thread: threading.Thread | None = None
+    """That serves it; None before there is anything to do, and when no worker could be started any more."""
+
+
 class Crew:
     """The workers of one run, or of all of a batch. Use as a context manager: leaving it ends them all."""
 
     def __init__(self, find_starters: Callable[[], Sequence[Starter]]) -> None:
-        """Take what tells, once the first output is begun, which workers there are to be.
+        """Take what tells, once workers are needed, which there are to be.
 
         Args:
             find_starters: Gives a starter for each.
         """
         self._find_starters = find_starters
-        self._starters: Sequence[Starter] = ()
-        self._task: Task | None = None
-        self._starting = threading.Lock()
-        self._is_open = False  # whether workers may be started, and given segments
-        self._num_given_up = 0
-        self._workers: list[CrewMember | None] = []
-        self._is_idle: list[bool] = []
-        """Of each worker: whether it waits for an order."""
+        self._posts: list[_Post] = []
+        self._dealer = Dealer()
+        self._changing = threading.Lock()  # who works where, and at what
+        self._is_open = True  # whether workers may be started
 
-    def begin(self, task: Task, note: Callable[[str], None]) -> Ready:
-        """Let all workers prepare for an output; those that are not there yet are started.
-
-        Args:
-            task: What to make.
-            note: Told what the workers plan to do.
-
-        Returns:
-            How clips are cut, which the model decides, and made; on CPUs all workers do it alike.
+    def muster(self) -> None:
+        """Start all workers and wait until their models are loaded; nothing where that was done.
 
         Raises:
-            UserError: A worker could not load the model, or there are none.
+            UserError: One could not load the model, or there are none.
         """
-        if not self._starters:
-            self._starters = self._find_starters()
-            self._workers = [None] * len(self._starters)
-            self._is_idle = [False] * len(self._starters)
-        self._task, self._num_given_up = task, 0
-        with self._starting:
-            self._is_open = True
-        told = [number for number in range(len(self._workers)) if self._is_told(number)]
+        if self._posts:
+            return
+        starters = self._find_starters()
+        self._posts = [_Post(number, start) for number, start in enumerate(starters)]
         try:
-            if not told:
-                told = list(range(len(self._starters)))
-                for number in told:
-                    self._start(number)
-            plans = {number: self._wait_until_ready(number) for number in told}
-            settled = self._agree(plans)
+            for post in self._posts:
+                self._start(post)
+            for post in self._posts:
+                self._wait_until_ready(post)
         except BaseException:
             self.stop()
             raise
-        for plan in dict.fromkeys(ready.plan for ready in plans.values()):
-            note(plan)
-        return settled
 
-    def _agree(self, plans: dict[int, Ready]) -> Ready:
-        """What the workers do alike: on CPUs, where equal bits are promised, what the one with least memory can.
+    def plans(self, job: UpscaleJob, info: VideoInfo) -> list[RunPlan]:
+        """What each worker would do with a job, in the memory that was free when its model was loaded."""
+        found = [post.ready for post in self._posts if post.ready is not None]
+        return [plan_run(job, info, ready.rules, ready.room) for ready in found]
 
-        GPUs each do what suits them, and the first one's way goes on record.
+    @contextmanager
+    def asked(self, request: Request, work: Work) -> Iterator[None]:
+        """Inside, workers make every piece that `work` lacks, while more segments may be found.
 
-        Args:
-            plans: Of each worker; those told to do otherwise are replaced.
+        On leaving none of them is at it any more; those that still were are ended, and replaced for what follows.
         """
-        assert self._task is not None
-        job = self._task.job
-        least = min(plans.values(), key=lambda ready: ready.way_bytes)
-        if (job.devices[0] if job.devices else job.device).partition(":")[0] != "cpu":
-            return next(iter(plans.values()))
-        self._task = replace(self._task, way=least.way)
-        for number, ready in plans.items():
-            if ready.way != least.way and self._is_told(number):
-                plans[number] = self._wait_until_ready(number)
-        return least
+        try:
+            self._dealer.add(request, work)
+            request.recipient.model_at(self.words)
+            self._serve_all()
+            yield
+        finally:
+            with self._changing:
+                self._dealer.withdraw(request)
+                for post in self._posts:
+                    if post.request is request:
+                        self._drop(post)
+            self._dealer.wait_for(lambda: request.num_out == 0)
+
+    def _serve_all(self) -> None:
+        """Have a thread for each worker, and anew for those that could not be started again."""
+        threads = []
+        with self._changing:  # lest the first to give up think it the last
+            for post in self._posts:
+                if post.thread is None:
+                    post.thread = threading.Thread(target=self._serve, args=(post,), daemon=True)
+                    threads.append(post.thread)
+            for thread in threads:
+                thread.start()
+
+    def wait(self, request: Request) -> None:
+        """Until every piece is made.
+
+        Raises:
+            UserError: A step failed, or a segment ended every worker that tried it.
+        """
+        self._dealer.wait_for(lambda: request.is_over)
+        if request.error is not None:
+            raise request.error
+
+    def wait_for(self, is_so: Callable[[], bool], timeout_seconds: float) -> None:
+        """Until something is so that follows from the requests, or for some time."""
+        self._dealer.wait_for(is_so, timeout_seconds)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether workers will soon be idle, so that another output should be asked for.
+
+        No more inputs are looked through at once than there are workers, or cores for it.
+        """
+        num_workers = len(self._posts)
+        most_scans = min(num_workers, num_cores())
+        return self._dealer.num_waiting < num_workers and self._dealer.num_unplanned < most_scans
 
     @property
     def words(self) -> str:
         """How many workers there are now, and on how many machines, for the line of progress."""
-        names = [worker.name for worker in self._workers if worker is not None]
+        names = [post.worker.name for post in self._posts if post.worker is not None]
         machines = {name.partition(OF)[2] for name in names} - {""}
         several = f" on {len(machines)} machines" if len(machines) > 1 else ""
         return f"{len(names)} worker{'s' if len(names) != 1 else ''}{several}"
 
-    def _is_told(self, number: int) -> bool:
-        """Whether the worker is there, and knows the new task; one that was lost is replaced later."""
-        worker = self._workers[number]
-        assert self._task is not None
-        if worker is None:
-            return False
-        try:
-            worker.send(self._task)
-        except WorkerLost:
-            self._drop(number)
-            return False
-        return True
+    def _start(self, post: _Post) -> None:
+        with self._changing:
+            if not self._is_open:
+                raise WorkerLost("is not wanted any more")
+            post.worker, post.task = post.start(), None
 
-    def _wait_until_ready(self, number: int) -> Ready:
-        worker = self._workers[number]
+    def _wait_until_ready(self, post: _Post) -> None:
+        worker = post.worker
         assert worker is not None
-        self._is_idle[number] = False
         try:
             message = worker.receive(START_SECONDS)
         except WorkerLost as error:
@@ -134,128 +169,75 @@ class Crew:
                 f"a worker on `{worker.name}` {error} while it loaded the model"
             ) from error
         assert isinstance(message, Ready)
-        self._is_idle[number] = True
-        return message
+        post.ready = message
 
-    def _start(self, number: int) -> CrewMember:
-        """Start a worker, and give it the task."""
-        assert self._task is not None
-        with self._starting:
-            if not self._is_open:
-                raise WorkerLost("is not wanted any more")
-            worker = self._starters[number]()
-            self._workers[number] = worker
-        with suppress(WorkerLost):  # which the next to listen to it is told
-            worker.send(self._task)
-        return worker
-
-    def make_all(
-        self, work: Work, recipient: Recipient, warn: Callable[[str], None], stages: Stages
-    ) -> None:
-        """Make every piece that `work` lacks, while more segments may be found.
-
-        Workers that wait at the end, or when a step failed, stay for the next output.
-
-        Args:
-            work: Of the output that was begun.
-            recipient: Told of each frame and piece.
-            warn: Told what the user should know.
-            stages: Counts the seconds of all workers.
-
-        Raises:
-            UserError: A step failed, or a segment ended every worker that tried it.
-        """
-        dealer = Dealer(work)
-        recipient.model_at(self.words)
-        threads = [
-            threading.Thread(
-                target=self._serve, args=(number, dealer, recipient, warn, stages), daemon=True
-            )
-            for number in range(len(self._workers))
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            dealer.wait()
-        finally:
-            dealer.stop()
-            self._stop(lambda number: not self._is_idle[number])
-            for thread in threads:
-                thread.join()
-
-    def _serve(
-        self,
-        number: int,
-        dealer: Dealer,
-        recipient: Recipient,
-        warn: Callable[[str], None],
-        stages: Stages,
-    ) -> None:
+    def _serve(self, post: _Post) -> None:
         """Deal segments to one worker, and to those that replace it."""
-        worker = self._workers[number]
         try:
             # A worker is there before a segment is taken, which others could make meanwhile.
-            while (worker := worker or self._replacement(number, dealer, warn)) is not None:
-                segment = dealer.take()
-                if segment is None:
+            while self._dealer.wait_for_segment():
+                if post.worker is None and not self._is_replaced(post):
                     return
-                with self._starting:
-                    if not self._is_open:
-                        return
-                    self._is_idle[number] = False
-                try:
-                    self._make(number, worker, segment, recipient, warn, stages)
-                    self._is_idle[number] = True
-                    dealer.finish(segment)
-                except WorkerLost as error:
-                    self._drop(number)
-                    recipient.model_at(self.words)
-                    recipient.clip_at(number, 0)
-                    if not dealer.is_stopped:
-                        warn(f"the worker on `{worker.name}` {error}; its segment is dealt again")
-                    worker = None
-                    dealer.give_back(segment)
+                self._make_next(post)
         except BaseException as error:
-            dealer.fail(error)
+            post.thread = None
+            self._dealer.fail_all(error)
 
-    def _replacement(
-        self, number: int, dealer: Dealer, warn: Callable[[str], None]
-    ) -> CrewMember | None:
-        """Another worker instead of one that was lost, ready; None where there is none, or no need.
-
-        Raises:
-            UserError: It failed, or no worker is left.
-        """
+    def _is_replaced(self, post: _Post) -> bool:
+        """Whether there is another worker instead of one that was lost, ready."""
         for _ in range(MAX_ATTEMPTS):
-            if dealer.is_stopped:
-                return None
             try:
-                worker = self._start(number)
-                worker.receive(START_SECONDS)
-                self._is_idle[number] = True
-                return worker
-            except WorkerLost:
-                self._drop(number)
-        if dealer.is_stopped:
-            return None
-        with self._starting:
-            self._num_given_up += 1
-            num_left = len(self._workers) - self._num_given_up
-        if num_left == 0:
-            raise UserError("no worker is left, and none could be started again")
-        warn(f"a worker could not be started again; going on with {num_left}")
-        return None
+                self._start(post)
+                self._wait_until_ready(post)
+                return True
+            except (UserError, WorkerLost):
+                self._lose(post)
+        self._give_up(post)
+        return False
 
-    def _make(
-        self,
-        number: int,
-        worker: CrewMember,
-        segment: Segment,
-        recipient: Recipient,
-        warn: Callable[[str], None],
-        stages: Stages,
-    ) -> None:
-        worker.send(segment)
+    def _give_up(self, post: _Post) -> None:
+        """Go on without a worker there, until another output is asked for."""
+        with self._changing:
+            post.thread = None
+            num_left = sum(other.thread is not None for other in self._posts)
+        if num_left == 0:
+            self._dealer.fail_all(UserError("no worker is left, and none could be started again"))
+        elif self._is_open:
+            for request in self._dealer.requests[:1]:
+                request.warn(f"a worker could not be started again; going on with {num_left}")
+
+    def _make_next(self, post: _Post) -> None:
+        """Let the worker make the next segment, if there still is one."""
+        with self._changing:
+            worker = post.worker
+            dealt = None if worker is None else self._dealer.take()
+            if worker is None or dealt is None:
+                return
+            request, segment = dealt
+            post.request = request
+        try:
+            self._make(post, worker, request, segment)
+        except WorkerLost as error:
+            self._lose(post)
+            if self._is_open and not request.is_withdrawn:
+                request.recipient.clip_at(post.number, 0)
+                request.warn(f"the worker on `{worker.name}` {error}; its segment is dealt again")
+            self._dealer.give_back(request, segment)
+        except Exception as error:  # of a step, or of who is told
+            self._lose(post)
+            self._dealer.fail(request, error)
+            self._dealer.finish(request)
+        else:
+            post.request = None  # before the request may be over, and who is at it ended
+            self._dealer.finish(request)
+
+    def _make(self, post: _Post, worker: CrewMember, request: Request, segment: Segment) -> None:
+        if post.task is request.task:
+            worker.send(segment)
+        else:
+            worker.send(request.task, segment)
+            post.task = request.task
+        recipient = request.recipient
         while True:
             message = worker.receive(SILENT_SECONDS)
             if isinstance(message, Made):
@@ -263,38 +245,54 @@ class Crew:
             elif isinstance(message, ModelAt):
                 recipient.model_at(f"{self.words}, {message.words}")
             elif isinstance(message, ClipAt):
-                recipient.clip_at(number, message.frames)
+                recipient.clip_at(post.number, message.frames)
             elif isinstance(message, Warned):
-                warn(message.message)
+                request.warn(message.message)
             elif isinstance(message, Finished):
                 recipient.piece_finished(message.piece)
                 recipient.model_at(self.words)
-                recipient.clip_at(number, 0)
+                recipient.clip_at(post.number, 0)
                 for name, seconds in message.stage_seconds.items():
-                    stages.add(name, seconds)
+                    request.stages.add(name, seconds)
                 return
 
-    def _drop(self, number: int) -> None:
-        """End a worker, if it is there."""
-        worker, self._workers[number] = self._workers[number], None
-        self._is_idle[number] = False
+    def _lose(self, post: _Post) -> None:
+        """End a worker that is of no use any more, and tell whoever waited for it how many are left."""
+        with self._changing:
+            request, post.request = post.request, None
+            self._drop(post)
+        if request is not None and not request.is_withdrawn:
+            request.recipient.model_at(self.words)
+
+    def _drop(self, post: _Post) -> None:
+        """End a worker, if it is there; only while nothing else changes."""
+        worker, post.worker = post.worker, None
         if worker is not None:
             worker.stop()
 
-    def _stop(self, is_chosen: Callable[[int], bool]) -> None:
-        """End the workers chosen, and let none begin anything until the next output is begun."""
-        with self._starting:
-            self._is_open = False
-            for number in range(len(self._workers)):
-                if is_chosen(number):
-                    self._drop(number)
-
     def stop(self) -> None:
-        """End every worker at once."""
-        self._stop(lambda _: True)
+        """End every worker at once; no more can be asked for."""
+        with self._changing:
+            self._is_open = False
+            self._dealer.close()
+            for post in self._posts:
+                self._drop(post)
+        for post in self._posts:
+            if post.thread is not None:
+                post.thread.join()
 
     def __enter__(self) -> Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def agreed(plans: Sequence[RunPlan]) -> RunPlan:
+    """What workers do alike: on CPUs, where equal bits are promised, what the one with least memory can.
+
+    GPUs each do what suits them, and the first one's way goes on record.
+    """
+    if plans[0].device != "cpu":
+        return plans[0]
+    return min(plans, key=lambda plan: plan.rung.device_bytes)

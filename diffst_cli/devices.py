@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -42,8 +42,8 @@ class CrewMember(Protocol):
             UserError: It says that a step failed.
         """
 
-    def send(self, order: Task | Segment) -> None:
-        """Give it an output to work at, or a segment of it to make.
+    def send(self, *orders: Task | Segment) -> None:
+        """Give it an output to work at, or a segment of it to make, or both in that order.
 
         Raises:
             WorkerLost: It died.
@@ -56,14 +56,17 @@ class CrewMember(Protocol):
 class LocalWorker:
     """One process of this machine, as a `CrewMember`."""
 
-    def __init__(self, device: str, open_model: OpenModel) -> None:
-        """Start the process; it loads the model of the first job that it is given, on `device`."""
+    def __init__(self, device: str, open_model: OpenModel, job: UpscaleJob) -> None:
+        """Start the process; it loads the model of `job` on `device`, and says when it is ready."""
         self.name = device
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         self._connection: Connection
         self._connection, other = context.Pipe()
         self._process: SpawnProcess = context.Process(
-            target=work_for, args=(other, open_model), name="diffst-worker", daemon=True
+            target=work_for,
+            args=(other, open_model, self._own(job)),
+            name="diffst-worker",
+            daemon=True,
         )
         self._process.start()
         other.close()
@@ -86,18 +89,23 @@ class LocalWorker:
             raise UserError(message.message, hint=message.hint)
         return message
 
-    def send(self, order: Task | Segment) -> None:
+    def send(self, *orders: Task | Segment) -> None:
         """Give the process an output to work at, or a segment of it to make.
 
         Raises:
             WorkerLost: It died.
         """
-        if isinstance(order, Task):
-            order = replace(order, job=replace(order.job, device=self.name, devices=()))
         try:
-            self._connection.send(order)
+            for order in orders:
+                if isinstance(order, Task):
+                    order = replace(order, job=self._own(order.job))
+                self._connection.send(order)
         except OSError as error:
             raise WorkerLost("ended") from error
+
+    def _own(self, job: UpscaleJob) -> UpscaleJob:
+        """The job as the process has it, which is one of several here only."""
+        return replace(job, device=self.name, devices=())
 
     def stop(self) -> None:
         """End the process at once. Safe to call twice."""
@@ -106,11 +114,11 @@ class LocalWorker:
         self._connection.close()
 
 
-def local_starters(devices: Sequence[str], open_model: OpenModel) -> list[Callable[[], CrewMember]]:
-    """What starts a process for each device.
+def local_starters(job: UpscaleJob, open_model: OpenModel) -> list[Callable[[], CrewMember]]:
+    """What starts a process for each device of a job.
 
     Args:
-        devices: As torch names them.
+        job: Any of those to come.
         open_model: Gives the model of a job; importable by name from another process.
     """
-    return [partial(LocalWorker, device, open_model) for device in devices]
+    return [partial(LocalWorker, device, open_model, job) for device in job.devices]

@@ -14,6 +14,7 @@ from diffst_cli.worker import Finished, Task
 CHUNK_BYTES = (
     2**26
 )  # of the input in one object; the store moves those that it has no room for to disk
+KEPT_INPUTS = 4  # in the store, of a batch whose workers are at several
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ _putting = threading.Lock()
 
 
 def put_input(path: Path, digest: str) -> list[object]:
-    """References to the chunks of a file, put in the store once for all workers; of the last file only."""
+    """References to the chunks of a file, put in the store once for all workers; of the last few files only."""
     with _putting:
         return _put_input(path, digest)
 
 
-@functools.lru_cache(maxsize=1)  # what is forgotten is no longer held in the store
+@functools.lru_cache(KEPT_INPUTS)  # what is forgotten is no longer held in the store
 def _put_input(path: Path, _digest: str) -> list[object]:
     import ray
 

@@ -138,19 +138,54 @@ class RunPlan:
         return kept if kept.fits or self.device == "cpu" else self
 
 
-def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
-    """The plan of a job on this machine, from the memory that is free now.
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a process has for a model, as it was when it looked."""
+
+    device: str
+    """As torch names it."""
+    precision: str
+    """`bf16`, `fp16` or `fp32`."""
+    lanes: int
+    """Frames or tiles that nano makes at once, see `diffst.lanes`."""
+    free_bytes: int
+    """On the device, or in main memory."""
+    host_free_bytes: int
+    """In main memory."""
+
+
+def find_room(job: UpscaleJob) -> Room:
+    """What this process has now for a job's model.
+
+    Raises:
+        UserError: The device is not there.
+    """
+    device, precision = choose_place(job)
+    return Room(
+        device=device,
+        precision=precision,
+        lanes=_lanes(device),
+        free_bytes=free_bytes(device),
+        host_free_bytes=free_bytes("cpu"),
+    )
+
+
+def plan_run(
+    job: UpscaleJob, info: VideoInfo, rules: ModelRules, room: Room | None = None
+) -> RunPlan:
+    """The plan of a job, from the memory that there is.
 
     Args:
         job: What to do.
         info: Its input.
         rules: The model's.
+        room: What the process has that is to do it; None for this one, now.
 
     Raises:
         UsageError: The output would be larger than any codec takes.
         UserError: The device is not there.
     """
-    device, precision = choose_place(job)
+    room = room or find_room(job)
     size = job.output_size(info)
     in_bytes = info.width * info.height * 3 * info.bytes_per_sample
     out_bytes = size[0] * size[1] * 3 * info.bytes_per_sample
@@ -159,19 +194,18 @@ def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
     )
     factor = job.output_rate(info) / info.frame_rate
     num_frames = estimate_frames(info, job)
-    work = _workload(job, info, (device, precision), clip_rules)
+    work = _workload(job, info, room, clip_rules)
     queues = (queue_frames(in_bytes), queue_frames(out_bytes))
     host = _host_bytes(work, queues)
-    free = free_bytes(device)
     limit = None if job.vram_limit is None else round(job.vram_limit * GIGABYTE)
-    budget = _budget(device, free, limit, host)
-    host_budget = max(round(USED_SHARE * free_bytes("cpu") - host), 0)
+    budget = _budget(room.device, room.free_bytes, limit, host)
+    host_budget = max(round(USED_SHARE * room.host_free_bytes - host), 0)
     rungs = tuple(LADDERS.get(kind_of(job.model), nano_ladder)(work))
     fitting = (i for i, rung in enumerate(rungs) if is_within(rung, budget, host_budget))
     return RunPlan(
         model=job.model,
-        device=device,
-        precision=precision,
+        device=room.device,
+        precision=room.precision,
         size=size,
         frame_rate=job.output_rate(info),
         num_frames=num_frames,
@@ -180,7 +214,7 @@ def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
         work=work,
         queue_in=queues[0],
         queue_out=queues[1],
-        free_bytes=free,
+        free_bytes=room.free_bytes,
         limit_bytes=limit,
         budget_bytes=budget,
         host_bytes=host,
@@ -190,11 +224,8 @@ def plan_run(job: UpscaleJob, info: VideoInfo, rules: ModelRules) -> RunPlan:
     )
 
 
-def _workload(
-    job: UpscaleJob, info: VideoInfo, place: tuple[str, str], clip_rules: ClipRules
-) -> Workload:
+def _workload(job: UpscaleJob, info: VideoInfo, room: Room, clip_rules: ClipRules) -> Workload:
     """The sizes of one clip, and of one shot."""
-    device, precision = place
     factor = job.output_rate(info) / info.frame_rate
     num_frames = estimate_frames(info, job)
     return Workload(
@@ -205,11 +236,11 @@ def _workload(
         shot_keyframes=longest_stretch(clip_rules),
         shot_frames=_shot_frames(clip_rules, factor, num_frames),
         bytes_per_sample=info.bytes_per_sample,
-        precision=precision,
+        precision=room.precision,
         decoder=job.decoder,
-        lanes=_lanes(device),
+        lanes=room.lanes,
         makes_new=factor != 1,
-        can_offload=device.startswith("cuda"),
+        can_offload=room.device.startswith("cuda"),
     )
 
 

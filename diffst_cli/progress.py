@@ -26,6 +26,7 @@ PLAIN_SECONDS = 5.0  # between progress lines when stderr is not a terminal
 LIVE_SECONDS = 0.25  # between redraws on a terminal
 BAR_WIDTH = 24  # columns; left out of a terminal too narrow for it
 SEPARATOR = " · "
+MAX_NAMES = 3  # of videos, in one line
 ASCII = str.maketrans({"·": "|", "━": "#", "─": "-"})  # for terminals without these characters
 
 
@@ -57,6 +58,10 @@ class Reporter:
     def end(self) -> None:
         """The video is done, or failed; no more progress is shown. May be called twice."""
 
+    def beside(self) -> Reporter:
+        """What is told of another video, that is made at the same time."""
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -74,73 +79,104 @@ class Progress:
     started: float | None = None
     """When frames began to be made, on the monotonic clock; None before."""
 
+    @property
+    def frames_per_second(self) -> float:
+        """Frames that this run made a second, so far."""
+        if self.started is None:
+            return 0.0
+        return (self.frames_made - self.frames_before) / max(time.monotonic() - self.started, 1e-3)
+
 
 class LiveReporter(Reporter):
-    """For people: one live line on a terminal, else a plain line every few seconds."""
+    """For people: a line of progress on stderr, shared with the videos made beside this one."""
 
-    def __init__(self) -> None:
-        self._console = _console()
-        self._progress = Progress(name="")
-        self._ended = threading.Event()
-        self._painter: threading.Thread | None = None
+    def __init__(self, screen: _Screen | None = None) -> None:
+        self._screen = screen or _Screen()
+        self.progress = Progress(name="")
 
     def begin(self, name: str) -> None:
         """Start showing."""
-        self._progress = Progress(name=name)
-        self._ended.clear()
-        live = self._console.is_terminal and not self._console.is_dumb_terminal
-        paint = self._paint_live if live else self._paint_plain
-        self._painter = threading.Thread(target=paint, name="progress", daemon=True)
-        self._painter.start()
+        self.progress = Progress(name=name)
+        self._screen.show(self)
 
     def stage(self, name: str) -> None:
         """Show it from the next redraw."""
-        self._progress = replace(self._progress, stage=name)
+        self.progress = replace(self.progress, stage=name)
 
     def advance(self, frames_done: int, frames_total: int | None) -> None:
         """Show it from the next redraw; the first call starts the clock for speed and time left."""
-        if self._progress.started is None:
-            self._progress = replace(
-                self._progress, frames_before=frames_done, started=time.monotonic()
+        if self.progress.started is None:
+            self.progress = replace(
+                self.progress, frames_before=frames_done, started=time.monotonic()
             )
-        self._progress = replace(self._progress, frames_done=frames_done, frames_total=frames_total)
+        self.progress = replace(self.progress, frames_done=frames_done, frames_total=frames_total)
         self.within(0)
 
     def within(self, frames: float) -> None:
         """Show it from the next redraw."""
-        furthest = max(self._progress.frames_made, self._progress.frames_done + frames)
-        self._progress = replace(self._progress, frames_made=furthest)
+        furthest = max(self.progress.frames_made, self.progress.frames_done + frames)
+        self.progress = replace(self.progress, frames_made=furthest)
 
     def warn(self, message: str) -> None:
         """Print it at once, above the live line."""
-        _print_marked(self._console, "warning", message, style="yellow")
+        _print_marked(self._screen.console, "warning", message, style="yellow")
 
     def note(self, message: str) -> None:
         """Print it at once, above the live line."""
         print_note(message)
 
     def end(self) -> None:
-        """Take the live line away."""
-        self._ended.set()
-        if self._painter is not None:
+        """Take it out of the line, and the line away with the last one."""
+        self._screen.hide(self)
+
+    def beside(self) -> Reporter:
+        """One that shares the line."""
+        return LiveReporter(self._screen)
+
+
+class _Screen:
+    """Where videos at work are shown: one live line on a terminal, else a plain line every few seconds."""
+
+    def __init__(self) -> None:
+        self.console = _console()
+        self._shown: tuple[LiveReporter, ...] = ()
+        self._ended = threading.Event()
+        self._painter: threading.Thread | None = None
+
+    def show(self, reporter: LiveReporter) -> None:
+        """Show one more; called from one thread, as `hide`."""
+        self._shown += (reporter,)
+        if self._painter is None:
+            self._ended.clear()
+            live = self.console.is_terminal and not self.console.is_dumb_terminal
+            paint = self._paint_live if live else self._paint_plain
+            self._painter = threading.Thread(target=paint, name="progress", daemon=True)
+            self._painter.start()
+
+    def hide(self, reporter: LiveReporter) -> None:
+        """Show it no more. May be called twice."""
+        self._shown = tuple(shown for shown in self._shown if shown is not reporter)
+        if not self._shown and self._painter is not None:
+            self._ended.set()
             self._painter.join()
             self._painter = None
 
     def _paint_plain(self) -> None:
         while not self._ended.wait(PLAIN_SECONDS):
-            self._console.print(self._line(None), soft_wrap=True)
+            self.console.print(self.line(None), soft_wrap=True)
 
     def _paint_live(self) -> None:
         from rich.live import Live
 
-        with Live(console=self._console, transient=True, auto_refresh=False) as live:
+        with Live(console=self.console, transient=True, auto_refresh=False) as live:
             while not self._ended.wait(LIVE_SECONDS):
-                width = self._console.width - 1  # a full last column makes some terminals wrap
-                live.update(self._line(width), refresh=True)
+                width = self.console.width - 1  # a full last column makes some terminals wrap
+                live.update(self.line(width), refresh=True)
 
-    def _line(self, width: int | None) -> str:
-        line = progress_line(self._progress, width)
-        return line if _has_unicode(self._console) else line.translate(ASCII)
+    def line(self, width: int | None) -> str:
+        """What is shown now."""
+        line = progress_line([shown.progress for shown in self._shown], width)
+        return line if _has_unicode(self.console) else line.translate(ASCII)
 
 
 def reporter(*, quiet: bool) -> Reporter:
@@ -148,35 +184,41 @@ def reporter(*, quiet: bool) -> Reporter:
     return Reporter() if quiet else LiveReporter()
 
 
-def progress_line(progress: Progress, width: int | None = None) -> str:
+def progress_line(progresses: Sequence[Progress], width: int | None = None) -> str:
     """One line on where a run stands; what matters less is left out of a narrow one.
 
     Args:
-        progress: Where it stands.
+        progresses: Where each video at work stands, the one begun first first.
         width: Columns there are; None for a line as long as it gets, without a bar.
     """
-    pieces = [*_counts(progress), progress.stage, _bytes(resident_bytes()), progress.name]
-    if progress.started is None:  # nothing is counted yet: the stage is the news
-        pieces = pieces[1:]
+    if not progresses:
+        return ""
+    started = [progress for progress in progresses if progress.started is not None]
+    pieces = (
+        _counts(started) if started else []
+    )  # where nothing is counted yet, the stage is the news
+    if len(progresses) > 1:
+        pieces.append(f"{len(progresses)} videos")
+    pieces += [progresses[0].stage, _bytes(resident_bytes()), _names(progresses)]
     if width is None:
         return SEPARATOR.join(pieces)
     line = pieces[0][:width]
     for piece in pieces[1:]:
         longer = f"{line}{SEPARATOR}{piece}"
         line = longer if len(longer) <= width else line
-    if progress.frames_total and len(line) + BAR_WIDTH + 1 <= width:
-        return f"{_bar(progress.frames_made / progress.frames_total)} {line}"
+    total = _frames_total(started)
+    if total and len(line) + BAR_WIDTH + 1 <= width:
+        return f"{_bar(sum(progress.frames_made for progress in started) / total)} {line}"
     return line
 
 
-def _counts(progress: Progress) -> list[str]:
+def _counts(started: Sequence[Progress]) -> list[str]:
     """Frames, percentage, speed and time left, most important first."""
-    done, made, total = progress.frames_done, progress.frames_made, progress.frames_total
+    done = sum(progress.frames_done for progress in started)
+    made = sum(progress.frames_made for progress in started)
+    total = _frames_total(started)
+    frames_per_second = sum(progress.frames_per_second for progress in started)
     pieces = [f"{done}/{total} frames" if total else f"{done} frames"]
-    if progress.started is None:
-        return pieces
-    seconds = max(time.monotonic() - progress.started, 1e-3)
-    frames_per_second = (made - progress.frames_before) / seconds
     if total:
         pieces.append(f"{min(int(100 * made / total), 100)} %")
     if total and frames_per_second > 0:
@@ -184,6 +226,18 @@ def _counts(progress: Progress) -> list[str]:
     if frames_per_second > 0:
         pieces.append(speed(frames_per_second))
     return pieces
+
+
+def _frames_total(progresses: Sequence[Progress]) -> int | None:
+    """Of all; None where one does not tell."""
+    totals = [progress.frames_total for progress in progresses]
+    return None if None in totals else sum(filter(None, totals))
+
+
+def _names(progresses: Sequence[Progress]) -> str:
+    names = [progress.name for progress in progresses[:MAX_NAMES]]
+    left = len(progresses) - len(names)
+    return " + ".join([*names, f"{left} more"] if left else names)
 
 
 def _bar(fraction: float) -> str:

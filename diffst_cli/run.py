@@ -10,16 +10,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING
 
 from diffst.wan.names import TINY_DECODER
-from diffst_cli.clips import ClipRules
 from diffst_cli.cluster import ray_starters, resolve_device
-from diffst_cli.crew import Crew
+from diffst_cli.crew import Crew, agreed
+from diffst_cli.dealer import Request
 from diffst_cli.devices import local_starters
 from diffst_cli.errors import UserError
 from diffst_cli.interrupts import interrupts_deferred
@@ -39,24 +39,19 @@ from diffst_cli.work import Work, changes
 from diffst_cli.worker import Task
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from diffst.upscaler import UpscaleModel
+    from diffst_cli.planner import RunPlan
     from diffst_cli.probe import VideoInfo
     from diffst_cli.receipt import Receipt
     from diffst_cli.writer import Output
 
 log = logging.getLogger(__name__)
 
-MakeAll = Callable[[Work, Recipient, Callable[[str], None]], None]
-"""Makes every piece that a work lacks; tells the recipient, and warns."""
-
 
 def run_job(
-    job: UpscaleJob,
-    *,
-    model: UpscaleModel | None = None,
-    crew: Crew | None = None,
-    reporter: Reporter | None = None,
-    name: str | None = None,
+    job: UpscaleJob, *, model: UpscaleModel | None = None, reporter: Reporter | None = None
 ) -> RunSummary:
     """Makes one video from another; the caller looks whether the receipt is `ok`.
 
@@ -64,27 +59,16 @@ def run_job(
         job: What to do.
         model: The model, if it is loaded already; else it is loaded once the input and the output
             are known to be good.
-        crew: The workers that stay for the next job too, where the job is shared out.
         reporter: Told how it goes; None for nobody.
-        name: What the reporter is told that is made; None for the input's.
 
     Raises:
         UserError: The input, the output or the model is not usable, or a stage failed. Nothing is
             left under the output's name then, nor on KeyboardInterrupt; finished pieces are kept,
             and the next call with the same job goes on from there.
     """
-    reporter = reporter or Reporter()
-    reporter.begin(name or job.input.name)
-    try:
-        if job.ray is not None:
-            job = resolve_device(job)
-        return _Journey(job, reporter).run(model, crew)
-    except BrokenPipeError as error:  # Typer would take it for a closed stdout
-        raise UserError(
-            "ffmpeg stopped unexpectedly", hint="run it again with `--debug`"
-        ) from error
-    finally:
-        reporter.end()
+    journey = Journey(job, reporter or Reporter(), job.input.name)
+    journey.begin(model, None)
+    return journey.complete()
 
 
 def open_model(job: UpscaleJob) -> UpscaleModel:
@@ -117,62 +101,129 @@ def new_crew(job: UpscaleJob) -> Crew:
     """The workers of a job that is shared out, and of others with the same devices; none is started yet."""
     if job.ray is not None:
         return Crew(lambda: ray_starters(resolve_device(job), open_model))
-    return Crew(lambda: local_starters(job.devices, open_model))
+    return Crew(lambda: local_starters(job, open_model))
 
 
-class _Journey:
-    """One run's way from the input to the output; owns its threads and channels while it runs."""
+class Journey:
+    """One video's way from the input to the output; owns its folder, threads and channels on the way.
 
-    def __init__(self, job: UpscaleJob, reporter: Reporter) -> None:
+    In two steps, between which a crew makes the pieces, perhaps beside those of other videos. A step
+    that fails lets go of everything.
+    """
+
+    def __init__(self, job: UpscaleJob, reporter: Reporter, name: str) -> None:
+        """Take what to do, whom to tell, and what they are told that is made."""
         self._job = job
         self._reporter = reporter
+        self._name = name
         self._stages = Stages()
         self._frames_resumed = 0  # made by runs before this one
+        self._held = ExitStack()  # between the steps
+        self._request: Request | None = None  # to a crew
 
-    def run(self, model: UpscaleModel | None, crew: Crew | None) -> RunSummary:
-        """Everything, from looking at the input to the checked output."""
+    def begin(self, model: UpscaleModel | None, crew: Crew | None) -> None:
+        """Everything until pieces are made: probe, plan, take up earlier work, have the crew begin.
+
+        Args:
+            model: The model, if it is loaded already.
+            crew: The workers, where the job is shared out and they are there already.
+
+        Raises: as `run_job`.
+        """
         from diffst_cli.probe import probe
 
-        started = time.perf_counter()
-        job = self._job
-        self._reporter.stage("opening")
-        info = probe(job.input)
-        require_start(info, job.start)
-        size = job.output_size(info)
-        log.debug("%s: %s", job.input, info)
-        output = open_output(job, info)
         with ExitStack() as stack:
+            stack.enter_context(self._told())
+            self._started = time.perf_counter()
+            if self._job.ray is not None:
+                self._job = resolve_device(self._job)
+            job = self._job
+            self._reporter.stage("opening")
+            self._info = info = probe(job.input)
+            log.debug("%s: %s", job.input, info)
+            require_start(info, job.start)
+            self._output = open_output(job, info)
             recipe = make_recipe(job, info)  # may take seconds, for which no interrupt should wait
             with interrupts_deferred():  # until the folder is ours to clean up
-                work = stack.enter_context(open_work(job, recipe, output))
-            stack.enter_context(self._kept_work_told(work))
-            self._resume(work)
+                self._work = stack.enter_context(open_work(job, recipe, self._output))
+            stack.enter_context(self._kept_work_told())
+            self._resume()
             if job.is_shared_out:
-                crew = crew or stack.enter_context(new_crew(job))
-                make_all = self._muster(crew, work, output)
+                self._begin_with_crew(crew or stack.enter_context(new_crew(job)), stack)
             else:
-                make_all = self._equip(info, model, work, output)
-            self._reporter.stage("upscaling")
-            self._make(info, work, make_all)
+                self._begin_alone(model, stack)
+            self._held = stack.pop_all()
+
+    def close(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let go of everything because of an error that came between the steps."""
+        self._held.__exit__(kind, error, traceback)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether `complete` need not wait for a crew."""
+        return self._request is None or self._request.is_over
+
+    def complete(self) -> RunSummary:
+        """The checked output, as soon as all pieces are made.
+
+        Raises: as `run_job`.
+        """
+        work = self._work
+        with self._held:
+            self._make_pieces()
+            assert work.scanned is not None
+            for message in work.scanned.warnings:
+                self._reporter.warn(message)
             self._reporter.stage("finishing")
             with self._stages.timed("finish"):
-                receipt = self._finish(work, output)
+                receipt = self._finish()
         return RunSummary(
-            input=job.input,
-            output=job.output,
-            size=size,
-            frame_rate=self._made_rate(info, work),
-            frames_in=work.scanned.num_keyframes if work.scanned is not None else 0,
+            input=self._job.input,
+            output=self._job.output,
+            size=self._job.output_size(self._info),
+            frame_rate=self._made_rate(),
+            frames_in=work.scanned.num_keyframes,
             frames_out=work.num_planned,
             frames_resumed=self._frames_resumed,
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - self._started,
             stage_seconds=self._stages.seconds(),
             peak_memory_bytes=peak_bytes(),
             receipt=receipt,
         )
 
-    def _resume(self, work: Work) -> None:
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Inside, the reporter shows this video."""
+        self._reporter.begin(self._name)
+        try:
+            yield
+        except BrokenPipeError as error:  # Typer would take it for a closed stdout
+            raise UserError(
+                "ffmpeg stopped unexpectedly", hint="run it again with `--debug`"
+            ) from error
+        finally:
+            self._reporter.end()
+
+    @contextmanager
+    def _kept_work_told(self) -> Iterator[None]:
+        """Inside, an error that leaves finished pieces says so."""
+        work = self._work
+        try:
+            yield
+        except BaseException:
+            if work.pieces():
+                done = f"{sum(piece.num_frames for piece in work.pieces())} finished frames"
+                self._reporter.note(f"{done} are kept in `{work.folder}`; the same command goes on")
+            raise
+
+    def _resume(self) -> None:
         """Take up what an earlier run of the same command left, and say what became of it."""
+        work = self._work
         self._reporter.stage("looking for earlier work")
         if self._job.restart:
             work.discard()
@@ -191,8 +242,56 @@ class _Journey:
                 "delete that folder if you do not want to go back to it"
             )
 
-    def _settle(self, work: Work, rules: ClipRules, way: str) -> None:
-        """Puts on record how clips are cut and made; starts over where the work that is there was made otherwise."""
+    def _begin_with_crew(self, crew: Crew, stack: ExitStack) -> None:
+        """Have several processes, or a cluster, make the pieces."""
+        self._reporter.stage("loading the model")
+        crew.muster()
+        on_record = self._work.way
+        plan = self._settled(crew.plans(self._job, self._info))
+        way = plan.rung.words if plan.device == "cpu" else on_record
+        task = Task(self._job, self._work.folder, self._output.piece_settings, way)
+        request = Request(task, self._recipient(), self._reporter.warn, self._stages)
+        stack.enter_context(looked_through(self._job, self._info, self._work, self._stages))
+        stack.enter_context(crew.asked(request, self._work))
+        self._request = request
+        self._make_pieces = partial(crew.wait, request)
+
+    def _begin_alone(self, model: UpscaleModel | None, stack: ExitStack) -> None:
+        """Make ready to make the pieces in this process."""
+        job = self._job
+        if model is None:
+            self._reporter.stage("loading the model")
+            with self._stages.timed("load"):
+                model = open_model(job)
+        plan = self._settled([plan_run(job, self._info, model.rules)])
+        maker = SegmentMaker(
+            job,
+            self._info,
+            SteppingModel(model, plan, self._reporter.warn),
+            plan,
+            folder=self._work.folder,
+            settings=self._output.piece_settings,
+            stages=self._stages,
+        )
+        stack.enter_context(looked_through(job, self._info, self._work, self._stages))
+        self._make_pieces = partial(
+            make_all, maker, self._work, self._recipient(), self._reporter.warn
+        )
+
+    def _settled(self, plans: Sequence[RunPlan]) -> RunPlan:
+        """The plan that goes on record; starts over where the work that is there was made otherwise.
+
+        Args:
+            plans: Of each process that will make pieces.
+        """
+        work = self._work
+        kept = [plan.keeping(work.way) for plan in plans]
+        for sentence in dict.fromkeys(plan.sentence for plan in kept):
+            self._reporter.note(sentence)
+        if not all(plan.fits for plan in kept):
+            self._reporter.warn("memory may run out: `diffst plan` says how much there is")
+        plan = agreed(kept)
+        rules, way = plan.clip_rules, plan.rung.words
         is_other_way = work.way not in (None, way)
         if work.rules not in (None, rules) or (is_other_way and work.recipe["device"] == "cpu"):
             self._reporter.warn(f"clips are made otherwise than in `{work.folder}`; starting over")
@@ -201,58 +300,14 @@ class _Journey:
         elif is_other_way:
             self._reporter.warn(f"less memory is free than when this was begun; the rest: {way}")
         work.rules, work.way = rules, way
+        return plan
 
-    @contextmanager
-    def _kept_work_told(self, work: Work) -> Iterator[None]:
-        """Inside, an error that leaves finished pieces says so."""
-        try:
-            yield
-        except BaseException:
-            if work.pieces():
-                done = f"{sum(piece.num_frames for piece in work.pieces())} finished frames"
-                self._reporter.note(f"{done} are kept in `{work.folder}`; the same command goes on")
-            raise
-
-    def _muster(self, crew: Crew, work: Work, output: Output) -> MakeAll:
-        """What makes the pieces in several processes, or on a cluster."""
-        self._reporter.stage("loading the model")
-        task = Task(self._job, work.folder, output.piece_settings, work.way)
-        ready = crew.begin(task, self._reporter.note)
-        self._settle(work, ready.clip_rules, ready.way)
-        return partial(crew.make_all, stages=self._stages)
-
-    def _equip(
-        self, info: VideoInfo, model: UpscaleModel | None, work: Work, output: Output
-    ) -> MakeAll:
-        """What makes the pieces in this process."""
-        job = self._job
-        if model is None:
-            self._reporter.stage("loading the model")
-            with self._stages.timed("load"):
-                model = open_model(job)
-        plan = plan_run(job, info, model.rules).keeping(work.way)
-        self._reporter.note(plan.sentence)
-        if not plan.fits:
-            self._reporter.warn("memory may run out: `diffst plan` says how much there is")
-        self._settle(work, plan.clip_rules, plan.rung.words)
-        stepping = SteppingModel(model, plan, self._reporter.warn)
-        maker = SegmentMaker(
-            job,
-            info,
-            stepping,
-            plan,
-            folder=work.folder,
-            settings=output.piece_settings,
-            stages=self._stages,
-        )
-        return partial(make_all, maker)
-
-    def _make(self, info: VideoInfo, work: Work, make_all: MakeAll) -> None:
-        """Every piece that is not finished yet, while the input is still looked through."""
-        estimate = estimate_frames(info, self._job)
+    def _recipient(self) -> Recipient:
+        """Records finished pieces, and tells the reporter how far all is."""
+        work = self._work
+        estimate = estimate_frames(self._info, self._job)
         unfinished: dict[int, int] = {}
         in_work: dict[int, float] = {}
-
         counting = threading.Lock()  # so that no piece counts twice while it is recorded
 
         def tell_frames(index: int, num_frames: int) -> None:
@@ -270,31 +325,28 @@ class _Journey:
             in_work[number] = frames
             self._reporter.within(sum(in_work.values()))
 
+        self._reporter.stage("upscaling")
         self._reporter.advance(self._frames_resumed, estimate)
-        recipient = Recipient(
+        return Recipient(
             frames_written=tell_frames,
             piece_finished=take_piece,
             model_at=lambda words: self._reporter.stage(f"upscaling, {words}"),
             clip_at=tell_clip,
         )
-        with looked_through(self._job, info, work, self._stages):
-            make_all(work, recipient, self._reporter.warn)
-        assert work.scanned is not None
-        for message in work.scanned.warnings:
-            self._reporter.warn(message)
 
-    def _made_rate(self, info: VideoInfo, work: Work) -> Fraction:
+    def _made_rate(self) -> Fraction:
         """The output's frame rate; the average over what was made, where it varies."""
-        if self._job.has_constant_rate(info):
-            return self._job.output_rate(info)
-        *_, last = work.planned()
+        if self._job.has_constant_rate(self._info):
+            return self._job.output_rate(self._info)
+        *_, last = self._work.planned()
         assert last.end is not None
-        return work.num_planned / (last.end - last.origin)
+        return self._work.num_planned / (last.end - last.origin)
 
-    def _finish(self, work: Work, output: Output) -> Receipt:
+    def _finish(self) -> Receipt:
+        work = self._work
         *_, last = work.planned()
         assert last.end is not None
-        receipt = output.finish(work.pieces(), work.folder, last.origin, last.end)
+        receipt = self._output.finish(work.pieces(), work.folder, last.origin, last.end)
         if receipt.ok:
             work.remove()
         else:

@@ -12,18 +12,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from diffst_cli.clips import ClipRules
 from diffst_cli.errors import explain
 from diffst_cli.job import UpscaleJob
 from diffst_cli.making import InexactEntry, Recipient, SegmentMaker
 from diffst_cli.pieces import Piece, PieceSettings
-from diffst_cli.planner import plan_run
+from diffst_cli.planner import Room, find_room, plan_run
 from diffst_cli.segments import Segment
 from diffst_cli.stages import Stages
 from diffst_cli.stepping import SteppingModel
 
 if TYPE_CHECKING:
-    from diffst.upscaler import UpscaleModel
+    from diffst.upscaler import ModelRules, UpscaleModel
+
+    OpenModel = Callable[[UpscaleJob], UpscaleModel]
 
 ORPHAN_SECONDS = 0.5  # between looks at whether our parent is still there
 
@@ -43,15 +44,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded, and how to use it for the task planned."""
+    """The model is loaded."""
 
-    clip_rules: ClipRules
-    way: str
-    """How clips are made, in the words of a `Rung`."""
-    way_bytes: int
-    """What that takes."""
-    plan: str
-    """In a line."""
+    rules: ModelRules
+    room: Room
+    """What there is for it."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +96,11 @@ class Failed:
     hint: str | None
 
 
-def work_for(connection: Connection, open_model: Callable[[UpscaleJob], UpscaleModel]) -> None:
+def work_for(connection: Connection, open_model: OpenModel, job: UpscaleJob) -> None:
     """Serve the other end of `connection` until it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and ends us
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-    serve(_Connected(connection), open_model)
+    serve(_Connected(connection), open_model, job)
 
 
 class Line(Protocol):
@@ -120,10 +117,10 @@ class Line(Protocol):
         """
 
 
-def serve(line: Line, open_model: Callable[[UpscaleJob], UpscaleModel]) -> None:
-    """Load the model of the first task, and make every segment that `line` gives; a failure is told, not raised."""
+def serve(line: Line, open_model: OpenModel, job: UpscaleJob) -> None:
+    """Load the model of `job`, say so, and make every segment that `line` gives; a failure is told, not raised."""
     try:
-        _serve(line, open_model)
+        _serve(line, open_model, job)
     except (EOFError, BrokenPipeError):  # the parent is gone
         return
     except Exception as error:
@@ -156,12 +153,12 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
-def _serve(line: Line, open_model: Callable[[UpscaleJob], UpscaleModel]) -> None:
-    model: UpscaleModel | None = None
+def _serve(line: Line, open_model: OpenModel, job: UpscaleJob) -> None:
+    model = open_model(job)
+    line.send(Ready(model.rules, find_room(job)))
     order = line.receive()
     while True:
         assert isinstance(order, Task)
-        model = model or open_model(order.job)
         order = _work_at(order, model, line)
 
 
@@ -183,7 +180,6 @@ def _work_at(task: Task, model: UpscaleModel, line: Line) -> Task | Segment:
         model_at=lambda words: line.send(ModelAt(words)),
         clip_at=lambda _, frames: line.send(ClipAt(frames)),
     )
-    line.send(Ready(plan.clip_rules, plan.rung.words, plan.rung.device_bytes, plan.sentence))
     from_beginning = False
     while isinstance(order := line.receive(), Segment):
         before = stages.seconds()

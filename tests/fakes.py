@@ -83,9 +83,37 @@ def open_bilinear(_job: UpscaleJob) -> BilinearModel:
 
 def open_counted(job: UpscaleJob) -> BilinearModel:
     """As `open_bilinear`; leaves a line in the folder `loads` for each time that a process calls it."""
+    job.output.parent.mkdir(exist_ok=True)
     with (job.output.parent / "loads").open("a", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")
     return BilinearModel()
+
+
+def open_none(_job: UpscaleJob) -> BilinearModel:
+    """Stands for a model that cannot be had."""
+    raise UserError("there is no such model")
+
+
+class MeetingModel(BilinearModel):
+    """Makes nothing before as many processes as `count` are at work, which leave marks in a folder."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        super().__init__()
+        self._folder = folder
+        self._count = count
+
+    def before(self, call: Call) -> None:
+        (self._folder / f"{os.getpid()}.mark").touch()
+        deadline = time.monotonic() + 60
+        while len(list(self._folder.glob("*.mark"))) < self._count:
+            if time.monotonic() > deadline:
+                raise UserError("no other process is at work")
+            time.sleep(0.02)
+
+
+def open_meeting(job: UpscaleJob) -> BilinearModel:
+    """A model of two processes that wait for each other."""
+    return MeetingModel(job.input.parent, 2)
 
 
 class SlowModel(BilinearModel):

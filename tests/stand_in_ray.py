@@ -1,6 +1,7 @@
 """As much of Ray as `diffst_cli.cluster` uses, with threads of this process for actors."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import ModuleType, SimpleNamespace
@@ -12,24 +13,30 @@ class RayError(Exception):
 
 
 class Actor:
-    """An actor that dies at its `dies_at`th order, as with its machine."""
+    """An actor that dies at its `dies_at`th segment, as with its machine; 0 means before it is ready."""
 
     def __init__(self, obj: Any, dies_at: int | None) -> None:
         self._obj = obj
         self._orders_left = dies_at
+        self._was_given = False
         self.dead = threading.Event()
+        if dies_at == 0:
+            self.dead.set()
 
     def __getattr__(self, name: str) -> Any:
         return SimpleNamespace(remote=lambda *arguments: self._call(name, arguments))
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> "Future[Any]":
         future: Future[Any] = Future()
+        is_late = name == "give" and not self._was_given  # calls at once may overtake each other
+        self._was_given = self._was_given or name == "give"
         if self._orders_left is not None and name == "give":
             self._orders_left -= 1
             if self._orders_left == 0:
                 self.dead.set()
 
         def answer() -> None:
+            time.sleep(0.1 if is_late else 0)
             result = None if self.dead.is_set() else getattr(self._obj, name)(*arguments)
             if self.dead.is_set():
                 future.set_exception(RayError("the actor died"))
@@ -45,8 +52,8 @@ def make_ray(resources: dict[str, float], dies_at: Sequence[int | None] = ()) ->
 
     Args:
         resources: As `cluster_resources` gives them.
-        dies_at: For each actor, in order of starting, at which order it dies (the first is the
-            task); later ones never do.
+        dies_at: For each actor, in order of starting, at which segment it dies; 0 for before it is
+            ready. Later ones never do.
     """
     ray: Any = ModuleType("ray")
     deaths = list(dies_at)

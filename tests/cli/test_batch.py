@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,12 @@ import pytest
 from diffst_cli import batch, run
 from diffst_cli.app import main
 from diffst_cli.batch import find_jobs, run_batch
-from diffst_cli.crew import Crew
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
 from diffst_cli.receipt import Check, Receipt
 from diffst_cli.summary import RunSummary
-from tests.fakes import open_counted
+from tests.fakes import open_counted, open_none
 from tests.media import make_video
 
 
@@ -131,22 +131,33 @@ class Runs:
         self.done: list[str] = []
         self.places: list[str] = []
         monkeypatch.setattr(batch, "open_model", self.open_model)
-        monkeypatch.setattr(batch, "run_job", self.run_job)
+        monkeypatch.setattr(batch, "Journey", partial(Going, self))
 
     def open_model(self, _job: UpscaleJob) -> str:
         self.num_loads += 1
         return "the model"
 
-    def run_job(
-        self, job: UpscaleJob, *, model: str, crew: object, reporter: Reporter, name: str
-    ) -> RunSummary:
-        assert (model, crew) == ("the model", None)
+
+class Going:
+    """Stands for a `Journey` that makes nothing."""
+
+    is_made = True
+
+    def __init__(self, runs: Runs, job: UpscaleJob, reporter: Reporter, name: str) -> None:
         assert name.startswith(f"{job.input.name}, ")
-        self.places.append(name.rpartition(", ")[2])
         assert isinstance(reporter, Reporter)
-        self.done.append(job.input.name)
-        if job.input.name.startswith("bad"):
-            raise UserError(f"no video stream in `{job.input}`")
+        runs.places.append(name.rpartition(", ")[2])
+        self._runs = runs
+        self._job = job
+
+    def begin(self, model: object, crew: object) -> None:
+        assert (model, crew) == ("the model", None)
+        self._runs.done.append(self._job.input.name)
+        if self._job.input.name.startswith("bad"):
+            raise UserError(f"no video stream in `{self._job.input}`")
+
+    def complete(self) -> RunSummary:
+        job = self._job
         if job.input.name.startswith("bug"):
             raise ZeroDivisionError("division by zero")
         ok = not job.input.name.startswith("unchecked")
@@ -165,6 +176,9 @@ class Runs:
             peak_memory_bytes=1,
             receipt=Receipt(input=job.input, output=job.output, checks=(check,), notes=()),
         )
+
+    def close(self, *_error: object) -> None:
+        """Nothing is held."""
 
 
 @pytest.fixture
@@ -258,11 +272,10 @@ def test_a_model_that_does_not_load_ends_the_batch(
 def test_ctrl_c_ends_the_batch_at_once(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch):
     touch(tmp_path / "in", "a.mp4", "b.mp4")
 
-    def interrupt(job: UpscaleJob, **_: object) -> None:
-        runs.done.append(job.input.name)
+    def interrupt(_journey: Going) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch, "run_job", interrupt)
+    monkeypatch.setattr(Going, "complete", interrupt)
     assert main(["batch", str(tmp_path / "in"), str(tmp_path / "out")]) == 130
     assert runs.done == ["a.mp4"]
 
@@ -317,36 +330,39 @@ def test_a_watched_folder_gives_each_file_once_it_is_whole(
     assert looks == [[], [], ["bad.mp4"], *[["bad.mp4", "a.mp4"]] * 3]
 
 
-def test_workers_and_their_models_stay_for_all_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    source, output = tmp_path / "in", tmp_path / "out"
+@pytest.fixture
+def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UpscaleJob:
+    """For two processes: a folder of three, one of which is no video."""
+    source = tmp_path / "in"
     source.mkdir()
     for name in ("a.mp4", "c.mp4"):
         make_video(source / name, size=(32, 24), num_frames=8)
     (source / "b.mp4").write_bytes(b"no video")
     monkeypatch.setattr(run, "open_model", open_counted)
-    job = template(source, output, scale=Fraction(2), devices=("cpu", "cpu"))
-    results = run_batch(find_jobs(job, None), reporter=Reporter())
+    return template(source, tmp_path / "out", scale=Fraction(2), devices=("cpu", "cpu"))
+
+
+def test_workers_and_their_models_stay_for_all_files(three: UpscaleJob):
+    results = run_batch(find_jobs(three, None), reporter=Reporter())
     assert [result.failed for result in results] == [False, True, False]
-    loads = (output / "loads").read_text(encoding="utf-8").splitlines()
+    loads = (three.output / "loads").read_text(encoding="utf-8").splitlines()
     assert len(loads) == len(set(loads)) == 2
     assert not any(psutil.pid_exists(int(pid)) for pid in loads)
 
 
-def test_several_processes_load_their_own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    touch(tmp_path / "in", "a.mp4")
-    models: list[object] = []
-
-    def remember(
-        _job: UpscaleJob, *, model: object, crew: object, reporter: Reporter, name: str
-    ) -> RunSummary:
-        assert isinstance(crew, Crew)
-        models.append(model)
-        raise UserError("enough")
-
-    monkeypatch.setattr(batch, "run_job", remember)
+def test_several_processes_load_their_own_models(
+    three: UpscaleJob, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(batch, "open_model", lambda _: pytest.fail("loaded here"))
-    line = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "-q", "--devices", "cpu:2"]
-    assert main(line) == 1
-    assert models == [None]
+    line = ["batch", str(three.input), str(three.output), "-q", "--devices", "cpu:2"]
+    assert main([*line, "--scale", "2"]) == 1
+    assert {path.name for path in three.output.glob("*.mp4")} == {"a.mp4", "c.mp4"}
+
+
+def test_workers_that_do_not_load_their_model_end_the_batch(
+    three: UpscaleJob, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "open_model", open_none)
+    with pytest.raises(UserError, match="no such model"):
+        run_batch(find_jobs(three, None), reporter=Reporter())
+    assert not three.output.exists()

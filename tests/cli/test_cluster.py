@@ -15,12 +15,12 @@ import torch
 
 from diffst_cli import cluster, parcels, run, segments
 from diffst_cli.app import main
+from diffst_cli.batch import run_batch
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.run import run_job
 from tests import fakes
 from tests.cli.test_run import Notes
-from tests.fakes import BilinearModel
 from tests.media import make_png_folder, make_video
 from tests.stand_in_ray import make_ray
 
@@ -127,19 +127,40 @@ def test_machines_that_share_no_files_get_the_input_and_give_their_pieces(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
-    used: list[Path] = []
+    taken: list[Path] = []
 
-    def look(job: UpscaleJob) -> BilinearModel:
-        used.append(job.input)
-        return BilinearModel()
+    def take_input(references: list[object], path: Path) -> None:
+        taken.append(path)
+        parcels.take_input(references, path)
 
-    monkeypatch.setattr(run, "open_model", look)
+    monkeypatch.setattr(cluster, "take_input", take_input)
     assert run_job(asked).receipt.ok
-    assert all(path.parent.parent == elsewhere for path in used)
+    assert {path.parent.parent for path in taken} == {elsewhere}
     assert ray.num_put == -(-asked.input.stat().st_size // 1000), "not put once for all"
     living = [actor for actor in ray.actors if actor._orders_left != 0]
     assert all(actor._obj._own_folder is None for actor in living), "something is left there"
     assert asked.output.read_bytes() == alone(asked)
+
+
+def test_machines_that_share_no_files_make_several_of_a_batch(
+    asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    ray = install(monkeypatch, make_ray({"CPU": 2.0}))
+    monkeypatch.setattr(parcels.Letter, "shows_folder", lambda _: False)
+    monkeypatch.setattr(parcels.Letter, "shows_input", lambda _: False)
+    jobs = []
+    for number, filters in enumerate(("negate", "hflip", "vflip")):
+        source = make_video(
+            tmp_path / f"{number}.mp4", size=(32, 24), num_frames=8, filters=filters
+        )
+        jobs.append(replace(asked, input=source, output=tmp_path / f"{number}.mkv"))
+    results = run_batch(jobs, reporter=Notes())
+    assert [result.failed for result in results] == [False] * 3
+    assert ray.num_put == 3, "not put once for all"
+    for job in jobs:
+        single = replace(job, output=tmp_path / "alone.mkv", ray=None, device="cpu", overwrite=True)
+        run_job(single, model=fakes.BilinearModel())
+        assert job.output.read_bytes() == single.output.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["in_%02d.png", "out_%02d.png"])
@@ -166,7 +187,7 @@ def test_a_cluster_without_room_is_told(asked: UpscaleJob, monkeypatch: pytest.M
 def test_actors_that_never_live_again_end_the_run(
     asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
 ):
-    install(monkeypatch, make_ray({"CPU": 1.0}, dies_at=[2, 1, 1, 1]))
+    install(monkeypatch, make_ray({"CPU": 1.0}, dies_at=[2, 0, 0, 0]))
     with pytest.raises(UserError, match="no worker is left"):
         run_job(asked)
 
@@ -174,7 +195,7 @@ def test_actors_that_never_live_again_end_the_run(
 def test_the_others_go_on_where_one_never_lives_again(
     asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
 ):
-    install(monkeypatch, make_ray({"CPU": 2.0}, dies_at=[2, None, 1, 1, 1]))
+    install(monkeypatch, make_ray({"CPU": 2.0}, dies_at=[2, None, 0, 0, 0]))
     assert run_job(asked).receipt.ok
     assert asked.output.read_bytes() == alone(asked)
 

@@ -1,127 +1,24 @@
-"""Workers that stay for one output after another, here ones that only pretend to work."""
+"""Workers that stay for one output after another, or share several; here ones that only pretend to work."""
 
-import queue
 import threading
-from collections.abc import Callable
-from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from diffst_cli.clips import ClipRules
-from diffst_cli.crew import Crew
+from diffst_cli.crew import Crew, agreed
+from diffst_cli.dealer import Request
 from diffst_cli.devices import CrewMember, WorkerLost
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.making import Recipient
 from diffst_cli.pieces import Piece
+from diffst_cli.planner import RunPlan
+from diffst_cli.probe import probe
 from diffst_cli.segments import Segment
 from diffst_cli.stages import Stages
-from diffst_cli.timing import TimelineState
-from diffst_cli.work import Work
-from diffst_cli.worker import Finished, Made, Ready, Task
-
-RULES = ClipRules(clip_keyframes=4, overlap_keyframes=1, context_keyframes=1, max_moments=9)
-TASK = Task(UpscaleJob(input=Path("in"), output=Path("out")), Path("work"), cast(Any, None), None)
-
-
-class Member:
-    """Answers every order at once, unless `behave` does otherwise with it; tells its doings."""
-
-    name = "here"
-
-    def __init__(self, number: int, behave: Callable[["Member", Segment], None]) -> None:
-        self.number = number
-        self.tasks: list[Task] = []
-        self.made: list[int] = []
-        self.is_stopped = threading.Event()
-        self._behave = behave
-        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def send(self, order: Task | Segment) -> None:
-        if self.is_stopped.is_set():
-            raise WorkerLost("ended")
-        if isinstance(order, Task):
-            self.tasks.append(order)
-            self._messages.put(self.plan(order))
-            return
-        self._behave(self, order)
-        self.made.append(order.index)
-        piece = Piece(index=order.index, num_frames=1, first_time=Fraction(0), sha256="")
-        for message in (Made(1), Finished(piece, {"model": 1.0})):
-            self._messages.put(message)
-
-    def plan(self, task: Task) -> Ready:
-        """One with a lower number has less memory, and takes as much as it may."""
-        way = task.way or f"tiles of {512 * (self.number + 1)} pixels"
-        return Ready(RULES, way, self.number, f"plan: {way}")
-
-    def receive(self, timeout_seconds: float) -> Any:
-        if self.is_stopped.is_set():
-            raise WorkerLost("ended")
-        return self._messages.get(timeout=timeout_seconds)
-
-    def stop(self) -> None:
-        self.is_stopped.set()
-
-
-class Team:
-    """A crew of so many members, and all that it ever started."""
-
-    def __init__(
-        self, count: int, behave: Callable[[Member, Segment], None] = lambda _m, _s: None
-    ) -> None:
-        self.started: list[Member] = []
-        self.finished: list[int] = []
-        self.warnings: list[str] = []
-        self.told: list[str] = []
-        self._behave = behave
-        self.crew = Crew(lambda: [self._start] * count)
-
-    def _start(self) -> CrewMember:
-        self.started.append(Member(len(self.started), self._behave))
-        return self.started[-1]
-
-    def make(self, num_segments: int) -> None:
-        """One output."""
-        assert self.crew.begin(TASK, lambda _: None).clip_rules == RULES
-        recipient = Recipient(
-            frames_written=lambda _i, _n: None,
-            piece_finished=lambda piece: self.finished.append(piece.index),
-            model_at=self.told.append,
-        )
-        work = cast(Work, Planned(num_segments))
-        self.crew.make_all(work, recipient, self.warnings.append, Stages())
-
-
-class Planned:
-    """As much of a `Work` as a crew sees."""
-
-    def __init__(self, count: int) -> None:
-        first = Segment(
-            index=0,
-            timeline=TimelineState(
-                first_time=Fraction(0), last_time=Fraction(0), num_keyframes=0, num_instants=0
-            ),
-            first_time=Fraction(0),
-            stop_keyframe=1,
-            cuts=(),
-            first_instant=0,
-            shared=0,
-            start=0,
-            stop=1,
-            end=None,
-            digest="",
-        )
-        self.segments = [replace(first, index=index) for index in range(count)]
-
-    def planned(self) -> "list[Segment]":
-        return self.segments
-
-    def has(self, _segment: Segment) -> bool:
-        return False
+from tests.media import make_video
+from tests.team import Member, Team, planned, task, wait_until
 
 
 def test_workers_are_started_once_and_told_of_every_output():
@@ -129,31 +26,55 @@ def test_workers_are_started_once_and_told_of_every_output():
     for _ in range(3):
         team.make(4)
     assert len(team.started) == 2
-    assert [len(member.tasks) for member in team.started] == [3, 3]
+    assert sum(len(member.made) for member in team.started) == 12
+    assert all(len(member.tasks) <= 3 for member in team.started), "told of an output twice"
     assert sorted(team.finished) == sorted([0, 1, 2, 3] * 3)
     team.crew.stop()
     assert all(member.is_stopped.is_set() for member in team.started)
 
 
-def test_workers_on_cpus_all_do_what_the_one_with_least_memory_can():
-    team, told = Team(3), list[str]()
-    on_cpus = replace(TASK, job=replace(TASK.job, devices=("cpu",) * 3))
-    for _ in range(2):
-        ready = team.crew.begin(on_cpus, told.append)
-        assert ready.way == "tiles of 512 pixels"
-    assert told == ["plan: tiles of 512 pixels"] * 2
-    assert [member.tasks[-1].way for member in team.started] == [None, ready.way, ready.way]
-    team.crew.begin(replace(on_cpus, way="whole frames"), told.append)
-    assert told[2:] == ["plan: whole frames"], "what is on record is kept"
-    team.crew.stop()
+def test_a_worker_that_does_not_load_its_model_ends_all():
+    team = Team(2)
+
+    def fail(timeout_seconds: float) -> Any:
+        raise UserError(f"there is no model, said within {timeout_seconds} s")
+
+    start = team._start
+
+    def start_badly() -> CrewMember:
+        member = cast(Member, start())
+        if member.number == 1:
+            member.receive = fail  # type: ignore[method-assign]
+        return member
+
+    team.crew = Crew(lambda: [start_badly] * 2)
+    with pytest.raises(UserError, match="there is no model"):
+        team.crew.muster()
+    assert all(member.is_stopped.is_set() for member in team.started)
 
 
-def test_each_gpu_does_what_suits_it():
-    team, told = Team(2), list[str]()
-    on_gpus = replace(TASK, job=replace(TASK.job, devices=("cuda:0", "cuda:1")))
-    assert team.crew.begin(on_gpus, told.append).way == "tiles of 512 pixels"
-    assert told == ["plan: tiles of 512 pixels", "plan: tiles of 1024 pixels"]
+def test_workers_on_cpus_all_do_what_the_one_with_least_memory_can(tmp_path: Path):
+    plans = plans_of(Team(3), tmp_path)
+    assert plans[0].rung.words == plans[2].rung.words == "whole frames"
+    assert plans[1].rung.words.startswith("tiles of ")
+    assert agreed(plans) == plans[1]
+    on_record = [plan.keeping("whole frames") for plan in plans]
+    assert agreed(on_record).rung.words == "whole frames", "what is on record is kept"
+
+
+def test_each_gpu_does_what_suits_it(tmp_path: Path):
+    plans = plans_of(Team(2, device="cuda:0"), tmp_path)
+    assert [plan.rung.words.split()[0] for plan in plans] == ["whole", "tiles"]
+    assert agreed(plans) == plans[0]
+
+
+def plans_of(team: Team, folder: Path) -> list[RunPlan]:
+    source = make_video(folder / "in.mp4", size=(320, 180), num_frames=24)
+    job = UpscaleJob(input=source, output=folder / "out.mp4")
+    team.crew.muster()
+    plans = team.crew.plans(job, probe(source))
     team.crew.stop()
+    return plans
 
 
 def test_the_line_of_progress_tells_how_many_work_and_where():
@@ -176,7 +97,7 @@ def test_a_step_that_fails_ends_the_worker_at_it_and_the_others_stay():
     waits = threading.Event()
 
     def fail_at_0(member: Member, segment: Segment) -> None:
-        if segment.index == 0 and len(member.tasks) == 1 and member.number < 2:
+        if segment.index == 0 and not team.finished[2:]:
             waits.wait(5)  # until the other has made what there is
             raise UserError("the disk is full")
         waits.set()
@@ -185,10 +106,28 @@ def test_a_step_that_fails_ends_the_worker_at_it_and_the_others_stay():
     with pytest.raises(UserError, match="the disk is full"):
         team.make(2)
     (ended,) = [member for member in team.started if member.is_stopped.is_set()]
-    team.make(8)
     assert ended.made == []
+    team.finished += [0, 0]
+    team.make(8)
     assert len(team.started) <= 3, "only the one that was ended is replaced"
     assert sorted(team.finished[-8:]) == list(range(8))
+    team.crew.stop()
+
+
+def test_an_error_of_who_is_told_is_that_outputs():
+    team = Team(1)
+    team.crew.muster()
+
+    def fail(_piece: Piece) -> None:
+        raise OSError("no space left")
+
+    recipient = Recipient(frames_written=lambda _i, _n: None, piece_finished=fail)
+    request = Request(task(), recipient, team.warnings.append, Stages())
+    with pytest.raises(OSError, match="no space left"), team.crew.asked(request, planned(2)):
+        team.crew.wait(request)
+    team.make(2)
+    assert team.finished == [0, 1]
+    team.crew.stop()
 
 
 def test_a_worker_that_is_lost_is_replaced_for_the_outputs_to_come():
@@ -203,6 +142,7 @@ def test_a_worker_that_is_lost_is_replaced_for_the_outputs_to_come():
     assert team.told == ["1 worker", "0 workers", *["1 worker"] * 3]
     team.make(1)
     assert len(team.started) == 2
+    team.crew.stop()
 
 
 def test_a_worker_that_died_between_two_outputs_is_replaced():
@@ -212,3 +152,28 @@ def test_a_worker_that_died_between_two_outputs_is_replaced():
     team.make(2)
     assert team.finished == [0, 0, 1]
     assert len(team.started) == 2
+    team.crew.stop()
+
+
+def test_workers_that_could_not_be_started_again_are_tried_anew_for_the_next_output():
+    def behave(member: Member, _segment: Segment) -> None:
+        if member.number == 0:
+            raise WorkerLost("died")
+        # The other makes nothing before it is known what becomes of the first.
+        wait_until(lambda: len(team.warnings) == 2 and len(team.started) == 2 + may_start.is_set())
+
+    team = Team(2, behave)
+    start, may_start = team._start, threading.Event()
+
+    def start_if_may() -> CrewMember:
+        if len(team.started) >= 2 and not may_start.is_set():
+            raise WorkerLost("there is no room")
+        return start()
+
+    team.crew = Crew(lambda: [start_if_may] * 2)
+    team.make(4)
+    assert team.warnings[1:] == ["a worker could not be started again; going on with 1"]
+    may_start.set()
+    team.make(4)
+    assert len(team.started) == 3
+    team.crew.stop()

@@ -117,8 +117,7 @@ def test_a_part_past_the_end_is_refused(video: Path, capsys: pytest.CaptureFixtu
 
 def test_large_model_is_planned_without_being_here(video: Path):
     planned = make_plan(
-        job(video, model="wan-1.3b", size=(512, 384), vram_limit=Fraction(8), precision="bf16"),
-        is_named=False,
+        job(video, model="wan-1.3b", size=(512, 384), vram_limit=Fraction(8)), is_named=False
     )
     assert planned.time.source == COMPUTED
     quick = choose_precision("auto", torch.device("cpu"))  # what this machine multiplies natively

@@ -41,7 +41,7 @@ def half_done(monkeypatch: pytest.MonkeyPatch) -> Progress:
 
 def test_the_clip_at_hand_moves_the_bar_and_gives_a_time_left(half_done: Progress):
     within = replace(half_done, frames_done=0, frames_made=0.5, frames_total=4)
-    line = progress_line(within, 120)
+    line = progress_line([within], 120)
     assert line.startswith("━" * 3 + "─" * 21 + " 0/4 frames · 12 % · 1:10 left · 20 s a frame")
 
 
@@ -50,36 +50,66 @@ def test_the_bar_never_goes_back():
     told.advance(8, 32)
     told.within(4.5)
     told.within(0)  # the next clip is begun before the frames of this one are written
-    assert told._progress.frames_made == 12.5
+    assert told.progress.frames_made == 12.5
     told.advance(16, 32)
-    assert told._progress.frames_made == 16
+    assert told.progress.frames_made == 16
 
 
 def test_a_long_line_tells_everything(half_done: Progress):
-    assert progress_line(half_done) == (
+    assert progress_line([half_done]) == (
         "100/400 frames · 25 % · 0:30 left · 10.0 frames/s · upscaling · 500 MB · in.mp4"
     )
 
 
+def test_videos_at_work_share_the_line(half_done: Progress):
+    """Frames and speeds are added up; one whose frames are not counted yet is only named."""
+    another = replace(half_done, name="b.mp4", frames_done=20, frames_made=20, frames_total=80)
+    opening = Progress(name="c.mp4", stage="opening")
+    line = progress_line([half_done, another, opening])
+    assert line == (
+        "120/480 frames · 25 % · 0:30 left · 12.0 frames/s · 3 videos · upscaling · 500 MB"
+        " · in.mp4 + b.mp4 + c.mp4"
+    )
+    assert progress_line([half_done, another, opening], 140).startswith("━" * 6 + "─" * 18 + " 120")
+    many = [replace(half_done, name=name) for name in "abcde"]
+    assert progress_line(many).endswith(" · 5 videos · upscaling · 500 MB · a + b + c + 2 more")
+    unknown = replace(another, frames_total=None)
+    assert progress_line([half_done, unknown]).startswith("120 frames · 12.0 frames/s · 2 videos")
+
+
+def test_the_line_stays_until_the_last_of_several_videos_ends():
+    first = LiveReporter()
+    second = first.beside()
+    assert isinstance(second, LiveReporter)
+    first.begin("a.mp4")
+    second.begin("b.mp4")
+    assert first._screen.line(None).endswith("a.mp4 + b.mp4")
+    first.end()
+    assert second._screen.line(None).endswith("b.mp4")
+    assert second._screen._painter is not None
+    second.end()
+    assert second._screen._painter is None
+
+
 def test_a_wide_terminal_has_a_bar(half_done: Progress):
-    line = progress_line(half_done, 120)
+    line = progress_line([half_done], 120)
     assert line.startswith("━" * 6 + "─" * 18 + " 100/400 frames · 25 %")
     assert line.endswith("in.mp4")
 
 
 @pytest.mark.parametrize("width", [1, 10, 20, 40, 60, 79, 80, 200])
 def test_no_line_is_wider_than_the_terminal(half_done: Progress, width: int):
-    assert len(progress_line(half_done, width)) <= width
+    assert len(progress_line([half_done], width)) <= width
 
 
 def test_twenty_columns_hold_what_matters_most(half_done: Progress):
-    assert progress_line(half_done, 20) == "100/400 frames"
-    assert progress_line(half_done, 24) == "100/400 frames · 25 %"
+    assert progress_line([half_done], 20) == "100/400 frames"
+    assert progress_line([half_done], 24) == "100/400 frames · 25 %"
 
 
 def test_before_the_first_frame_the_stage_is_the_news(half_done: Progress):
     waiting = Progress(name="in.mp4", stage="loading the model")
-    assert progress_line(waiting) == "loading the model · 500 MB · in.mp4"
+    assert progress_line([waiting]) == "loading the model · 500 MB · in.mp4"
 
 
 def test_no_speed_is_told_before_a_frame_is_made(half_done: Progress):
@@ -92,13 +122,13 @@ def test_no_speed_is_told_before_a_frame_is_made(half_done: Progress):
         frames_before=9,
         started=100.0,
     )
-    assert progress_line(resumed) == "9/36 frames · 25 % · upscaling · 500 MB · a"
+    assert progress_line([resumed]) == "9/36 frames · 25 % · upscaling · 500 MB · a"
 
 
 def test_a_slow_run_tells_seconds_instead_of_no_speed(half_done: Progress):
     slow = replace(half_done, frames_done=1, frames_made=1, frames_total=4, started=35.0)
     assert (
-        progress_line(slow)
+        progress_line([slow])
         == "1/4 frames · 25 % · 3:45 left · 75 s a frame · upscaling · 500 MB · in.mp4"
     )
 
@@ -107,7 +137,7 @@ def test_an_unknown_length_shows_no_percentage(half_done: Progress):
     endless = Progress(
         name="in.mp4", stage="upscaling", frames_done=100, frames_made=100, started=100.0
     )
-    assert progress_line(endless) == "100 frames · 10.0 frames/s · upscaling · 500 MB · in.mp4"
+    assert progress_line([endless]) == "100 frames · 10.0 frames/s · upscaling · 500 MB · in.mp4"
 
 
 def test_more_frames_than_estimated_stay_at_all(half_done: Progress):
@@ -119,8 +149,8 @@ def test_more_frames_than_estimated_stay_at_all(half_done: Progress):
         frames_total=400,
         started=100.0,
     )
-    assert "405/400 frames · 100 % · 0:00 left" in progress_line(over)
-    assert progress_line(over, 120).startswith("━" * 24)
+    assert "405/400 frames · 100 % · 0:00 left" in progress_line([over])
+    assert progress_line([over], 120).startswith("━" * 24)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +214,10 @@ def test_a_terminal_without_unicode_gets_plain_characters(monkeypatch: pytest.Mo
     console = Console(file=screen, force_terminal=True, width=120, highlight=False)
     monkeypatch.setattr(progress, "_console", lambda: console)
     live = LiveReporter()
+    live.begin("in.mp4")
     live.advance(3, 4)
-    line = live._line(100)
+    line = live._screen.line(100)
+    live.end()
     assert line.isascii()
     assert line.startswith("#" * 18 + "-" * 6 + " 3/4 frames | 75 %")
 

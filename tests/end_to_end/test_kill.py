@@ -58,7 +58,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(kills: int, tmp_path
             wait_for_pieces(tmp_path, NUM_PIECES * number // kills, process)
             time.sleep(chance.uniform(0, 1.5))
             process.kill()
-        damage_something(tmp_path, chance)
+        damage(pieces(tmp_path), chance)
     finish(tmp_path)
     assert (tmp_path / "out.mp4").read_bytes() == expected
     assert names(tmp_path) == {"in.mp4", "out.mp4"}
@@ -77,8 +77,7 @@ def wait_for_pieces(
         time.sleep(0.02)
 
 
-def damage_something(folder: Path, chance: random.Random) -> None:
+def damage(found: list[Path], chance: random.Random) -> None:
     """Cuts the newest piece short, as a power cut might, every other time."""
-    found = pieces(folder)
     if found and chance.random() < 0.5:
         os.truncate(found[-1], found[-1].stat().st_size // 2)

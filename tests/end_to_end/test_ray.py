@@ -203,3 +203,16 @@ def test_a_batch_loses_only_a_segment_to_a_node_that_is_killed(
         alone = replace(result.job, output=tmp_path / "alone.mp4", ray=None, device="cpu")
         run_job(replace(alone, overwrite=True), model=fakes.BilinearModel())
         assert result.job.output.read_bytes() == alone.output.read_bytes()
+
+
+def test_files_of_one_segment_are_made_on_several_machines(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "open_model", fakes.open_meeting)
+    cluster._num_free.cache_clear()
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        make_video(tmp_path / "in" / f"{name}.mp4", size=(32, 24), num_frames=4)
+    template = UpscaleJob(input=tmp_path / "in", output=tmp_path / "out", ray=nodes.address)
+    results = run_batch(find_jobs(template, None), reporter=Notes())
+    assert [result.failed for result in results] == [False, False]
