@@ -42,7 +42,8 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
         if field.name not in NOT_IN_RECIPE
     }
     return recipe | {
-        "output": job.output.name,
+        # Its work lies beside it, or with that of others that may have the same name.
+        "output": str(job.output.absolute()) if job.work_folder else job.output.name,
         **_place(job),
         "input": fingerprint(info.images or (info.path,)),
         "weights": fingerprint(_model_files(job.model) + _decoder_files(job)),

@@ -44,7 +44,9 @@ class Work:
         prefix = f".{output.stem[:MAX_STEM]}.diffst-"
         self.folder = parent.absolute() / f"{prefix}{recipe_hash(recipe)}"
         self.others = tuple(
-            path for path in _siblings(parent, prefix) if path.name != self.folder.name
+            path
+            for path in _siblings(parent.absolute(), prefix)
+            if path != self.folder and _output_of(path) == recipe["output"]
         )
         """Folders of the same output's work with other settings, or of another input."""
         self.rules: ClipRules | None = None
@@ -239,6 +241,14 @@ def _siblings(parent: Path, prefix: str) -> list[Path]:
         for path in sorted(parent.iterdir())
         if path.name.startswith(prefix) and (path / MANIFEST).is_file()
     ]
+
+
+def _output_of(folder: Path) -> str | None:
+    """The output of the work in a folder; None where that is not told."""
+    try:
+        return read_manifest(folder / MANIFEST).recipe.get("output")
+    except (ManifestError, OSError):
+        return None
 
 
 def changes(before: Path, recipe: Mapping[str, str]) -> list[str]:

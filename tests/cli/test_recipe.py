@@ -63,9 +63,15 @@ def test_what_does_not_change_the_output_does_not_change_the_recipe(clip: VideoI
         device="cuda:3",
         overwrite=True,
         restart=True,
-        work_folder=Path("tmp"),
     )
     assert make_recipe(job, clip) == make_recipe(other, clip)
+
+
+def test_outputs_of_one_name_are_told_apart_in_a_folder_of_all_their_work(clip: VideoInfo):
+    job = UpscaleJob(input=clip.path, output=Path("a/out.mp4"), work_folder=Path("tmp"))
+    other = replace(job, output=Path("b/out.mp4"))
+    assert make_recipe(job, clip) != make_recipe(other, clip)
+    assert make_recipe(job, clip) == make_recipe(replace(job, work_folder=Path("moved")), clip)
 
 
 def test_another_model_is_another_recipe(clip: VideoInfo, tmp_path: Path):

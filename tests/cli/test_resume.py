@@ -193,6 +193,15 @@ def test_other_settings_start_over_say_so_and_leave_the_earlier_work(clip: Path,
     assert run_job(asked, model=BilinearModel()).frames_resumed > 0
 
 
+def test_work_at_another_output_of_the_same_stem_is_not_spoken_of(clip: Path, tmp_path: Path):
+    stop_after(1, job(clip, tmp_path / "out.mp4"))
+    notes = Notes()
+    assert run_job(
+        job(clip, tmp_path / "out.mkv"), model=BilinearModel(), reporter=notes
+    ).receipt.ok
+    assert notes.warnings == []
+
+
 def test_less_memory_asked_for_starts_over(clip: Path, tmp_path: Path):
     asked = job(clip, tmp_path / "out.mp4", device="cpu")
     stop_after(1, asked)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,21 @@ def test_files_of_one_segment_are_made_side_by_side(
     jobs = find_jobs(replace(template, devices=("cpu", "cpu")), "*.mp4")[:2]
     results = run_batch(jobs, reporter=Notes())
     assert [result.failed for result in results] == [False, False]
+
+
+def test_copies_of_one_file_are_made_side_by_side_in_one_work_folder(
+    template: UpscaleJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "open_model", fakes.open_meeting)
+    for name in ("f/a.mp4", "g/a.mp4"):
+        (tmp_path / "in" / name).parent.mkdir()
+        shutil.copy2(tmp_path / "in" / "a.mp4", tmp_path / "in" / name)
+    (tmp_path / "work").mkdir()
+    shared = replace(template, devices=("cpu", "cpu"), work_folder=tmp_path / "work")
+    notes = Notes()
+    results = run_batch(find_jobs(shared, "[fg]/*.mp4"), reporter=notes)
+    assert [result.failed for result in results] == [False, False]
+    assert notes.warnings == []
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
