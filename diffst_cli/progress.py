@@ -123,7 +123,11 @@ class LiveReporter(Reporter):
 
     def note(self, message: str) -> None:
         """Print it at once, above the live line."""
-        print_note(message)
+        self._screen.console.print(message, soft_wrap=True)
+
+    def fail(self, error: UserError) -> None:
+        """Print it at once, above the live line."""
+        _print_error(self._screen.console, error)
 
     def end(self) -> None:
         """Take it out of the line, and the line away with the last one."""
@@ -283,7 +287,10 @@ def print_results(results: Sequence[FileResult]) -> None:
 
 def print_error(error: UserError) -> None:
     """`error: ...` and, where there is a remedy, `hint: ...`."""
-    console = _console()
+    _print_error(_console(), error)
+
+
+def _print_error(console: Console, error: UserError) -> None:
     _print_marked(console, "error", error.message, style="bold red")
     if error.hint is not None:
         _print_marked(console, "hint", error.hint, style="cyan")

@@ -222,6 +222,27 @@ def test_a_terminal_without_unicode_gets_plain_characters(monkeypatch: pytest.Mo
     assert line.startswith("#" * 18 + "-" * 6 + " 3/4 frames | 75 %")
 
 
+def test_what_is_told_at_once_stands_above_the_line(monkeypatch: pytest.MonkeyPatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        progress,
+        "_console",
+        lambda: Console(file=screen, force_terminal=True, width=80, no_color=True),
+    )
+    monkeypatch.setattr(progress, "LIVE_SECONDS", 0.01)
+    monkeypatch.setenv("TERM", "xterm")
+    live = LiveReporter()
+    live.begin("in.mp4")
+    _wait_for(lambda: "in.mp4" in screen.getvalue())
+    live.note("one")
+    live.warn("two")
+    live.fail(UserError("three"))
+    live.end()
+    unstyled = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
+    for told in ("one", "warning: two", "error: three"):
+        assert f"\x1b[2K{told}\n" in unstyled
+
+
 @pytest.mark.parametrize("no_color", [False, True])
 def test_a_narrow_terminal_shows_one_line_and_cleans_it(
     monkeypatch: pytest.MonkeyPatch, no_color: bool
