@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,8 +109,10 @@ class Output:
         Raises:
             UserError: A step failed; there is no output.
         """
-        # Beside the output, because a file keeps its name only within one file system.
-        result = self.target.temporary(secrets.token_hex(4), self.target.suffix)
+        # Beside the output, because a file keeps its name only within one file system; with the
+        # token of the work's folder, so that what a killed run left there goes with this one.
+        result = self.target.temporary(folder.name.rpartition("-")[2], self.target.suffix)
+        remove(result)
         paths = [folder / self.piece_settings.name(piece.index) for piece in pieces]
         try:
             if self.encoding.codec is PNG:

@@ -193,6 +193,15 @@ def test_other_settings_start_over_say_so_and_leave_the_earlier_work(clip: Path,
     assert run_job(asked, model=BilinearModel()).frames_resumed > 0
 
 
+def test_what_was_half_joined_when_a_run_was_killed_goes_with_the_next(clip: Path, tmp_path: Path):
+    asked = job(clip, tmp_path / "out.mp4")
+    stop_after(1, asked)
+    (kept,) = names(tmp_path)
+    (tmp_path / f"{kept}.mp4").write_bytes(b"half")
+    assert run_job(asked, model=BilinearModel()).receipt.ok
+    assert names(tmp_path) == ["out.mp4"]
+
+
 def test_work_at_another_output_of_the_same_stem_is_not_spoken_of(clip: Path, tmp_path: Path):
     stop_after(1, job(clip, tmp_path / "out.mp4"))
     notes = Notes()
