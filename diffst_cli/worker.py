@@ -121,7 +121,7 @@ def serve(line: Line, open_model: OpenModel, job: UpscaleJob) -> None:
     """Load the model of `job`, say so, and make every segment that `line` gives; a failure is told, not raised."""
     try:
         _serve(line, open_model, job)
-    except (EOFError, BrokenPipeError):  # the parent is gone
+    except (EOFError, ConnectionError):  # the parent is gone
         return
     except Exception as error:
         explained = explain(error)
