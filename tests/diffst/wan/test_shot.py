@@ -147,6 +147,7 @@ def asked(clip: Clip) -> tuple[Tensor, list[tuple[int, float]]]:
     return images.permute(0, 3, 1, 2), clip.positions
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_shot(pipeline: DiffSTWanPipeline):
     def peak(num_frames: int) -> int:
         given = [(*asked(clip), clip.shared_before) for clip in clips(footage(num_frames))]
