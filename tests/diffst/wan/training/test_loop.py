@@ -112,9 +112,12 @@ def test_two_windows_one_by_one_equal_both_at_once(config, stage):
         lines.append([trainer.train_step(toy_batch()) for _ in range(2)])
         weights.append(trainer.parameters())
     for both, single in zip(*lines, strict=True):
+        # Adam divides by gradients, so what rounding made of small ones in the first step is seen in the second's.
+        assert single.pop("gradient") == pytest.approx(both.pop("gradient"), rel=1e-3)
         assert single == pytest.approx(both, rel=1e-4)
     for both, single in zip(*weights, strict=True):
-        torch.testing.assert_close(single, both, rtol=1e-5, atol=1e-6)
+        # A hundredth of one step of the rate of 1e-3, for the same reason.
+        torch.testing.assert_close(single, both, rtol=1e-5, atol=1e-5)
 
 
 def test_the_rate_rises_and_stays(config):

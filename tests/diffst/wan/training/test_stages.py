@@ -64,7 +64,7 @@ def test_the_loss_of_cfca_is_charbonnier_of_a_constant_error(pipeline, given):
 def test_the_gradient_of_the_step_is_its_formula(pipeline, given):
     terms = loss_terms(1, pipeline, given, RUN)
     terms["latent"].backward()
-    frames = CFCA.forward(pipeline.cfca, given.keyframes[0], given.flows[0], instants(7)).frames
+    frames = CFCA.forward(pipeline.cfca, given.keyframes[0], given.flows[0], instants(7))
     start = encoded(pipeline.codec, frames.unsqueeze(0), (64, 64))[0]
     true = encoded(pipeline.codec, given.targets, (64, 64))
     made = stepped(
@@ -82,7 +82,7 @@ def test_the_gradient_of_the_step_is_its_formula(pipeline, given):
 def cfca_frames(pipeline, given):
     return torch.stack(
         [
-            pipeline.cfca(frames, flows, instants(7)).frames
+            pipeline.cfca(frames, flows, instants(7))
             for frames, flows in zip(given.keyframes, given.flows, strict=True)
         ]
     ).detach()
@@ -251,7 +251,7 @@ def test_cfca_learns_the_degraded_frames_that_were_dropped_at_any_instant(pipeli
     made = loss_terms(0, pipeline, flat, RUN)["cfca"]
     expected = (math.hypot(0.3, 1e-3) + 2e-3) / 3  # 51 of 255 is 0.2
     torch.testing.assert_close(made.detach(), torch.tensor(expected))
-    frames = pipeline.cfca(learnt.keyframes[0], learnt.flows[0], asked).frames
+    frames = pipeline.cfca(learnt.keyframes[0], learnt.flows[0], asked)
     assert torch.equal(aggregated(pipeline, learnt)[0], frames)
 
 
