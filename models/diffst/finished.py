@@ -91,9 +91,12 @@ class Finished:
     def in_time(
         self, group: int
     ) -> Iterator[tuple[list[int], list[tuple[int, tuple[int, float]]]]]:
-        """Keyframes still to be made, so many together, each time with the new frames that follow the first of them.
+        """The work in order of time: a run of keyframes still to be made, or new frames; the other is empty.
 
         New frames come as their place in `made` and their instant.
+
+        Args:
+            group: Keyframes in a run, at most.
         """
         kept = {n for n, alpha in self._instants if alpha == 0}
         missing = sorted((kept | self._looked_up) - set(self.pictures))
