@@ -67,31 +67,59 @@ class WindowedStep:
 
     def feed(self, latents: Tensor) -> list[Tensor]:
         """Results that are final, as pieces (T', C, h, w), after these latents (T, C, h, w)."""
-        seen = latents if self.seen is None else torch.cat((self.seen, latents))
+        self.take(latents)
         results = []
-        while self.first_seen + len(seen) >= self.next_start + self.length:
-            start = self.next_start - self.first_seen
-            made = self.blended(self.step(seen[start : start + self.length]))
-            final = self.length - self.overlap
-            results.append(made[:final])
-            self.pending = made[final:]
-            self.next_start += final
-            # A last window may reach back over a whole length.
-            forget = max(0, self.next_start - (self.length - self.overlap) - self.first_seen)
-            seen, self.first_seen = seen[forget:], self.first_seen + forget
-        self.seen = seen
+        while self.is_full:
+            results.append(self.next_window())
         return results
 
     def finish(self) -> list[Tensor]:
         """The rest."""
-        if self.seen is None:
-            return []
+        return [self.last_window()] if self.num_left else []
+
+    def take(self, latents: Tensor) -> None:
+        """Only note down these latents, (T, C, h, w), whose windows are asked for one by one."""
+        self.seen = latents if self.seen is None else torch.cat((self.seen, latents))
+
+    @property
+    def num_left(self) -> int:
+        """Latents that were taken and whose results were not given out."""
+        return 0 if self.seen is None else self.first_seen + len(self.seen) - self.next_start
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all latents of the next window are there."""
+        return self.num_left >= self.length
+
+    def next_window(self) -> Tensor:
+        """What is final with the next window, which is full, (T', C, h, w); a step that fails changes nothing."""
+        assert self.seen is not None
+        start = self.next_start - self.first_seen
+        made = self.blended(self.step(self.seen[start : start + self.length]))
+        final = self.length - self.overlap
+        self.pending = made[final:]
+        self.next_start += final
+        # A last window may reach back over a whole length.
+        forget = max(0, self.next_start - (self.length - self.overlap) - self.first_seen)
+        self.seen, self.first_seen = self.seen[forget:], self.first_seen + forget
+        return made[:final]
+
+    def last_window(self) -> Tensor:
+        """What is left when no window is full, (T', C, h, w); a step that fails changes nothing."""
+        assert self.seen is not None
+        rest = self.num_left
         if self.pending is None:
-            return [self.step(self.seen)]
-        rest = self.first_seen + len(self.seen) - self.next_start
-        if rest == self.overlap:
-            return [self.pending] if rest else []
-        return [self.blended(self.step(self.seen[-self.length :])[-rest:])]
+            made = self.step(self.seen)
+        elif rest == self.overlap:
+            made = self.pending
+        else:
+            made = self.blended(self.step(self.seen[-self.length :])[-rest:])
+        self.next_start += rest
+        return made
+
+    def shorten(self, length: int) -> None:
+        """Take shorter windows from the next one on; neighbours go on sharing what they share."""
+        self.length = max(length, self.overlap + 1)
 
     def blended(self, made: Tensor) -> Tensor:
         """A window's result with its beginning faded in over what the window before said."""

@@ -50,6 +50,46 @@ def test_neighbours_fade_into_each_other():
     torch.testing.assert_close(made, torch.tensor(expected, dtype=torch.float64))
 
 
+def test_shorter_windows_go_on_where_longer_ones_stopped():
+    ran_out = []
+
+    def first_number(latents: torch.Tensor) -> torch.Tensor:
+        if latents[0] == 3 and len(latents) == 5:
+            ran_out.append(len(latents))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return latents[:1].expand(len(latents), -1, -1, -1)
+
+    windowed = WindowedStep(first_number, 5, 2)
+    windowed.take(numbered(12))
+    made = [windowed.next_window()]
+    with pytest.raises(torch.OutOfMemoryError):
+        windowed.next_window()
+    windowed.shorten(4)
+    while windowed.is_full:
+        made.append(windowed.next_window())
+    made += windowed.finish()
+    assert windowed.num_left == 0
+    low, high = (0.5 - 0.5 * math.cos(math.pi * place) for place in (0.25, 0.75))
+    # From 3, 5, 7, and as far back as the last window reaches, from 8.
+    expected = [0, 0, 0, 3 * low, 3 * high, 3 + 2 * low, 3 + 2 * high, 5 + 2 * low, 5 + 2 * high]
+    expected += [7 + low, 7 + high, 8]
+    torch.testing.assert_close(
+        torch.cat(made).flatten(), torch.tensor(expected, dtype=torch.float64)
+    )
+    assert ran_out == [5]
+
+
+def test_shorter_windows_still_share_what_was_shared():
+    windowed = WindowedStep(lambda latents: latents, 5, 2)
+    windowed.take(numbered(9))
+    made = [windowed.next_window()]
+    windowed.shorten(1)
+    assert windowed.length == 3
+    while windowed.is_full:
+        made.append(windowed.next_window())
+    assert torch.equal(torch.cat([*made, *windowed.finish()]), numbered(9))
+
+
 @pytest.mark.parametrize("count", [4, 5, 11, 12, 20])
 def test_the_pieces_change_no_bit(count):
     given = torch.rand(count, 2, 2, 2, dtype=torch.float64)
