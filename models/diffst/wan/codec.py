@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from diffst.codec import finish, resize
 from diffst.wan.sizes import PIXEL_MULTIPLE
 from diffst.wan.tiny_decoder import TinyDecoder, TinyStream
-from diffst.wan.vae_stream import DecoderStream, EncoderStream, LatentStream
+from diffst.wan.vae_stream import Cache, DecoderStream, EncoderStream, LatentStream
 
 FRAMES_AT_ONCE = 4  # enlarged together; what the VAE takes in one call
 
@@ -101,10 +101,12 @@ class WanCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         frames = torch.cat([finish(piece, output_type) for piece in pieces])
         return frames[: encoded.num_frames]
 
-    def decoder(self, size: tuple[int, int], latents_per_call: int = 1) -> WanDecoder:
-        """A decoder for one shot whose pictures shall have a height and a width."""
+    def decoder(
+        self, size: tuple[int, int], latents_per_call: int = 1, cache: Cache | None = None
+    ) -> WanDecoder:
+        """A decoder for one shot whose pictures shall have a height and a width; see `EncoderStream` for the rest."""
         kind = WanDecoder if self.tiny_decoder is None else TinyWanDecoder
-        return kind(self, size, latents_per_call)
+        return kind(self, size, latents_per_call, cache)
 
     def take_tiny_decoder(self, decoder: TinyDecoder) -> None:
         """Decode with this one from now on; the VAE's own is given up, so the codec cannot be saved any more.
@@ -147,12 +149,13 @@ class WanEncoder:
         size: tuple[int, int],
         latents_per_call: int = 1,
         area: tuple[slice, slice] = (slice(None), slice(None)),
+        cache: Cache | None = None,
     ) -> None:
-        """Take `area`, rows and columns of the padded picture, out of each picture."""
+        """Take `area`, rows and columns of the padded picture, out of each picture; go on from `cache`."""
         self.codec = codec
         self.size = size
         self.area = area
-        self.stream = EncoderStream(codec.vae, latents_per_call)
+        self.stream = EncoderStream(codec.vae, latents_per_call, cache)
 
     def feed(self, frames: Tensor) -> Iterator[Tensor]:
         """(T, 3, H, W) float in [0, 1] -> pieces (T', C, h, w) float32, as soon as they are complete."""
@@ -179,10 +182,16 @@ class WanEncoder:
 class WanDecoder:
     """Decodes one shot handed over in pieces; the reverse of `WanEncoder`."""
 
-    def __init__(self, codec: WanCodec, size: tuple[int, int], latents_per_call: int = 1) -> None:
+    def __init__(
+        self,
+        codec: WanCodec,
+        size: tuple[int, int],
+        latents_per_call: int = 1,
+        cache: Cache | None = None,
+    ) -> None:
         self.codec = codec
         self.size = size
-        self.stream = self.new_stream(latents_per_call)
+        self.stream = self.new_stream(latents_per_call, cache)
 
     def feed(self, latents: Tensor) -> Iterator[Tensor]:
         """(T, C, h, w) normalised -> pieces (T', 3, height, width) float32, about [0, 1], not clamped."""
@@ -201,9 +210,9 @@ class WanDecoder:
         height, width = self.size
         return self.in_range(video[0].transpose(0, 1)[..., :height, :width].float())
 
-    def new_stream(self, latents_per_call: int) -> LatentStream:
+    def new_stream(self, latents_per_call: int, cache: Cache | None) -> LatentStream:
         """The network with what it remembers of this shot."""
-        return DecoderStream(self.codec.vae, latents_per_call)
+        return DecoderStream(self.codec.vae, latents_per_call, cache)
 
     def given(self, latents: Tensor) -> Tensor:
         """Normalised latents as the network wants them."""
@@ -218,10 +227,10 @@ class WanDecoder:
 class TinyWanDecoder(WanDecoder):
     """The same with the small decoder, whose latents stay normalised and whose pictures are in [0, 1]."""
 
-    def new_stream(self, latents_per_call: int) -> LatentStream:
+    def new_stream(self, latents_per_call: int, cache: Cache | None) -> LatentStream:
         """See `WanDecoder`."""
         assert self.codec.tiny_decoder is not None
-        return TinyStream(self.codec.tiny_decoder, latents_per_call)
+        return TinyStream(self.codec.tiny_decoder, latents_per_call, cache)
 
     def given(self, latents: Tensor) -> Tensor:
         """See `WanDecoder`."""

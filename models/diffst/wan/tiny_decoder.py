@@ -16,7 +16,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from diffst.wan.sizes import TIME_STRIDE
-from diffst.wan.vae_stream import LatentStream
+from diffst.wan.vae_stream import Cache, LatentStream
 
 LARGEST_LATENT = 3.0  # larger ones, either way, are bent towards it
 FRAMES_GROWN = (1, 2, 2)  # out of each frame, at 1/8, 1/4 and 1/2 of the size
@@ -136,13 +136,14 @@ class TinyDecoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 class TinyStream(LatentStream):
     """Decodes one video; see `LatentStream`."""
 
-    def __init__(self, decoder: TinyDecoder, latents_per_call: int = 1) -> None:
-        super().__init__(latents_per_call)
+    def __init__(
+        self, decoder: TinyDecoder, latents_per_call: int = 1, cache: Cache | None = None
+    ) -> None:
+        super().__init__(decoder.new_memory(), latents_per_call, cache)
         self.decoder = decoder
-        self.memory = decoder.new_memory()
 
     def decode(self, latents: Tensor, *, first: bool) -> Tensor:
         """(1, C, T, h, w), normalised -> (1, 3, T', 8 h, 8 w), about [0, 1]."""
-        frames: Tensor = self.decoder(latents[0].transpose(0, 1), self.memory)
+        frames: Tensor = self.decoder(latents[0].transpose(0, 1), self.cache)
         # What comes before the first latent's last frame is there only so that every latent makes four.
         return frames[TIME_STRIDE - 1 if first else 0 :].transpose(0, 1).unsqueeze(0)

@@ -20,8 +20,11 @@ from torch import Tensor, nn
 
 from diffst.wan.sizes import SPACE_STRIDE, TIME_STRIDE
 
+Cache = list[Any]
+"""For each causal layer the frames it looks back on, (..., h, w) at its size; None or a mark before there is any."""
 
-def new_cache(network: nn.Module) -> list[Any]:
+
+def new_cache(network: nn.Module) -> Cache:
     """An empty cache for an encoder or a decoder: a place for each causal convolution."""
     return [None for module in network.modules() if isinstance(module, WanCausalConv3d)]
 
@@ -35,14 +38,17 @@ class EncoderStream:
     Args:
         vae: Not changed.
         latents_per_call: More makes fewer, larger calls; the result is the same to rounding.
+        cache: Of a stream at the end of a latent, to go on from there; brought up to date. None begins a video.
     """
 
-    def __init__(self, vae: AutoencoderKLWan, latents_per_call: int = 1) -> None:
+    def __init__(
+        self, vae: AutoencoderKLWan, latents_per_call: int = 1, cache: Cache | None = None
+    ) -> None:
         self.vae = vae
         self.chunk = TIME_STRIDE * latents_per_call
-        self.cache = new_cache(vae.encoder)
+        self.cache = new_cache(vae.encoder) if cache is None else cache
         self.waiting: Tensor | None = None
-        self.started = False
+        self.started = cache is not None
 
     def feed(self, frames: Tensor) -> list[Tensor]:
         """Latents that are complete with these frames.
@@ -89,13 +95,16 @@ class LatentStream(ABC):
     at a time.
 
     Args:
+        new_cache: What is remembered before a video begins.
         latents_per_call: More makes fewer, larger calls; the result is the same to rounding.
+        cache: See `EncoderStream`.
     """
 
-    def __init__(self, latents_per_call: int = 1) -> None:
+    def __init__(self, new_cache: Cache, latents_per_call: int, cache: Cache | None) -> None:
+        self.cache = new_cache if cache is None else cache
         self.chunk = latents_per_call
         self.waiting: Tensor | None = None
-        self.started = False
+        self.started = cache is not None
 
     @abstractmethod
     def decode(self, latents: Tensor, *, first: bool) -> Tensor:
@@ -130,10 +139,11 @@ class LatentStream(ABC):
 class DecoderStream(LatentStream):
     """Decodes one video with the VAE: latents not normalised, frames about [-1, 1]; see `LatentStream`."""
 
-    def __init__(self, vae: AutoencoderKLWan, latents_per_call: int = 1) -> None:
-        super().__init__(latents_per_call)
+    def __init__(
+        self, vae: AutoencoderKLWan, latents_per_call: int = 1, cache: Cache | None = None
+    ) -> None:
+        super().__init__(new_cache(vae.decoder), latents_per_call, cache)
         self.vae = vae
-        self.cache = new_cache(vae.decoder)
 
     def decode(self, latents: Tensor, *, first: bool) -> Tensor:
         """See `LatentStream`."""
