@@ -176,7 +176,7 @@ def wan_rung(work: Workload, limits: Limits) -> Rung:
     else:
         pixels = min(tile, width) * min(tile, height)
         vae = laws.wan_tiled_bytes(pixels, latents, work.decoder, width * height)
-        shot = wan_shot_bytes(work, width * height, alone=limits.clips_alone)
+        shot = wan_shot_bytes(work, width * height, pixels, alone=limits.clips_alone)
     if limits.offload:
         # The VAE comes last and is small: it is not taken away again when the transformer comes.
         stage = laws.WAN_VAE_BYTES + max(vae, laws.WAN_TRANSFORMER_BYTES + transformer)
@@ -190,12 +190,19 @@ def wan_rung(work: Workload, limits: Limits) -> Rung:
     return Rung(limits=limits, device_bytes=round(taken), host_bytes=round(shot + moved))
 
 
-def wan_shot_bytes(work: Workload, output_pixels: int, *, alone: bool) -> float:
-    """Main memory of a shot in tiles, or of a clip alone, with the keyframes that wait for their pictures."""
+def wan_shot_bytes(work: Workload, output_pixels: int, tile_pixels: int, *, alone: bool) -> float:
+    """Main memory of a shot in tiles, or of a clip alone, with the keyframes that wait for their pictures.
+
+    In a shot also what a tile remembers, so that its clip can be made again; counted on a CPU too, where nothing is.
+    """
     frames = work.clip_frames if alone else max(work.shot_frames, work.clip_frames)
-    waiting = 3 * work.bytes_per_sample * work.frame_pixels * work.shot_keyframes
     made = laws.wan_shot_bytes(work.frame_pixels, output_pixels, frames, work.bytes_per_sample)
-    return made + (0 if alone else waiting)
+    made += laws.wan_tile_clip_bytes(tile_pixels, frames, work.bytes_per_sample)
+    if alone:
+        return made
+    waiting = 3 * work.bytes_per_sample * work.frame_pixels * work.shot_keyframes
+    remembered = laws.wan_remembered_bytes(tile_pixels, frames, work.decoder)
+    return made + waiting + remembered * laws.TYPE_FACTORS[work.precision]
 
 
 def star_ladder(work: Workload) -> Iterator[Rung]:

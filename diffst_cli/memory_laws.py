@@ -40,6 +40,9 @@ WAN_ENLARGED_BYTES = 96  # for each output pixel: four whole pictures, twice, of
 WAN_KEPT_SAMPLE_BYTES = (
     2  # of 8 bits, in main memory till all tiles are made; of 16 bits twice that
 )
+WAN_TILE_CLIP_FRAMES = (
+    65  # as in `diffst.wan.tiles`: of one tile's clip, the first being the longest
+)
 WAN_PIXELS_PER_TOKEN = 16 * 16
 WAN_FRAMES_PER_LATENT = 4
 
@@ -144,6 +147,21 @@ def wan_shot_bytes(
     """
     pictures = 3 * WAN_KEPT_SAMPLE_BYTES * bytes_per_sample * output_pixels
     return (max(12 * frame_pixels, pictures) + WAN_LATENT_BYTES / 2 * output_pixels) * num_frames
+
+
+def wan_tile_clip_bytes(pixels: int, num_frames: int, bytes_per_sample: int) -> float:
+    """Main memory of the clip that a tile of so many pixels is at, until it is through."""
+    frames = min(num_frames, WAN_TILE_CLIP_FRAMES)
+    return 3 * WAN_KEPT_SAMPLE_BYTES * bytes_per_sample * frames * pixels
+
+
+def wan_remembered_bytes(pixels: int, num_frames: int, decoder: str) -> float:
+    """Main memory of what a tile of so many pixels remembered before the clip it is at, in bfloat16.
+
+    The first clip has nothing before it.
+    """
+    kept = max(WAN_ENCODER_MEMORY_BYTES, DECODER_MEMORY_BYTES[decoder]) * pixels
+    return kept if num_frames > WAN_TILE_CLIP_FRAMES else 0.0
 
 
 def wan_streamed_bytes(pixels: int, latents_per_call: int, decoder: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from diffst_cli.errors import UserError, is_out_of_memory
 from diffst_cli.free_memory import give_back, limit_device
@@ -14,20 +14,20 @@ from diffst_cli.planner import RunPlan
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from diffst.attempts import Attempt, Made
     from diffst.pipeline import OnProgress, OnStage
     from diffst.upscaler import StreamedShot, UpscaleModel
 
-Made = TypeVar("Made")
 Instant = tuple[int, float]
 
 
 class SteppingModel:
     """An `UpscaleModel` around another: starts at the plan's rung, goes down when memory runs out.
 
-    Nothing is lost but the time of the failed attempt: only the clip at hand is done again, and in a
-    stream the one whose last pictures waited for it. Later clips begin at the rung that worked. On
-    the CPU it stays where it is, since a rung is seen in the pixels, and there the same command
-    promises the same bits whatever happened to it on the way.
+    Nothing is lost but the time of the failed attempt: only the clip at hand is done again, in a stream
+    of whole frames also the one whose last pictures waited for it, in tiles that of the tile at hand.
+    What comes later begins at the rung that worked. On the CPU it stays where it is, since a rung is
+    seen in the pixels, and there the same command promises the same bits whatever happened to it.
     """
 
     def __init__(self, model: UpscaleModel, plan: RunPlan, on_step: Callable[[str], None]) -> None:
@@ -66,23 +66,24 @@ class SteppingModel:
         Raises:
             UserError: Memory runs out even with the least at once, or on the CPU.
         """
-        while (
-            made := self.attempt(
-                lambda: self._make(frames, instants, out_size, on_stage, first_keyframe)
-            )
-        ) is None:
-            pass
-        return made
+        from diffst.attempts import until_made
+
+        return until_made(
+            self.attempt,
+            lambda: self._make(frames, instants, out_size, on_stage, first_keyframe),
+        )
 
     def begin_shot(
         self, out_size: tuple[int, int], on_stage: OnStage | None = None
     ) -> StreamedShot | None:
         """See `StreamingModel`; none where the model is none, or the rung's clips have parts."""
+        from diffst.attempts import plainly
         from diffst.upscaler import StreamingModel
 
         if self.rung.parts > 1 or not isinstance(self._model, StreamingModel):
             return None
-        shot = self._model.begin_shot(out_size, on_stage)
+        attempt: Attempt = self.attempt if self._rung < self._lowest else plainly
+        shot = self._model.begin_shot(out_size, on_stage, attempt)
         return None if shot is None else _SteppingShot(self, shot)
 
     def attempt(self, work: Callable[[], Made]) -> Made | None:
@@ -164,16 +165,11 @@ class ShotLost(Exception):  # noqa: N818 - no error: its clips are made alone in
 
 
 class _SteppingShot:
-    """A `StreamedShot` that is given up when memory runs out, unless it can go on with less."""
+    """A `StreamedShot` that is given up when memory runs out where it cannot go on with less."""
 
     def __init__(self, model: SteppingModel, shot: StreamedShot) -> None:
         self._model = model
         self._shot: StreamedShot | None = shot
-
-    @property
-    def can_finish_again(self) -> bool:
-        """See `StreamedShot`: it does so by itself."""
-        return False
 
     def feed(self, frames: Tensor, instants: Sequence[Instant]) -> list[Tensor]:
         """See `StreamedShot`.
@@ -186,17 +182,12 @@ class _SteppingShot:
 
     def finish(self) -> list[Tensor]:
         """See `StreamedShot`; raises as `feed` does."""
-        assert self._shot is not None
-        return self._kept(lambda shot: shot.finish(), again=self._shot.can_finish_again)
+        return self._kept(lambda shot: shot.finish())
 
-    def _kept(
-        self, work: Callable[[StreamedShot], list[Tensor]], *, again: bool = False
-    ) -> list[Tensor]:
+    def _kept(self, work: Callable[[StreamedShot], list[Tensor]]) -> list[Tensor]:
         shot = self._shot
         assert shot is not None
         made = self._model.attempt(partial(work, shot))
-        while made is None and again:
-            made = self._model.attempt(partial(work, shot))
         if made is None:
             self._shot = shot = None
             give_back()  # what it remembered

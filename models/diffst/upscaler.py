@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from diffst.attempts import Attempt, plainly
 from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
 from diffst.folders import model_folder
 from diffst.limits import Limits
@@ -91,10 +92,6 @@ class WatchedModel(Protocol):
 class StreamedShot(Protocol):
     """One shot that is handed over clip by clip."""
 
-    @property
-    def can_finish_again(self) -> bool:
-        """Whether, when `finish` ran out of memory, another call goes on with what was not made."""
-
     def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
         """Pictures that are finished with the next instants, in order; fewer or more than these.
 
@@ -115,9 +112,19 @@ class StreamingModel(Protocol):
     """An `UpscaleModel` that can go on from one clip of a shot to the next, and then fades nothing."""
 
     def begin_shot(
-        self, out_size: tuple[int, int], on_stage: OnStage | None = None
+        self,
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+        attempt: Attempt = plainly,
     ) -> StreamedShot | None:
-        """A new shot; None where, within its limits, it makes each clip alone."""
+        """A new shot; None where, within its limits, it makes each clip alone.
+
+        Args:
+            out_size: Height and width in pixels.
+            on_stage: See `UpscaleModel`.
+            attempt: Of any part of the work that the shot can do again, within narrower limits, and go on. Where memory
+                runs out in another part, the shot is lost.
+        """
 
 
 class DiffSTUpscaler:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from diffst.attempts import Attempt, plainly, until_made
 from diffst.limits import Limits
 from diffst.pipeline import OnStage
 from diffst_cli.clips import Clip, ClipRules, make_clips
@@ -39,10 +40,6 @@ class RememberedShot:
         self.given: list[tuple[int, float]] = []
         self.num_made = 0
 
-    @property
-    def can_finish_again(self) -> bool:
-        return self.model.can_finish_again
-
     def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
         self.model.fail_if_due()
         first = int(frames[0, 0, 0, 0])
@@ -68,8 +65,8 @@ class RememberingModel(BilinearModel):
         self.lag = lag
         self.failing = failing
         self.calls = 0
-        self.can_finish_again = False
         self.shots: list[RememberedShot] = []
+        self.attempts: list[Attempt] = []
         self.limits = Limits()
 
     def keep_within(self, limits: Limits) -> None:
@@ -81,10 +78,14 @@ class RememberingModel(BilinearModel):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     def begin_shot(
-        self, out_size: tuple[int, int], on_stage: OnStage | None = None
+        self,
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+        attempt: Attempt = plainly,
     ) -> RememberedShot | None:
         if self.limits.tile is not None:
             return None
+        self.attempts.append(attempt)
         self.shots.append(RememberedShot(self))
         return self.shots[-1]
 
@@ -259,6 +260,26 @@ def test_a_shot_lost_at_its_end_is_made_again_too():
     assert len(said) == 1
     assert [clip for clip, _ in made] == given
     assert made[-1][1] == alone(given[-1])
+
+
+def test_a_shot_may_do_a_part_again_where_a_lower_rung_is_left():
+    model = RememberingModel()
+    model_below, said = stepping(model, None, None)
+    model_below.begin_shot(OUT_SIZE)
+    tries = itertools.count()
+
+    def work() -> int:
+        if (number := next(tries)) == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return number
+
+    assert until_made(model.attempts[-1], work) == 1
+    assert len(said) == 1
+    model_below.begin_shot(OUT_SIZE)
+    assert model.attempts[-1] is plainly
+    rungs = [Rung(limits=Limits(), device_bytes=size) for size in (2, 1)]
+    SteppingModel(model, run_plan(*rungs, device="cpu"), said.append).begin_shot(OUT_SIZE)
+    assert model.attempts[-1] is plainly
 
 
 def test_clips_in_parts_are_made_alone():

@@ -11,15 +11,17 @@ from accelerate import init_empty_weights
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor, nn
 
+from diffst.attempts import Attempt, plainly
 from diffst.cfca import CFCA, Instants
 from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage, unwatched
 from diffst.pixels import to_integer
 from diffst.transformer import one_step
 from diffst.vrg import VideoGuidance
 from diffst.wan.codec import WanCodec
+from diffst.wan.cuts import Cuts
 from diffst.wan.encoded_guidance import EncodedGuidance, join
 from diffst.wan.shot import Shot
-from diffst.wan.stream import Cuts, ShotStream, Stage, TiledShot
+from diffst.wan.stream import ShotStream, Stage, TiledShot
 from diffst.wan.windows import OVERLAP_LATENTS, Windows
 
 
@@ -111,9 +113,10 @@ class DiffSTWanPipeline(DiffSTPipeline):
         size: tuple[int, int],
         on_stage: OnStage | None = None,
         on_progress: OnProgress = unwatched,
+        attempt: Attempt = plainly,
     ) -> Shot:
-        """One shot of pictures of a size, to be handed over clip by clip."""
-        return Shot(self, size, on_stage, on_progress)
+        """One shot of pictures of a size, to be handed over clip by clip; see `Shot`."""
+        return Shot(self, size, on_stage, on_progress, attempt)
 
     def stream(
         self,
@@ -122,6 +125,7 @@ class DiffSTWanPipeline(DiffSTPipeline):
         stage: Stage,
         kept: torch.dtype = torch.float32,
         on_progress: OnProgress = unwatched,
+        attempt: Attempt = plainly,
     ) -> ShotStream | TiledShot:
         """A stream for the frames of one shot that are there at low resolution.
 
@@ -131,6 +135,7 @@ class DiffSTWanPipeline(DiffSTPipeline):
             stage: Clock of the named stages.
             kept: What finished pictures are kept in where the whole shot is made before the first is given out.
             on_progress: Told how far it is there.
+            attempt: Each part of the work is one there.
         """
         check_precision(self.transformer)
 
@@ -147,6 +152,7 @@ class DiffSTWanPipeline(DiffSTPipeline):
             stage=stage,
             kept=kept,
             on_progress=on_progress,
+            attempt=attempt,
         )
 
     def window(self, latents: Tensor, guidance: Tensor) -> Tensor:

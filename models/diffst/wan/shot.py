@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from diffst.attempts import Attempt, Made, plainly, until_made
 from diffst.cfca import Instants, check_instants
 from diffst.neighbourhood import ClipMotion
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
@@ -23,13 +25,15 @@ class Shot:
     """Makes the instants of one shot, in device memory that does not grow with its length.
 
     Codec and transformer go on from clip to clip as if the shot were one clip; the guidance is that of the first. With
-    tiles all pictures come at the end, and wait in main memory for it.
+    tiles all pictures come at the end, and wait in main memory for it. Only in tiles is what ran out of memory made
+    again: a stream of whole pictures cannot go on in tiles.
 
     Args:
         pipeline: Not changed.
         size: Output height and width.
         on_stage: Told the name of each finished stage and the seconds it took.
         on_progress: Told how far a shot in tiles is.
+        attempt: Each part of the work on a shot in tiles is one.
     """
 
     def __init__(
@@ -38,12 +42,18 @@ class Shot:
         size: tuple[int, int],
         on_stage: OnStage | None = None,
         on_progress: OnProgress = unwatched,
+        attempt: Attempt = plainly,
     ) -> None:
         self.pipeline = pipeline
         self.size = size
         self.on_stage = on_stage
         self.on_progress = on_progress
+        self.attempt = plainly if pipeline.cuts.vae_tiles is None else attempt
         self.stream: ShotStream | TiledShot | None = None
+
+    def made(self, work: Callable[[], Made]) -> Made:
+        """What a part of the work makes, in tiles however often memory runs out before."""
+        return until_made(self.attempt, work)
 
     @torch.inference_mode()
     def feed(self, frames: Tensor, instants: Instants) -> Iterator[Tensor]:
@@ -64,18 +74,25 @@ class Shot:
         if self.stream is None:
             # 1. What kind of video is this.
             with stage("vrg"):
-                guidance = self.pipeline.guidance(frames.unsqueeze(0))
+                guidance = self.made(lambda: self.pipeline.guidance(frames.unsqueeze(0)))
             kept = torch.float16 if frames.dtype == torch.uint8 else torch.float32
-            self.stream = self.pipeline.stream(self.size, guidance, stage, kept, self.on_progress)
+            self.stream = self.pipeline.stream(
+                self.size, guidance, stage, kept, self.on_progress, self.attempt
+            )
         motion = ClipMotion(frames)
-        whole = (slice(0, frames.shape[-2]), slice(0, frames.shape[-1]))
         for start in range(0, len(instants), FRAMES_FROM_CFCA):
             # 2. Bring keyframes along the motion to each instant and fuse them, at low resolution.
             with stage("cfca"):
-                around = motion.around(instants[start : start + FRAMES_FROM_CFCA])
-                aggregated = around.aggregate(self.pipeline.cfca, whole)
+                some = instants[start : start + FRAMES_FROM_CFCA]
+                aggregated = self.made(partial(self.aggregated, motion, some))
             # 3. Enlarge, encode, the one step, decode: as far as these frames allow.
             yield from self.stream.feed(aggregated)
+
+    def aggregated(self, motion: ClipMotion, instants: Instants) -> Tensor:
+        """The frames of some instants at low resolution, (I, 3, H, W) in [0, 1]."""
+        around = motion.around(instants)
+        height, width = around.frames.shape[-2:]
+        return around.aggregate(self.pipeline.cfca, (slice(0, height), slice(0, width)))
 
     @torch.inference_mode()
     def finish(self) -> Iterator[Tensor]:

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from diffst.attempts import Attempt, plainly
 from diffst.pipeline import OnProgress, unwatched
 from diffst.transfers import to_device
 from diffst.wan.codec import WanCodec, WanEncoder
-from diffst.wan.tiles import VaeTiles, decode_tiled, encode_tiled
+from diffst.wan.cuts import Cuts
+from diffst.wan.tiles import TiledVae
 from diffst.wan.windows import Step, WindowedStep, Windows, step_in_space
 
 Stage = Callable[[str], AbstractContextManager[None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cuts:
-    """How a job is cut to fit the machine. Planned anew for each; nothing of it is saved."""
-
-    windows: Windows = field(default_factory=Windows)
-    """For the transformer."""
-    latents_per_call: int = 1
-    """That the VAE takes at once; more need more memory, the result is the same to rounding."""
-    vae_tiles: VaeTiles | None = None
-    """For the VAE; None gives it whole pictures, which is exact and lets frames out before the clip is through."""
 
 
 class ShotStream:
@@ -101,11 +89,12 @@ class TiledShot:
     Args:
         codec: The VAE.
         step: The one step on (T, C, h, w) latents that see each other.
-        cuts: With `vae_tiles`; asked for at each stage.
+        cuts: Asked for before each clip of a tile and each window, which go on in narrower ones.
         size: Output height and width.
         stage: Clock of the named stages.
         kept: What pictures are kept in until all tiles are through; half precision is enough for 8 bits.
         on_progress: Told after each tile and each window, for a shot may take long.
+        attempt: Each clip of a tile is one, and each window.
     """
 
     def __init__(
@@ -118,6 +107,7 @@ class TiledShot:
         stage: Stage,
         kept: torch.dtype = torch.float32,
         on_progress: OnProgress = unwatched,
+        attempt: Attempt = plainly,
     ) -> None:
         self.codec = codec
         self.step = step
@@ -126,12 +116,10 @@ class TiledShot:
         self.stage = stage
         self.kept = kept
         self.on_progress = on_progress
+        self.attempt = attempt
         self.device = torch.device("cpu")
         self.num_in = 0
-        # What is there after each stage, until the next one is through.
         self.given: list[Tensor] = []
-        self.encoded: Tensor | None = None
-        self.stepped: Tensor | None = None
 
     def feed(self, frames: Tensor) -> Iterator[Tensor]:
         """Keep these frames, (T, 3, H, W) in [0, 1]; nothing comes out yet."""
@@ -141,52 +129,42 @@ class TiledShot:
         yield from ()
 
     def finish(self) -> Iterator[Tensor]:
-        """All frames, (T, 3, height, width) of `kept`, not clamped, in main memory.
-
-        Where a stage ran out of memory, another call goes on with that stage, in the cuts that hold by then.
-
-        Raises:
-            ValueError: There are no tiles in the cuts.
-        """
-        if self.given:
-            with self.stage("encode"):
-                self.encoded = encode_tiled(self.codec, self.given, self.size, **self.vae())
-            self.given = []
-        if self.encoded is not None:
-            with self.stage("dit"):
-                self.stepped = self.in_windows(self.encoded)
-            self.encoded = None
-        if self.stepped is None:
+        """All frames, (1, 3, height, width) of `kept`, not clamped, in main memory."""
+        if not self.given:
             return
+        vae = TiledVae(
+            self.codec,
+            self.size,
+            self.cuts,
+            device=self.device,
+            attempt=self.attempt,
+            on_progress=self.on_progress,
+        )
+        with self.stage("encode"):
+            latents = vae.encode(self.given)
+        self.given.clear()
+        with self.stage("dit"):
+            latents = self.in_windows(latents)
         with self.stage("decode"):
-            made = decode_tiled(self.codec, self.stepped, self.size, **self.vae(), kept=self.kept)
-        self.stepped = None
+            made = vae.decode(latents, self.kept)[: self.num_in]
         while made:
-            frames = made.pop(0)[: self.num_in]
-            self.num_in -= len(frames)
-            yield frames
-
-    def vae(self) -> dict[str, Any]:
-        """How the VAE works: options of `encode_tiled` and `decode_tiled`."""
-        cuts = self.cuts()
-        if cuts.vae_tiles is None:
-            raise ValueError("a tiled shot needs `vae_tiles`")
-        return {
-            "tiles": cuts.vae_tiles,
-            "device": self.device,
-            "latents_per_call": cuts.latents_per_call,
-            "on_progress": self.on_progress,
-        }
+            yield made.pop(0).unsqueeze(0)
 
     def in_windows(self, latents: Tensor) -> Tensor:
         """The step on all latents of the shot, (T, C, h, w), from main memory and back."""
-        windows = self.cuts().windows
-        windowed = in_windows(self.step, windows)
+        windowed = in_windows(
+            lambda some: self.step(to_device(some, self.device)).cpu(), self.cuts().windows
+        )
+        windowed.take(latents)
         stepped: list[Tensor] = []
-        for some in latents.split(windows.latents):
-            stepped += (piece.cpu() for piece in windowed.feed(to_device(some, self.device)))
+        while windowed.num_left:
+            work = windowed.next_window if windowed.is_full else windowed.last_window
+            made = self.attempt(work)
+            if made is None:
+                windowed.shorten(self.cuts().windows.latents)
+                continue
+            stepped.append(made)
             self.on_progress("latents", sum(map(len, stepped)), len(latents))
-        stepped += (piece.cpu() for piece in windowed.finish())
         return torch.cat(stepped)
 
 

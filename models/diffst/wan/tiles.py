@@ -4,6 +4,10 @@ Not exact: the VAE attends over the whole picture in the middle, and even withou
 looks 138 pixels far. In time it is exact: a tile goes through the whole shot before the next begins,
 so that only one tile's caches are ever there. All tiles' caches would take 7.8 KB for each output
 pixel, as much as 1300 pictures that are kept until the last tile is through.
+
+A tile goes through the shot clip by clip. Where memory runs out, the clip at hand alone is made
+again, from what the tile remembered before it; where the limits then ask for smaller tiles, each of
+them goes on with its part of that.
 """
 
 from __future__ import annotations
@@ -11,182 +15,174 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from diffst.attempts import Attempt, plainly
 from diffst.pipeline import OnProgress, unwatched
-from diffst.transfers import in_main_memory, to_device
-from diffst.wan.codec import WanCodec, WanEncoder, padded_size
-from diffst.wan.sizes import PIXEL_MULTIPLE, SPACE_STRIDE
-from diffst.wan.windows import feather, starts
+from diffst.transfers import HostCopies, in_main_memory, to_device
+from diffst.wan.codec import FRAMES_AT_ONCE, WanCodec, WanDecoder, WanEncoder, padded_size
+from diffst.wan.cuts import Cuts, Tile
+from diffst.wan.sizes import SPACE_STRIDE, TIME_STRIDE
+from diffst.wan.vae_stream import Cache
+
+CLIP_LATENTS = 16  # between two copies of what a tile remembers; 64 frames, a clip of 33 keyframes at twice the rate
 
 
 @dataclass(frozen=True, kw_only=True)
-class VaeTiles:
-    """How pictures are cut for the VAE.
+class Half:
+    """What the encoder or the decoder does with a tile."""
 
-    Raises:
-        ValueError: The sides are no multiples of 16, or not longer than the overlap.
-    """
-
-    side: int = 512
-    """Of a tile, in pixels of the output."""
-    overlap: int = 64
-    """Shared by neighbours, in pixels of the output."""
-
-    def __post_init__(self) -> None:
-        if self.side % PIXEL_MULTIPLE or self.overlap % PIXEL_MULTIPLE:
-            raise ValueError(f"tiles and their overlap are multiples of {PIXEL_MULTIPLE}: {self}")
-        if not 0 <= self.overlap < self.side:
-            raise ValueError(f"tiles must be longer than their overlap: {self}")
+    name: str
+    begin: Callable[[Tile, Cache | None], WanEncoder | WanDecoder]
+    """It on a tile, going on from a cache."""
+    given: Callable[[Tile, int], Iterable[Tensor]]
+    """What it is fed from the tile's next latent on up to another one, in main memory."""
+    unit: int
+    """Pixels in one place of what is made: 1 for pictures, 8 for latents."""
+    kept: torch.dtype
+    """Type of what is made, until all tiles are through."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tile:
-    """One tile of a picture: where it lies, in some unit of length, and what each of its places counts."""
-
-    rows: slice
-    columns: slice
-    weight: Tensor
-    """(height, width) float32 in (0, 1]."""
-
-
-def cut(size: tuple[int, int], tiles: VaeTiles, unit: int) -> Iterator[Tile]:
-    """The tiles of a padded picture.
-
-    Args:
-        size: Height and width of the picture in pixels, multiples of 16.
-        tiles: How to cut.
-        unit: Pixels in one step of the slices and the weights: 1 for pixels, 8 for latents.
-    """
-    cell = PIXEL_MULTIPLE // unit
-    side, overlap = tiles.side // unit, tiles.overlap // unit
-    begins = [
-        [
-            start * cell
-            for start in starts(
-                length // PIXEL_MULTIPLE,
-                tiles.side // PIXEL_MULTIPLE,
-                tiles.overlap // PIXEL_MULTIPLE,
-            )
-        ]
-        for length in size
-    ]
-    for top in begins[0]:
-        for left in begins[1]:
-            down = feather(size[0] // unit, top, side, overlap)
-            across = feather(size[1] // unit, left, side, overlap)
-            yield Tile(
-                rows=slice(top, top + len(down)),
-                columns=slice(left, left + len(across)),
-                weight=down[:, None] * across[None],
-            )
-
-
-def encode_tiled(
-    codec: WanCodec,
-    frames: Iterable[Tensor],
-    size: tuple[int, int],
-    tiles: VaeTiles,
-    *,
-    device: torch.device,
-    latents_per_call: int = 1,
-    on_progress: OnProgress = unwatched,
-) -> Tensor:
-    """Normalised latents of a shot, (T', C, h, w) float32, in main memory.
+class TiledVae:
+    """Encodes or decodes one shot in tiles.
 
     Args:
         codec: The VAE.
-        frames: Pieces (T, 3, H, W) float in [0, 1], in main memory.
         size: Output height and width.
-        tiles: How to cut.
+        cuts: Asked for before each clip of each tile; without tiles in them, tiles stay as large as they are.
         device: Where the VAE works; it holds one tile's part at a time.
-        latents_per_call: Latents that the VAE takes at once.
+        attempt: Each clip of each tile is one; `plainly` where none is made again, so that nothing is kept for it.
         on_progress: Told after each tile.
     """
 
-    def encoded(pixels: Tile, _cells: Tile) -> Iterator[Tensor]:
-        encoder = WanEncoder(codec, size, latents_per_call, area=(pixels.rows, pixels.columns))
-        for some in frames:
-            yield from encoder.feed(to_device(some, device))
-        yield from encoder.finish()
+    def __init__(
+        self,
+        codec: WanCodec,
+        size: tuple[int, int],
+        cuts: Callable[[], Cuts],
+        *,
+        device: torch.device,
+        attempt: Attempt = plainly,
+        on_progress: OnProgress = unwatched,
+    ) -> None:
+        self.codec = codec
+        self.size = size
+        self.cuts = cuts
+        self.device = device
+        self.attempt = attempt
+        self.on_progress = on_progress
 
-    told = partial(on_progress, "encode tiles")
-    return torch.cat(blended(padded_size(size), tiles, SPACE_STRIDE, encoded, device, told=told))
+    def encode(self, pieces: Iterable[Tensor]) -> Tensor:
+        """Normalised latents of a shot, (T', C, h, w) float32, in main memory.
 
+        Args:
+            pieces: All frames in pieces (T, 3, H, W) float in [0, 1], in main memory.
+        """
+        frames = [frame for piece in pieces for frame in piece]
 
-def decode_tiled(
-    codec: WanCodec,
-    latents: Tensor,
-    size: tuple[int, int],
-    tiles: VaeTiles,
-    *,
-    device: torch.device,
-    latents_per_call: int = 1,
-    kept: torch.dtype = torch.float32,
-    on_progress: OnProgress = unwatched,
-) -> list[Tensor]:
-    """Pictures of all latents in pieces (T', 3, height, width), about [0, 1], in main memory; 4 T - 3 in all.
+        def begin(tile: Tile, cache: Cache | None) -> WanEncoder:
+            area = (tile.rows, tile.columns)
+            return WanEncoder(self.codec, self.size, self.cuts().latents_per_call, area, cache)
 
-    Args:
-        codec: The VAE.
-        latents: (T, C, h, w) normalised, in main memory.
-        size: Output height and width.
-        tiles: How to cut.
-        device: Where the VAE works; it holds one tile's part at a time.
-        latents_per_call: Latents that the VAE takes at once.
-        kept: What the pictures are kept in.
-        on_progress: Told after each tile.
-    """
+        def given(tile: Tile, stop: int) -> Iterator[Tensor]:
+            clip = frames[num_frames(tile.latents) : num_frames(stop)]
+            for first in range(0, len(clip), FRAMES_AT_ONCE):
+                yield torch.stack(clip[first : first + FRAMES_AT_ONCE])
 
-    def decoded(pixels: Tile, cells: Tile) -> Iterator[Tensor]:
-        decoder = codec.decoder((len(pixels.weight), pixels.weight.shape[1]), latents_per_call)
-        for some in latents[..., cells.rows, cells.columns].split(1):
-            yield from decoder.feed(to_device(some, device))
-        yield from decoder.finish()
+        num_latents = 1 + -(-(len(frames) - 1) // TIME_STRIDE)
+        half = Half(name="encode", begin=begin, given=given, unit=SPACE_STRIDE, kept=torch.float32)
+        return torch.stack(self.through(half, num_latents))
 
-    told = partial(on_progress, "decode tiles")
-    pieces = blended(padded_size(size), tiles, 1, decoded, device, kept, told=told)
-    return [piece[..., : size[0], : size[1]] for piece in pieces]
+    def decode(self, latents: Tensor, kept: torch.dtype = torch.float32) -> list[Tensor]:
+        """Pictures of all latents, each (3, height, width), about [0, 1], in main memory; 4 T - 3 in all.
 
+        Args:
+            latents: (T, C, h, w) normalised, in main memory.
+            kept: What the pictures are kept in.
+        """
 
-def blended(
-    size: tuple[int, int],
-    tiles: VaeTiles,
-    unit: int,
-    make: Callable[[Tile, Tile], Iterable[Tensor]],
-    device: torch.device,
-    kept: torch.dtype = torch.float32,
-    *,
-    told: Callable[[int, int], None],
-) -> list[Tensor]:
-    """What is made of each tile, put together in main memory: the mean by weight where tiles overlap.
+        def begin(tile: Tile, cache: Cache | None) -> WanDecoder:
+            return self.codec.decoder(tile.size, self.cuts().latents_per_call, cache)
 
-    Args:
-        size: Height and width of the padded picture in pixels.
-        tiles: How to cut.
-        unit: Pixels in one place of what is made: 1 for pictures, 8 for latents.
-        make: A tile, in pixels and in latents -> pieces (T, C, height, width) in that unit, on the device.
-        device: See there.
-        kept: Type of the whole.
-        told: Told after each tile how many of how many are done.
+        def given(tile: Tile, stop: int) -> Iterable[Tensor]:
+            rows, columns = tile.places(SPACE_STRIDE)
+            return (latents[n : n + 1, :, rows, columns] for n in range(tile.latents, stop))
 
-    Returns:
-        Pieces as `make` makes them, (T, C, whole height, whole width).
-    """
-    weights = torch.zeros(size[0] // unit, size[1] // unit)
-    for tile in cut(size, tiles, unit):
-        weights[tile.rows, tile.columns] += tile.weight
-    whole: list[Tensor] = []
-    both = list(zip(cut(size, tiles, 1), cut(size, tiles, SPACE_STRIDE), strict=True))
-    for done, (pixels, cells) in enumerate(both, start=1):
-        tile = pixels if unit == 1 else cells
-        share = (tile.weight / weights[tile.rows, tile.columns]).to(device)
-        parts = ((part * share).to(kept) for part in make(pixels, cells))
-        for number, part in enumerate(in_main_memory(parts, device)):
+        half = Half(name="decode", begin=begin, given=given, unit=1, kept=kept)
+        pictures = self.through(half, len(latents))
+        return [picture[..., : self.size[0], : self.size[1]] for picture in pictures]
+
+    def through(self, half: Half, num_latents: int) -> list[Tensor]:
+        """All that is made of a shot, each (C, whole height, whole width): the mean by weight where tiles overlap."""
+        high, wide = padded_size(self.size)
+        share = torch.ones(high // half.unit, wide // half.unit)
+        picture = Tile(rows=slice(0, high), columns=slice(0, wide), share=share)
+        waiting, num_done = [picture], 0
+        whole: list[Tensor] = []
+        while waiting:
+            tile = waiting.pop(0)
+            while tile.latents < num_latents and tile.within(self.cuts().vae_tiles):
+                self.add_clip(
+                    half, tile, min(max(tile.latents, 1) + CLIP_LATENTS, num_latents), whole
+                )
+            tiles = self.cuts().vae_tiles
+            if tile.latents < num_latents and tiles is not None:
+                # Nothing has to go on where nothing is made yet.
+                waiting = [*tile.cut(tiles), *waiting] if whole else picture.cut(tiles)
+            else:
+                num_done += 1
+                self.on_progress(f"{half.name} tiles", num_done, num_done + len(waiting))
+        return whole
+
+    def add_clip(self, half: Half, tile: Tile, stop: int, whole: list[Tensor]) -> None:
+        """Add to the whole what a tile makes up to a latent; nothing where memory runs out."""
+        before = self.remembered(tile)
+        made = self.attempt(partial(self.clip, half, tile, stop))
+        if made is None:
+            tile.cache = before
+            return
+        rows, columns = tile.places(half.unit)
+        shape = [side // half.unit for side in padded_size(self.size)]
+        first = num_frames(tile.latents) if half.unit == 1 else tile.latents
+        for number, part in enumerate(chain.from_iterable(made), start=first):
             if number == len(whole):
-                whole.append(part.new_zeros(*part.shape[:2], *weights.shape))
-            whole[number][..., tile.rows, tile.columns] += part
-        told(done, len(both))
-    return whole
+                whole.append(part.new_zeros(len(part), *shape))
+            whole[number][:, rows, columns] += part
+        tile.latents = stop
+
+    def clip(self, half: Half, tile: Tile, stop: int) -> list[Tensor]:
+        """A tile's share of what is made up to a latent, pieces (N, C, height, width) in main memory."""
+        # Not held by the tile meanwhile: the device has no room for both.
+        cache, tile.cache = tile.cache, None
+        coder = half.begin(tile, cache and [moved(entry, self.device) for entry in cache])
+        del cache
+        fed = (coder.feed(to_device(some, self.device)) for some in half.given(tile, stop))
+        pieces = chain(chain.from_iterable(fed), coder.finish())
+        share = tile.share.to(self.device)
+        parts = ((piece * share).to(half.kept) for piece in pieces)
+        made = list(in_main_memory(parts, self.device))
+        tile.cache = coder.stream.cache
+        return made
+
+    def remembered(self, tile: Tile) -> Cache | None:
+        """A copy in main memory of what a tile remembers; None where it is not needed."""
+        if tile.cache is None or self.attempt is plainly:
+            return None
+        copies = HostCopies(self.device)
+        kept = [copies.start(entry) if isinstance(entry, Tensor) else entry for entry in tile.cache]
+        copies.wait()
+        return kept
+
+
+def moved(entry: Any, device: torch.device) -> Any:
+    """An entry of a cache on a device; a mark as it is."""
+    return to_device(entry, device) if isinstance(entry, Tensor) else entry
+
+
+def num_frames(num_latents: int) -> int:
+    """Frames in the first so many latents of a shot."""
+    return TIME_STRIDE * (num_latents - 1) + 1 if num_latents else 0

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from diffst.attempts import Attempt, plainly
 from diffst.limits import Limits
 from diffst.offload import Offload
 from diffst.pipeline import OnProgress, OnStage, unwatched
 from diffst.pixels import to_integer
 from diffst.transfers import HostCopies, to_device
 from diffst.upscaler import ModelRules
+from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.levers import Levers, pull
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.shot import Shot
 from diffst.wan.sizes import TIME_STRIDE
-from diffst.wan.stream import Cuts, TiledShot
-from diffst.wan.tiles import VaeTiles
 from diffst.wan.windows import OVERLAP_LATENTS, Windows
 
 NAME = "wan-1.3b"
@@ -70,12 +70,16 @@ class WanUpscaler:
         self.on_progress = on_progress
 
     def begin_shot(
-        self, out_size: tuple[int, int], on_stage: OnStage | None = None
+        self,
+        out_size: tuple[int, int],
+        on_stage: OnStage | None = None,
+        attempt: Attempt = plainly,
     ) -> WanShot | None:
-        """See `StreamingModel`."""
+        """See `StreamingModel`; in tiles, attempts are as small as a clip of a tile."""
         if self.clips_alone:
             return None
-        return WanShot(self.pipeline.shot(out_size, on_stage, self.on_progress), self.device)
+        shot = self.pipeline.shot(out_size, on_stage, self.on_progress, attempt)
+        return WanShot(shot, self.device)
 
     def __call__(
         self,
@@ -99,15 +103,11 @@ class WanShot:
         self.copies = HostCopies(device)
         self.kind = torch.uint8
 
-    @property
-    def can_finish_again(self) -> bool:
-        """See `StreamedShot`: in tiles, where no picture comes out before the end."""
-        return isinstance(self.shot.stream, TiledShot)
-
     def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
         """See `StreamedShot`."""
         self.kind = frames.dtype
-        return self.on_host(self.shot.feed(to_device(frames, self.device), instants))
+        given = self.shot.made(lambda: to_device(frames, self.device))
+        return self.on_host(self.shot.feed(given, instants))
 
     def finish(self) -> list[Tensor]:
         """See `StreamedShot`."""

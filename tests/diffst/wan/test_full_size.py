@@ -11,10 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffst.pipeline import stage_clock
 from diffst.wan import build_random, parameter_counts
 from diffst.wan.codec import WanCodec
+from diffst.wan.cuts import Cuts
 from diffst.wan.fast_vae import drop_copies, fuse_norms, use_phases
 from diffst.wan.levers import Levers, pull
 from diffst.wan.sizes import SIZES
-from diffst.wan.stream import Cuts, ShotStream
+from diffst.wan.stream import ShotStream
 from diffst.wan.vae_stream import DecoderStream, EncoderStream
 from diffst_cli import memory_laws as laws
 from tests.diffst.test_cfca import smooth_clip

@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diffst.attempts import Attempt, plainly
 from diffst.cfca import CFCA
 from diffst.limits import Limits
 from diffst.pipeline import stage_clock
 from diffst.wan import DiffSTWanPipeline
 from diffst.wan.build import empty_parts, empty_tiny_decoder
 from diffst.wan.codec import WanCodec
+from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.levers import Levers, pull
 from diffst.wan.sizes import SIZES
-from diffst.wan.stream import Cuts, TiledShot
-from diffst.wan.tiles import VaeTiles
+from diffst.wan.stream import TiledShot
 from diffst.wan.upscaler import WanUpscaler
 from diffst_cli import memory_laws as laws
 from tests.diffst.wan.stand_in_gpu import GPU, MemoryOf, StandInGpu
@@ -78,7 +79,7 @@ TILES = VaeTiles(side=256, overlap=64)
 SIZE = (256, 448)
 
 
-def held(codec: WanCodec, num_frames: int) -> tuple[int, int]:
+def held(codec: WanCodec, num_frames: int, attempt: Attempt = plainly) -> tuple[int, int]:
     """Most bytes on the device and in main memory while a shot of two tiles is made."""
 
     def pieces() -> Iterator[Tensor]:
@@ -94,6 +95,7 @@ def held(codec: WanCodec, num_frames: int) -> tuple[int, int]:
         SIZE,
         stage=stage_clock(None, GPU),
         kept=torch.float16,
+        attempt=attempt,
     )
     with (
         MemoryOf("meta", codec) as device,
@@ -116,4 +118,16 @@ def test_a_longer_shot_in_tiles_takes_only_main_memory_and_as_much_as_planned():
     short, long = held(codec, 17), held(codec, 25)
     assert long[0] == pytest.approx(short[0], rel=0.001)
     law = laws.wan_shot_bytes(64 * 112, SIZE[0] * SIZE[1], 25 - 17, 1)
+    law += laws.wan_tile_clip_bytes(TILES.side**2, 25 - 17, 1)
     assert 0.9 * law < long[1] - short[1] < law
+
+
+def test_what_a_tile_remembers_waits_in_main_memory_where_its_clip_may_be_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("diffst.wan.tiles.CLIP_LATENTS", 1)
+    codec = fast_codec("1.3b")
+    without, kept = held(codec, 9), held(codec, 9, lambda work: work())
+    assert kept[0] == without[0]  # nothing is on the device twice
+    law = laws.wan_remembered_bytes(TILES.side**2, laws.WAN_TILE_CLIP_FRAMES + 1, "full")
+    assert 0.93 * law < kept[1] - without[1] < law

@@ -7,8 +7,7 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffst.flow import neighbour_flows
 from diffst.pipeline import stage_clock
 from diffst.wan import DiffSTWanPipeline, build_random
-from diffst.wan.stream import Cuts
-from diffst.wan.tiles import VaeTiles
+from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.windows import Windows
 from tests.diffst.test_cfca import smooth_clip
 

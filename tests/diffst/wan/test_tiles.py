@@ -1,14 +1,18 @@
 """Tiles cover the picture, and where one tile is the picture nothing changes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
+from diffst.attempts import Made
 from diffst.wan import build_random
-from diffst.wan import tiles as vae_tiles
-from diffst.wan.codec import WanCodec
-from diffst.wan.tiles import VaeTiles, cut
+from diffst.wan.build import random_tiny_decoder
+from diffst.wan.codec import WanCodec, WanEncoder
+from diffst.wan.cuts import Cuts, VaeTiles
+from diffst.wan.tiles import TiledVae
+from diffst.wan.windows import feather
 
 
 @pytest.fixture(scope="module")
@@ -20,29 +24,25 @@ def clip() -> torch.Tensor:
     return torch.rand(6, 3, 12, 20, generator=torch.Generator().manual_seed(0))
 
 
+CPU = torch.device("cpu")
+
+
+def vae(codec: WanCodec, size: tuple[int, int], tiles: VaeTiles) -> TiledVae:
+    return TiledVae(codec, size, lambda: Cuts(vae_tiles=tiles), device=CPU)
+
+
 def encode_tiled(codec: WanCodec, frames: torch.Tensor, size: tuple[int, int], tiles: VaeTiles):
-    return vae_tiles.encode_tiled(codec, [frames], size, tiles, device=torch.device("cpu"))
+    return vae(codec, size, tiles).encode([frames])
 
 
 def decode_tiled(
-    codec: WanCodec, latents: torch.Tensor, size: tuple[int, int], tiles: VaeTiles, **options: Any
+    codec: WanCodec,
+    latents: torch.Tensor,
+    size: tuple[int, int],
+    tiles: VaeTiles,
+    kept: torch.dtype = torch.float32,
 ):
-    made = vae_tiles.decode_tiled(
-        codec, latents, size, tiles, device=torch.device("cpu"), **options
-    )
-    return torch.cat(made)
-
-
-@pytest.mark.parametrize("unit", [1, 8])
-def test_tiles_cover_everything_and_are_no_larger_than_asked(unit):
-    tiles = list(cut((112, 208), VaeTiles(side=64, overlap=32), unit))
-    total = torch.zeros(112 // unit, 208 // unit)
-    for tile in tiles:
-        assert tile.weight.shape == (64 // unit, 64 // unit)
-        assert tile.weight.min() > 0
-        total[tile.rows, tile.columns] += tile.weight
-    assert total.min() > 0
-    assert len(tiles) == 3 * 6
+    return torch.stack(vae(codec, size, tiles).decode(latents, kept))
 
 
 @torch.inference_mode()
@@ -95,12 +95,6 @@ def test_the_inside_of_a_tile_is_the_vae_on_that_tile(codec):
     assert torch.equal(made[..., 64:], right)
 
 
-@pytest.mark.parametrize(("side", "overlap"), [(100, 16), (64, 8), (64, 64)])
-def test_tiles_that_do_not_fit_the_vae_are_refused(side, overlap):
-    with pytest.raises(ValueError, match="tiles"):
-        VaeTiles(side=side, overlap=overlap)
-
-
 @torch.inference_mode()
 def test_half_precision_keeps_eight_bits(codec):
     latents = torch.randn(3, 16, 8, 14, generator=torch.Generator().manual_seed(1))
@@ -113,12 +107,147 @@ def test_half_precision_keeps_eight_bits(codec):
 @torch.inference_mode()
 def test_where_a_shots_frames_are_cut_changes_no_bit_of_its_tiles(codec):
     frames = torch.rand(10, 3, 64, 112, generator=torch.Generator().manual_seed(0))
-    options: dict[str, Any] = {
-        "tiles": VaeTiles(side=64, overlap=16),
-        "device": torch.device("cpu"),
-    }
-    whole, pieces = (
-        vae_tiles.encode_tiled(codec, frames.split(length), (64, 112), **options)
-        for length in (10, 3)
-    )
+    tiled = vae(codec, (64, 112), VaeTiles(side=64, overlap=16))
+    whole, pieces = (tiled.encode(frames.split(length)) for length in (10, 3))
     assert torch.equal(pieces, whole)
+
+
+class ShortOfMemory:
+    """The VAE in tiles, whose memory runs out once: in one call of the codec, counted from 0."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, codec: WanCodec, name: str, failing: int):
+        self.cuts = Cuts(vae_tiles=VaeTiles(side=64, overlap=16))
+        self.lower = Cuts(vae_tiles=VaeTiles(side=32, overlap=16))
+        self.widths: list[int] = []
+        work = getattr(codec, name)
+
+        def counted(stream: Any, given: torch.Tensor | None) -> list[torch.Tensor]:
+            if given is not None:
+                self.widths.append(given.shape[-1])
+                if len(self.widths) == failing + 1:
+                    work(stream, given)  # so that the cache is spoilt
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+            made: list[torch.Tensor] = work(stream, given)
+            return made
+
+        monkeypatch.setattr(codec, name, counted)
+        monkeypatch.setattr("diffst.wan.tiles.CLIP_LATENTS", 2)
+        self.codec = codec
+
+    def attempt(self, work: Callable[[], Made]) -> Made | None:
+        try:
+            return work()
+        except torch.OutOfMemoryError:
+            self.cuts = self.lower
+            return None
+
+    def vae(self, size: tuple[int, int]) -> TiledVae:
+        return TiledVae(self.codec, size, lambda: self.cuts, device=CPU, attempt=self.attempt)
+
+
+def in_parts(parts: Callable[[int], torch.Tensor], unit: int) -> torch.Tensor:
+    """Tiles 32 wide at 0, 16 and 32 of a row of 64, put together by hand."""
+    total = torch.zeros(64 // unit)
+    made: list[torch.Tensor] = []
+    for left in (0, 16, 32):
+        weight = feather(64 // unit, left // unit, 32 // unit, 16 // unit)
+        total[left // unit : (left + 32) // unit] += weight
+        around = (left // unit, (32 - left) // unit)
+        made.append(torch.nn.functional.pad(parts(left) * weight, around))
+    return torch.stack(made).sum(0) / total
+
+
+def columns(cache: list[Any], left: int) -> list[Any]:
+    """Of what a picture 64 wide left behind, the part of a tile 32 wide."""
+    return [
+        entry[..., left * entry.shape[-1] // 64 : (left + 32) * entry.shape[-1] // 64].clone()
+        if isinstance(entry, torch.Tensor)
+        else entry
+        for entry in cache
+    ]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("decoder", ["full", "tiny"])
+def test_smaller_tiles_go_on_decoding_with_what_the_larger_one_remembered(monkeypatch, decoder):
+    codec = build_random("tiny", dtype=torch.float32).codec
+    if decoder == "tiny":
+        codec.take_tiny_decoder(random_tiny_decoder("tiny", dtype=torch.float32))
+    latents = torch.randn(5, 16, 4, 8, generator=torch.Generator().manual_seed(1))
+    before = codec.decoder((32, 64))
+    first = torch.cat(list(before.feed(latents[:3])))
+
+    def part(left: int) -> torch.Tensor:
+        stream = codec.decoder((32, 32))
+        stream.stream.cache, stream.stream.started = columns(before.stream.cache, left), True
+        return torch.cat(list(stream.feed(latents[3:, :, :, left // 8 : left // 8 + 4])))
+
+    expected = torch.cat((first, in_parts(part, 1)))
+    short = ShortOfMemory(monkeypatch, codec, "decode_piece", failing=3)
+    made = torch.stack(short.vae((32, 64)).decode(latents))
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
+    assert short.widths == [8, 8, 8, 8, *[4, 4] * 3]
+
+
+@torch.inference_mode()
+def test_smaller_tiles_go_on_encoding_with_what_the_larger_one_remembered(monkeypatch, codec):
+    frames = torch.rand(17, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+    before = WanEncoder(codec, (32, 64))
+    first = torch.cat(list(before.feed(frames[:9])))
+
+    def part(left: int) -> torch.Tensor:
+        encoder = WanEncoder(codec, (32, 64), area=(slice(0, 32), slice(left, left + 32)))
+        encoder.stream.cache, encoder.stream.started = columns(before.stream.cache, left), True
+        return torch.cat(list(encoder.feed(frames[9:])))
+
+    expected = torch.cat((first, in_parts(part, 8)))
+    short = ShortOfMemory(monkeypatch, codec, "encode_piece", failing=4)
+    made = short.vae((32, 64)).encode([frames])
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
+    assert short.widths == [64, 64, 64, 64, 64, *[32, 32] * 3]  # nine frames are fed in three
+
+
+@torch.inference_mode()
+def test_only_what_lies_within_reach_of_a_new_edge_sees_that_tiles_became_smaller(monkeypatch):
+    codec = build_random("tiny", dtype=torch.float32).codec
+    attention = codec.vae.decoder.mid_block.attentions[0].proj
+    for parameter in attention.parameters():
+        parameter.zero_()  # it sees the whole picture
+    latents = torch.randn(5, 16, 2, 42, generator=torch.Generator().manual_seed(1))
+    wide, smaller = VaeTiles(side=336), VaeTiles(side=176, overlap=16)
+    whole = torch.stack(vae(codec, (16, 336), wide).decode(latents))
+    afresh = torch.stack(vae(codec, (16, 336), smaller).decode(latents[3:]))
+    short = ShortOfMemory(monkeypatch, codec, "decode_piece", failing=3)
+    short.cuts, short.lower = Cuts(vae_tiles=wide), Cuts(vae_tiles=smaller)
+    made = torch.stack(short.vae((16, 336)).decode(latents))
+    assert short.widths == [42] * 4 + [22] * 4
+    assert torch.equal(made[:9], whole[:9])
+    for far in (slice(0, 176 - 138), slice(160 + 138, 336)):
+        torch.testing.assert_close(made[..., far], whole[..., far], rtol=0, atol=1e-5)
+    near = (made - whole)[9:].abs().mean()
+    assert 0 < near < 0.02 * (afresh[1:] - whole[-4:]).abs().mean()
+
+
+@torch.inference_mode()
+def test_before_anything_is_made_smaller_tiles_begin_as_if_asked_for(monkeypatch, codec):
+    latents = torch.randn(5, 16, 4, 10, generator=torch.Generator().manual_seed(1))
+    expected = decode_tiled(codec, latents, (32, 80), VaeTiles(side=32, overlap=16))
+    short = ShortOfMemory(monkeypatch, codec, "decode_piece", failing=2)
+    made = torch.stack(short.vae((32, 80)).decode(latents))
+    assert torch.equal(made, expected)
+    assert short.widths == [8, 8, 8, *[4] * 5 * 4]
+
+
+@torch.inference_mode()
+def test_what_tiles_have_finished_is_not_made_again_when_they_become_smaller(monkeypatch, codec):
+    latents = torch.randn(5, 16, 4, 10, generator=torch.Generator().manual_seed(1))
+    tiles = VaeTiles(side=48, overlap=16)
+    undisturbed = decode_tiled(codec, latents, (32, 80), tiles)
+    short = ShortOfMemory(monkeypatch, codec, "decode_piece", failing=9)
+    short.cuts = Cuts(vae_tiles=tiles)
+    made = torch.stack(short.vae((32, 80)).decode(latents))
+    # The first tile, the second one's first clip, the call that failed, its second clip in two.
+    assert short.widths == [6] * 5 + [6] * 3 + [6, 6] + [4, 4] * 2
+    assert torch.equal(made[:9], undisturbed[:9])
+    assert torch.equal(made[..., :32], undisturbed[..., :32])
+    assert not torch.equal(made[9:], undisturbed[9:])

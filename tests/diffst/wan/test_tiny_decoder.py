@@ -10,11 +10,12 @@ from diffst.wan import build_random
 from diffst.wan.build import empty_tiny_decoder, random_tiny_decoder
 from diffst.wan.codec import WanCodec
 from diffst.wan.convert import tiny_decoder_from
+from diffst.wan.cuts import VaeTiles
 from diffst.wan.levers import Levers, pull
 from diffst.wan.sizes import SIZES
-from diffst.wan.tiles import VaeTiles, decode_tiled
 from diffst.wan.tiny_decoder import TinyDecoder, TinyStream
 from diffst.wan.vae_stream import DecoderStream
+from tests.diffst.wan.test_tiles import decode_tiled
 
 # Of the published file: places in its sequence, and input and output channels there.
 CONVOLUTIONS = {1: (16, 256), 8: (256, 128), 14: (128, 64), 20: (64, 64), 22: (64, 3)}
@@ -179,16 +180,7 @@ def test_the_codec_hands_it_normalised_latents_and_takes_its_range(codec):
 def test_tiles_go_through_it_too(codec):
     given = torch.randn(2, 16, 8, 14, generator=torch.Generator().manual_seed(1))
     whole, tiled = (
-        torch.cat(
-            decode_tiled(
-                codec,
-                given,
-                (64, 112),
-                VaeTiles(side=side, overlap=16),
-                device=torch.device("cpu"),
-            )
-        )
-        for side in (112, 64)
+        decode_tiled(codec, given, (64, 112), VaeTiles(side=side, overlap=16)) for side in (112, 64)
     )
     torch.testing.assert_close(whole, by_hand(codec.tiny_decoder, given)[3:], rtol=0, atol=1e-5)
     assert 0 < (tiled - whole).abs().mean() < 0.2 * whole.std()

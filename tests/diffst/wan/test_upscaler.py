@@ -8,11 +8,10 @@ from diffst.limits import LimitedModel, Limits
 from diffst.upscaler import load_model
 from diffst.wan import DiffSTWanPipeline, build_random
 from diffst.wan.build import random_tiny_decoder
+from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.fast_vae import Decoder
 from diffst.wan.fold import FoldedTransformer
 from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
-from diffst.wan.stream import Cuts
-from diffst.wan.tiles import VaeTiles
 from diffst.wan.upscaler import WanUpscaler
 from diffst.wan.windows import Windows
 from tests.diffst.test_cfca import smooth_clip
