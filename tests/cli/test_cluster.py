@@ -4,14 +4,12 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from diffst_cli import cluster, parcels, run, segments
 from diffst_cli.app import main
@@ -26,16 +24,12 @@ from tests.stand_in_ray import make_ray
 
 
 @pytest.fixture(autouse=True)
-def short_segments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "MIN_KEYFRAMES", 4)
     monkeypatch.setattr(segments, "MAX_KEYFRAMES", 6)
     monkeypatch.setattr(cluster, "HEAR_SECONDS", 0.05)
     monkeypatch.setattr(run, "open_model", fakes.open_bilinear)
     cluster._num_free.cache_clear()
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -33,14 +32,10 @@ PLENTY, LITTLE = (
 
 
 @pytest.fixture(autouse=True)
-def short_segments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """About 6 keyframes, so that a short clip has several; and one thread."""
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """About 6 keyframes, so that a short clip has several."""
     monkeypatch.setattr(segments, "MIN_KEYFRAMES", 4)
     monkeypatch.setattr(segments, "MAX_KEYFRAMES", 6)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
 
 from diffst_cli import run, segments
 from diffst_cli.batch import find_jobs, run_batch
@@ -67,7 +66,6 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UpscaleJob:
         make_video(path, size=(32, 24), num_frames=num_frames, filters=f"hue=h={50 * number}")
     monkeypatch.setattr(segments, "MIN_KEYFRAMES", 4)
     monkeypatch.setattr(segments, "MAX_KEYFRAMES", 6)
-    torch.set_num_threads(1)
     values = {"scale": Fraction(2), "fps_x": Fraction(2)}
     return UpscaleJob(input=tmp_path / "in", output=tmp_path / "out", **values)  # type: ignore[arg-type]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
 import pytest
-import torch
 
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
@@ -99,7 +98,6 @@ PARTS = [range(start, start + 100) for start in range(0, 1000, 100)]
 def test_damaged_files_end_in_a_good_file_or_one_sentence(
     numbers: range, originals: list[Path], tmp_path: Path
 ):
-    torch.set_num_threads(1)
     forget_memory()
     bound = max(MEMORY_BOUND, most_memory())  # tests before this one may have had larger children
     num_good = 0

@@ -1,7 +1,6 @@
 """Real files of awkward kinds, through the command line and the model in the package."""
 
 import json
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 
 from diffst_cli.app import main
 from diffst_cli.probe import VideoInfo, probe
@@ -29,15 +27,6 @@ from tests.media import (
     make_with_audio,
     run_ffmpeg,
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The clips are too small to share among threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -47,7 +47,12 @@ def config(tmp_path, monkeypatch) -> TrainConfig:
     monkeypatch.setattr(loop, "WindowDataset", OneBatch)
     monkeypatch.setattr(loop, "VALIDATION_WINDOWS", 8)
     return TrainConfig(
-        data=tmp_path, validation=tmp_path, out=tmp_path / "out", minutes=0.05, batch_windows=1
+        data=tmp_path,
+        validation=tmp_path,
+        out=tmp_path / "out",
+        minutes=0.05,
+        batch_windows=1,
+        threads=1,
     )
 
 
