@@ -1,6 +1,7 @@
 """Whatever is wrong: one sentence, the right exit code, no traceback, and nothing left behind."""
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable
@@ -8,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from diffst_cli.app import main
 from tests.end_to_end.command import diffst, names
 from tests.media import make_audio_only, make_video
 
 GOOD = "good.mp4"
 OUT = "out.mp4"
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_video(tmp_path_factory.mktemp("good") / GOOD, num_frames=3)
 
 
 def nothing(_folder: Path) -> None:
@@ -125,18 +132,52 @@ def output_folder(folder: Path) -> None:
     ],
 )
 def test_bad_input_is_told_in_one_sentence(
-    prepare: Callable[[Path], None], line: list[str], code: int, sentence: str, tmp_path: Path
+    prepare: Callable[[Path], None],
+    line: list[str],
+    code: int,
+    sentence: str,
+    good: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ):
-    make_video(tmp_path / GOOD, num_frames=3)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy2(good, GOOD)
     prepare(tmp_path)
     before = names(tmp_path)
     line = [word.replace("{folder}", tmp_path.name) for word in line]
-    done = diffst(*([] if line[0] == "batch" else ["upscale"]), *line, folder=tmp_path)
-    told = done.stderr.splitlines()
-    assert [word.split(":")[0] for word in told] in (["error"], ["error", "hint"]), done.stderr
+    returned = main([*([] if line[0] == "batch" else ["upscale"]), *line])
+    said = capfd.readouterr()
+    told = said.err.splitlines()
+    assert [word.split(":")[0] for word in told] in (["error"], ["error", "hint"]), said.err
     assert sentence.replace("{path}", str(tmp_path)) in told[0]
-    assert done.returncode == code
-    assert done.stdout == ""
+    assert returned == code
+    assert said.out == ""
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("prepare", "line", "code", "sentence"),
+    [
+        (nothing, [GOOD, OUT, "--crf", "99"], 2, "error: `--crf` is `99`"),
+        (text, ["bad.mp4", OUT], 1, "error: `bad.mp4` is not a video that can be read"),
+    ],
+)
+def test_bad_input_is_told_by_the_program_too(
+    prepare: Callable[[Path], None],
+    line: list[str],
+    code: int,
+    sentence: str,
+    good: Path,
+    tmp_path: Path,
+):
+    shutil.copy2(good, tmp_path / GOOD)
+    prepare(tmp_path)
+    before = names(tmp_path)
+    done = diffst("upscale", *line, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(sentence)
+    assert "Traceback" not in done.stderr
     assert names(tmp_path) == before
 
 
@@ -157,7 +198,10 @@ def test_an_output_folder_that_is_closed_is_told(tmp_path: Path):
         pytest.skip("this user writes wherever it likes")
 
 
-def test_a_playlist_inside_a_video_name_never_reaches_the_network(tmp_path: Path):
+def test_a_playlist_inside_a_video_name_never_reaches_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
@@ -165,6 +209,6 @@ def test_a_playlist_inside_a_video_name_never_reaches_the_network(tmp_path: Path
             f"#EXTM3U\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n", encoding="utf-8"
         )
         for source in ("bad.mp4", address):
-            assert diffst("upscale", source, OUT, folder=tmp_path).returncode == 1
+            assert main(["upscale", source, OUT]) == 1
         with pytest.raises(TimeoutError):
             server.accept()
