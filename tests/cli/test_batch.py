@@ -364,5 +364,5 @@ def test_workers_that_do_not_load_their_model_end_the_batch(
 ):
     monkeypatch.setattr(run, "open_model", open_none)
     with pytest.raises(UserError, match="no such model"):
-        run_batch(find_jobs(three, None), reporter=Reporter())
+        run_batch(find_jobs(replace(three, devices=("cpu",)), None), reporter=Reporter())
     assert not three.output.exists()

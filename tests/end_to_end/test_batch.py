@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from diffst_cli import run, segments
+from diffst_cli import batch, run, segments
 from diffst_cli.batch import find_jobs, run_batch
 from diffst_cli.job import UpscaleJob
 from diffst_cli.run import run_job
@@ -113,11 +113,13 @@ def test_the_number_of_processes_is_not_seen_in_files_nor_receipts(
     assert [str(result.job.input.relative_to(template.input)) for result in results] == [*FILES]
     assert outputs(template.output) == alone(template)
     assert notes.warnings == []
-    single = replace(template, output=tmp_path / "one", devices=("cpu",))
+    monkeypatch.setattr(batch, "open_model", fakes.open_bilinear)
+    single = replace(template, output=tmp_path / "one", device="cpu")
     run_batch(find_jobs(single, None), reporter=Notes(), log_file=logs[1])
     assert checks(logs[0]) == checks(logs[1])
 
 
+@pytest.mark.slow
 def test_files_of_one_segment_are_made_side_by_side(
     template: UpscaleJob, monkeypatch: pytest.MonkeyPatch
 ):

@@ -46,7 +46,7 @@ def is_upscaling(process: subprocess.Popen[str], _folder: Path) -> bool:
     ("number", "moment"),
     [
         (signal.SIGINT, is_writing),
-        (signal.SIGINT, is_upscaling),
+        pytest.param(signal.SIGINT, is_upscaling, marks=pytest.mark.slow),
         (signal.SIGTERM, is_upscaling),
     ],
 )
