@@ -90,7 +90,11 @@ def test_levers_are_pulled_and_told():
     assert "levers: fused_norms, no_copies," in report_model(exact)
 
 
-def test_compiled_parts_are_compiled_before_they_are_timed(monkeypatch: pytest.MonkeyPatch):
+# More frames bring the VAE's other pieces, each of which is compiled anew.
+@pytest.mark.parametrize("num_frames", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_compiled_parts_are_compiled_before_they_are_timed(
+    num_frames: int, monkeypatch: pytest.MonkeyPatch
+):
     """Torch gives up for good what it first meets under a counter of operations."""
     calls: list[str] = []
     said = ["building the model"]
@@ -105,7 +109,7 @@ def test_compiled_parts_are_compiled_before_they_are_timed(monkeypatch: pytest.M
     original = levers.compile_parts
     monkeypatch.setattr(levers, "compile_parts", lambda made: original(made, cast(Any, backend)))
     torch.compiler.reset()
-    measure_model(plan(levers="compiled"), said.append)
+    measure_model(plan(levers="compiled", num_frames=num_frames), said.append)
     assert {"warming up", "run 1 of 2", "run 2 of 2"} <= set(calls)
     first, second = (calls.count(f"run {number} of 2") for number in (1, 2))
     assert first == second > 0

@@ -50,7 +50,7 @@ def config(tmp_path, monkeypatch) -> TrainConfig:
         data=tmp_path,
         validation=tmp_path,
         out=tmp_path / "out",
-        minutes=0.05,
+        minutes=0.01,
         batch_windows=1,
         threads=1,
     )
