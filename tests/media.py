@@ -92,14 +92,20 @@ def make_rotated(path: Path, degrees: int, *, mirrored: bool = False) -> Path:
     return path
 
 
-def make_interlaced(path: Path, *, top_first: bool = True, flagged: bool = True) -> Path:
-    """720x576 of fields 1/50 s apart, woven into 25 frames a second; `flagged` says so in the stream."""
+def make_interlaced(
+    path: Path,
+    *,
+    size: tuple[int, int] = (720, 576),
+    top_first: bool = True,
+    flagged: bool = True,
+) -> Path:
+    """A picture of fields 1/50 s apart, woven into 25 frames a second; `flagged` says so in the stream."""
     order = "top" if top_first else "bottom"
     weave = f"tinterlace=mode=interleave_{order},fieldorder={'tff' if top_first else 'bff'}"
     mode = ("-flags", "+ilme+ildct", "-x264-params", f"{'tff' if top_first else 'bff'}=1")
     return make_video(
         path,
-        size=(720, 576),
+        size=size,
         num_frames=20,
         rate="50",
         filters=weave if flagged else f"{weave},setfield=prog",

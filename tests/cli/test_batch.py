@@ -342,21 +342,16 @@ def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UpscaleJob:
     return template(source, tmp_path / "out", scale=Fraction(2), devices=("cpu", "cpu"))
 
 
-def test_workers_and_their_models_stay_for_all_files(three: UpscaleJob):
-    results = run_batch(find_jobs(three, None), reporter=Reporter())
-    assert [result.failed for result in results] == [False, True, False]
-    loads = (three.output / "loads").read_text(encoding="utf-8").splitlines()
-    assert len(loads) == len(set(loads)) == 2
-    assert not any(psutil.pid_exists(int(pid)) for pid in loads)
-
-
-def test_several_processes_load_their_own_models(
+def test_several_processes_load_their_own_models_and_keep_them_for_all_files(
     three: UpscaleJob, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(batch, "open_model", lambda _: pytest.fail("loaded here"))
     line = ["batch", str(three.input), str(three.output), "-q", "--devices", "cpu:2"]
     assert main([*line, "--scale", "2"]) == 1
     assert {path.name for path in three.output.glob("*.mp4")} == {"a.mp4", "c.mp4"}
+    loads = (three.output / "loads").read_text(encoding="utf-8").splitlines()
+    assert len(loads) == len(set(loads)) == 2
+    assert not any(psutil.pid_exists(int(pid)) for pid in loads)
 
 
 def test_workers_that_do_not_load_their_model_end_the_batch(

@@ -209,7 +209,7 @@ def test_a_gif_keeps_its_pauses(folder: Path):
 
 
 def test_interlaced_video_comes_out_progressive(folder: Path, capsys: pytest.CaptureFixture[str]):
-    make_interlaced(folder / "in.mp4")
+    make_interlaced(folder / "in.mp4", size=(180, 144))
     made = upscale("in.mp4", "out.mp4", "--size", "180x144", "--duration", "0.08")
     assert "warning: the input is interlaced: each frame's two fields" in capsys.readouterr().err
     assert made.interlaced == "progressive"
