@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.diffst-setup
 TRAIN_CONFIG ?= models/diffst/training/nano.toml
 
-.PHONY: help setup demo test test-slow lint format reference wheel nano hashes clean
+.PHONY: help setup demo test test-slow lint format reference wheel nano nano-sharp hashes clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,7 +57,10 @@ wheel: setup  ## build the wheel into dist/
 nano: setup  ## train the embedded model again (needs data; see docs/guide.md)
 	$(BIN)/diffst train $(TRAIN_CONFIG)
 
-hashes: setup  ## put the hash of nano's files on record, after they changed
+nano-sharp: setup  ## make the sharper variant of the embedded model out of it
+	$(BIN)/python -m diffst.training.sharpen
+
+hashes: setup  ## put the hashes of the embedded models' files on record, after they changed
 	@$(BIN)/python -c "from diffst.upscaler import list_models; \
 		print(*(f'{card.sha256}  {card.name}' for card in list_models()), sep='\n')" > models/diffst/weights/SHA256SUMS
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from diffst.folders import EMBEDDED
 from diffst.star.load import Sampling
 from diffst.star.names import STAR_MODELS, WINDOWS, star_pipeline
 from diffst.wan.names import DECODERS
@@ -207,7 +208,7 @@ def _check_time(job: UpscaleJob) -> None:
 def _check_decoder(job: UpscaleJob) -> None:
     if job.decoder not in DECODERS:
         raise UsageError(f"`--decoder` is `{job.decoder}`; it takes {_listed(DECODERS)}")
-    if job.decoder != "full" and (job.model == "nano" or star_pipeline(job.model) is not None):
+    if job.decoder != "full" and (job.model in EMBEDDED or star_pipeline(job.model) is not None):
         raise UsageError(
             f"`--decoder {job.decoder}` is for models of Wan's size, and `{job.model}` is not one of them",
             hint="leave it out, or give the folder of such a model with `--model`",

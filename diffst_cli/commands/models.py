@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diffst.folders import EMBEDDED
 from diffst_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ app = typer.Typer(help="List the models, fetch them, and check the ones that are
 
 HINT_REINSTALL = "install diffst again"
 HINT_NAMES = "`diffst models list` names the models"
-BUILT_IN = "nano"
 
 
 @app.command("list")
@@ -69,8 +69,8 @@ def pull(
     from diffst_cli.model_files import DOWNLOADS
     from diffst_cli.progress import print_note
 
-    if name == BUILT_IN:
-        print_note(f"`{BUILT_IN}` is in the package: there is nothing to fetch")
+    if name in EMBEDDED:
+        print_note(f"`{name}` is in the package: there is nothing to fetch")
         return
     if name not in DOWNLOADS:
         raise UsageError(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diffst.cfca import CFCA
 from diffst.codec import NanoCodec
+from diffst.folders import EMBEDDED
 from diffst.pipeline import DiffSTPipeline
 from diffst.transformer import NANO_TRANSFORMER
 from diffst.vrg import Guidance, VideoGuidance
@@ -24,7 +25,7 @@ from diffst.wan.codec import WanCodec
 from diffst.wan.encoded_guidance import VIDEO_ENCODER, EncodedGuidance, load_video_encoder
 from diffst.wan.pipeline import DiffSTWanPipeline
 
-NANO_FOLDER = Path(__file__).parent / "weights" / "nano"
+NANO_FOLDER = EMBEDDED["nano"]
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 # What a pipeline folder may hold: the class of the pipeline, and of each component.
 PIPELINES: dict[str, tuple[type[DiffSTPipeline], dict[str, type[Any]]]] = {

@@ -1,10 +1,13 @@
-"""Where models that were downloaded lie."""
+"""Where models lie: those in the package, and those that were downloaded."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+_WEIGHTS = Path(__file__).parent / "weights"
+# In the package, by name.
+EMBEDDED = {name: _WEIGHTS / name for name in ("nano", "nano-sharp")}
 VARIABLE = "DIFFST_MODELS"  # names another folder
 
 

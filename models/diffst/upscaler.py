@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from diffst.attempts import Attempt, plainly
-from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
-from diffst.folders import model_folder
+from diffst.checkpoint import load_pipeline, num_parameters, weights_hash
+from diffst.folders import EMBEDDED, model_folder
 from diffst.limits import Limits
 from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage
 from diffst.star.load import Sampling, load_any_star
@@ -20,6 +20,10 @@ from diffst.star.names import star_pipeline
 from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
 from diffst.wan.pipeline import DiffSTWanPipeline
 
+DESCRIPTIONS = {
+    "nano": "DiffST at laptop size: 4x and any frame rate, runs on a plain CPU; in the package",
+    "nano-sharp": "nano with a quarter more of the detail it adds: crisper, a little further from the truth",
+}
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -217,7 +221,7 @@ def load_model(
     """Load a model by its name, or a pipeline folder by its path.
 
     Args:
-        name: `nano`, a name in `STAR_MODELS` that was downloaded, or a folder.
+        name: One in `EMBEDDED`, one in `STAR_MODELS` that was downloaded, or a folder.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto", "fp32", "bf16" or "fp16".
         sampling: For a model that samples; None is as published.
@@ -238,12 +242,12 @@ def load_model(
         raise ValueError(f"`{name}` takes one step and draws no noise, so there is nothing to tell")
     chosen = choose_device(device)
     kind = choose_precision(precision, chosen)
-    folder = NANO_FOLDER if name == "nano" else Path(name)
+    folder = EMBEDDED.get(name, Path(name))
     if name == WAN and not folder.is_dir():
         raise ValueError(NO_WEIGHTS)
-    if name != "nano" and not folder.is_dir():
+    if name not in EMBEDDED and not folder.is_dir():
         raise ValueError(
-            f"there is no model `{name}`; `nano` is built in, other models are given as a folder"
+            f"there is no model `{name}`; `{'` and `'.join(EMBEDDED)}` are built in, others are given as a folder"
         )
     pipeline = load_pipeline(folder, dtype=kind)
     if isinstance(pipeline, DiffSTWanPipeline):
@@ -258,16 +262,21 @@ def load_model(
 
 def list_models() -> list[ModelCard]:
     """The models this version knows, built in first."""
-    installed = (NANO_FOLDER / "model_index.json").is_file()
-    files = [path for path in NANO_FOLDER.rglob("*") if path.suffix in (".json", ".safetensors")]
-    nano = ModelCard(
-        name="nano",
-        description="DiffST at laptop size: 4x and any frame rate, runs on a plain CPU; in the package",
+    return [embedded_card(name) for name in EMBEDDED]
+
+
+def embedded_card(name: str) -> ModelCard:
+    """What is said of a model in the package."""
+    folder = EMBEDDED[name]
+    installed = (folder / "model_index.json").is_file()
+    files = [path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")]
+    return ModelCard(
+        name=name,
+        description=DESCRIPTIONS[name],
         licence="Apache-2.0",
         installed=installed,
-        path=NANO_FOLDER,
+        path=folder,
         size_bytes=sum(path.stat().st_size for path in files),
-        num_parameters=num_parameters(NANO_FOLDER),
-        sha256=weights_hash(NANO_FOLDER) if installed else "",
+        num_parameters=num_parameters(folder),
+        sha256=weights_hash(folder) if installed else "",
     )
-    return [nano]

@@ -76,8 +76,9 @@ def test_what_is_not_there_is_refused():
 
 
 def test_the_table_of_models_starts_with_nano():
-    nano = list_models()[0]
+    nano, sharp = list_models()
     assert (nano.name, nano.installed, nano.licence) == ("nano", True, "Apache-2.0")
-    assert len(nano.sha256) == 64
-    assert 0 < nano.num_parameters < 5_000_000
-    assert 0 < nano.size_bytes <= 20e6
+    assert (sharp.name, sharp.installed, sharp.licence) == ("nano-sharp", True, "Apache-2.0")
+    assert len(nano.sha256) == len(sharp.sha256) == 64
+    assert 0 < nano.num_parameters == sharp.num_parameters < 5_000_000
+    assert 0 < nano.size_bytes + sharp.size_bytes <= 20e6
