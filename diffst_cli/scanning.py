@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from diffst_cli.channel import Channel, Worker
+from diffst_cli.channel import Channel, Stopped, Worker
 from diffst_cli.job import UpscaleJob
 from diffst_cli.making import new_timeline
 from diffst_cli.manifest import Scanned
@@ -53,7 +53,7 @@ def _scan(
         return end_of_last_frame(last.time, info, job)
 
     try:
-        frames = stages.timed_items("scan", split_shots(reader))
+        frames = stages.timed_items("scan", split_shots(_to_the_end(reader)))
         for segment in plan_segments(frames, new_timeline(job, None), work.rules, end_of):
             work.add(segment)
         found = (reader.report.ended_early, reader.report.damage)
@@ -62,3 +62,14 @@ def _scan(
     except BaseException as error:
         work.fail_scan(error)
         raise
+
+
+def _to_the_end(reader: FrameReader) -> Iterator[Frame]:
+    """All frames.
+
+    Raises:
+        Stopped: The reader was closed before its end, which must not be taken for the video's.
+    """
+    yield from reader
+    if reader.report.end_seconds is None:
+        raise Stopped

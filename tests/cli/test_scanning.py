@@ -1,0 +1,70 @@
+"""Looking through an input in a thread of its own, which a run may leave in the middle."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from diffst_cli import segments, shots
+from diffst_cli.clips import ClipRules
+from diffst_cli.job import UpscaleJob
+from diffst_cli.probe import probe
+from diffst_cli.reader import Frame, FrameReader
+from diffst_cli.recipe import make_recipe
+from diffst_cli.run import open_output, open_work
+from diffst_cli.scanning import looked_through
+from diffst_cli.stages import Stages
+from diffst_cli.work import Work
+from tests.media import make_video
+from tests.team import wait_until
+
+NUM_FRAMES = 48
+NUM_SEEN = 18  # when the run is left; as many again may have been read ahead
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> UpscaleJob:
+    source = make_video(tmp_path / "in.mkv", size=(32, 24), num_frames=NUM_FRAMES)
+    return UpscaleJob(input=source, output=tmp_path / "out.mkv", scale=Fraction(2))
+
+
+def look_through(job: UpscaleJob, *, wholly: bool) -> Work:
+    """The work of a run that is left when its plan is complete, or at its first segment."""
+    info = probe(job.input)
+    work = open_work(job, make_recipe(job, info), open_output(job, info))
+    work.rules = ClipRules(
+        clip_keyframes=4, overlap_keyframes=0, context_keyframes=1, max_moments=8
+    )
+    work.way = "whole frames"
+    with work, looked_through(job, info, work, Stages()):
+        found = work.planned()
+        for _ in found if wholly else (next(found),):
+            pass
+    return work
+
+
+def test_a_plan_is_complete_only_when_all_was_looked_through(
+    job: UpscaleJob, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(segments, "MIN_KEYFRAMES", 4)
+    monkeypatch.setattr(segments, "MAX_KEYFRAMES", 6)
+    scanned = look_through(job, wholly=True).scanned
+    assert scanned is not None
+    assert scanned.num_keyframes == NUM_FRAMES
+    closed: list[FrameReader] = []
+    close, split = FrameReader.close, shots.split_shots
+
+    def noted(reader: FrameReader) -> None:
+        close(reader)
+        closed.append(reader)
+
+    def halting(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
+        for item in split(frames):
+            if item[0].index == NUM_SEEN:
+                wait_until(lambda: bool(closed))
+            yield item
+
+    monkeypatch.setattr(FrameReader, "close", noted)
+    monkeypatch.setattr(shots, "split_shots", halting)
+    assert look_through(job, wholly=False).scanned is None, "the run was left in the middle"
