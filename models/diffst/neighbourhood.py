@@ -57,7 +57,9 @@ class ClipMotion:
         # The next clip looks back from the last keyframes finished in this one.
         past = start - CONTEXT_KEYFRAMES
         self._flows = {pair: flows for pair, flows in self._flows.items() if pair >= past}
-        self._find(max([start, *(pair + 1 for pair in self._flows)]), stop - 1)
+        # Of the clip before, later pairs may be known than the first.
+        unknown = (pair for pair in range(start, stop - 1) if pair not in self._flows)
+        self._find(next(unknown, stop - 1), stop - 1)
         return Neighbourhood(
             first=start,
             frames=self._frames[start:stop],
@@ -105,7 +107,7 @@ class Remembered:
 
     def _found(self, frames: Tensor) -> tuple[int, int]:
         """At which keyframe another clip begins, and how many from there on are the same."""
-        if self.frames.dtype != frames.dtype:
+        if (self.frames.dtype, self.frames.device) != (frames.dtype, frames.device):
             return 0, 0
         num_kept = len(self.frames)
         starts = (k for k, frame in enumerate(self.frames) if torch.equal(frame, frames[0]))

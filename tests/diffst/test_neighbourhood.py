@@ -122,6 +122,22 @@ def test_a_clip_that_begins_alike_and_goes_on_differently_takes_over_what_is_ali
     assert sought == [5], "only the first pair is alike"
 
 
+def test_a_clip_that_begins_before_the_motion_that_is_remembered_finds_its_own():
+    video = moving_texture(9, 96, 128)
+    first = ClipMotion(video)
+    first.around([(8, 0.0)])
+    second = ClipMotion(video, first.end({0: torch.zeros(1)}))
+    expected = ClipMotion(video)
+    for n in range(9):
+        found, wanted = (motion.around([(n, 0.0)]).flows for motion in (second, expected))
+        assert all(torch.equal(*pair) for pair in zip(found, wanted, strict=True))
+
+
+def test_nothing_is_taken_over_from_another_device():
+    video = moving_texture(3, 96, 128)
+    assert not ClipMotion(video).end().flows_of(video.to("meta"))
+
+
 def test_finished_keyframes_are_taken_over_where_their_neighbours_are_the_same():
     video = moving_texture(9, 96, 128)
     first = ClipMotion(video[:7])

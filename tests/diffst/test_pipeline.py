@@ -115,6 +115,13 @@ def test_a_picture_of_another_size_is_not_taken_over():
     assert torch.equal(pipeline(video, [(5, 0.5)], (80, 128)), expected)
 
 
+
+def test_a_clip_that_is_made_again_gives_the_same_where_only_its_beginning_has_new_frames():
+    video = smooth_clip(12)
+    pipeline = tiny_pipeline()
+    instants = [(0, 0.0), (0, 0.5), *((n, 0.0) for n in range(1, 12))]
+    assert torch.equal(pipeline(video, instants, SIZE), pipeline(video, instants, SIZE))
+
 def test_the_same_input_gives_the_same_bits():
     clip = smooth_clip(3)
     pipeline = tiny_pipeline()
