@@ -100,7 +100,8 @@ class Finished:
         """
         kept = {n for n, alpha in self._instants if alpha == 0}
         missing = sorted((kept | self._looked_up) - set(self.pictures))
-        new = deque((i, at) for i, at in enumerate(self._instants) if at[1] > 0)
+        asked = ((i, at) for i, at in enumerate(self._instants) if at[1] > 0)
+        new = deque(sorted(asked, key=lambda item: item[1]))
         groups = [missing[start : start + group] for start in range(0, len(missing), group)]
         for keyframes in groups:
             earlier = [new.popleft() for _ in range(len(new)) if new[0][1][0] < keyframes[0]]

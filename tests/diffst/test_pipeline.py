@@ -122,6 +122,14 @@ def test_a_clip_that_is_made_again_gives_the_same_where_only_its_beginning_has_n
     instants = [(0, 0.0), (0, 0.5), *((n, 0.0) for n in range(1, 12))]
     assert torch.equal(pipeline(video, instants, SIZE), pipeline(video, instants, SIZE))
 
+
+def test_instants_come_in_any_order():
+    video = smooth_clip(10)
+    there = tiny_pipeline()(video, [(0, 0.5), (0, 0.25), (8, 0.5)], SIZE)
+    back = tiny_pipeline()(video, [(8, 0.5), (0, 0.25), (0, 0.5)], SIZE)
+    assert torch.equal(there, back.flip(0))
+
+
 def test_the_same_input_gives_the_same_bits():
     clip = smooth_clip(3)
     pipeline = tiny_pipeline()
