@@ -60,9 +60,9 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_to_config(timestep=timestep, sigma=sigma, window_latents=window_latents)
         # Low-resolution pixels of a tile's side where memory is short; a matter of the machine, so not saved.
         self.longest_tile: int | None = None
-        self._before: Remembered | None = (
-            None  # of the last clip: neighbouring clips share keyframes
-        )
+        # Of the last clip, since neighbouring clips share keyframes, and what `longest_tile` was then.
+        self._before: Remembered | None = None
+        self._tile_before: int | None = None
 
     @torch.inference_mode()
     def __call__(
@@ -97,7 +97,8 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance = self.guidance(frames.unsqueeze(0))
         # Then a frame at a time on each core, so that memory does not grow with the clip.
         finished = Finished(made, instants, len(frames))
-        if self._before is not None and self.vrg is None:  # which sees the whole clip
+        made_alike = self.makes_keyframes_alone and self.longest_tile == self._tile_before
+        if self._before is not None and made_alike:
             finished.take_over(self._before.pictures_of(frames))
         motion = ClipMotion(frames, self._before)
         pieces = self.cut_up(motion, frames, finished, on_stage)
@@ -114,8 +115,13 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
                 piece.group.canvas.add(picture, piece.tile)
                 if piece.tile is piece.group.last_tile:
                     finished.add(piece.group)
-        self._before = motion.end(finished.pictures)
+        self._before, self._tile_before = motion.end(finished.pictures), self.longest_tile
         return made
+
+    @property
+    def makes_keyframes_alone(self) -> bool:
+        """Whether a keyframe follows from its neighbours: guidance sees the whole clip, a window the next keyframes."""
+        return self.vrg is None and self.config.window_latents == 1
 
     def cut_up(
         self, motion: ClipMotion, frames: Tensor, finished: Finished, on_stage: OnStage | None

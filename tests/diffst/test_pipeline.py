@@ -115,6 +115,24 @@ def test_a_picture_of_another_size_is_not_taken_over():
     assert torch.equal(pipeline(video, [(5, 0.5)], (80, 128)), expected)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"longest_tile": 112}, {"window_latents": 2}],
+    ids=["other tiles", "a window of two keyframes"],
+)
+def test_a_picture_that_would_be_made_otherwise_now_is_not_taken_over(changes):
+    video = F.interpolate(smooth_clip(10), size=(64, 160))
+    size, fresh, used = (64, 160), tiny_pipeline(), tiny_pipeline()
+    for pipeline in (fresh, used):
+        pipeline.register_modules(vrg=None)
+        pipeline.register_to_config(window_latents=changes.get("window_latents", 1))
+    used(video[:9], [(n, a) for n in (2, 3, 4) for a in (0.0, 0.5)], size)
+    for pipeline in (fresh, used):
+        pipeline.longest_tile = changes.get("longest_tile")
+    instants = [(n, a) for n in (4, 5, 6) for a in (0.0, 0.5)]
+    made, expected = (pipeline(video[1:], instants, size) for pipeline in (used, fresh))
+    assert torch.equal(made, expected)
+
 
 def test_a_clip_that_is_made_again_gives_the_same_where_only_its_beginning_has_new_frames():
     video = smooth_clip(12)
