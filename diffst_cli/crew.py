@@ -216,20 +216,31 @@ class Crew:
             request, segment = dealt
             post.request = request
         try:
+            is_made = self._is_made(post, worker, request, segment)
+        except Exception as error:  # of a step, or of who is told
+            self._dealer.fail(request, error)
+            try:
+                self._lose(post)
+            finally:
+                self._dealer.finish(request)
+        else:
+            if is_made:
+                self._dealer.finish(request)
+            else:
+                self._dealer.give_back(request, segment)
+
+    def _is_made(self, post: _Post, worker: CrewMember, request: Request, segment: Segment) -> bool:
+        """Whether the worker made the segment; not where it was lost, and others are to make it."""
+        try:
             self._make(post, worker, request, segment)
         except WorkerLost as error:
             self._lose(post)
             if self._is_open and not request.is_withdrawn:
                 request.recipient.clip_at(post.number, 0)
                 request.warn(f"the worker on `{worker.name}` {error}; its segment is dealt again")
-            self._dealer.give_back(request, segment)
-        except Exception as error:  # of a step, or of who is told
-            self._lose(post)
-            self._dealer.fail(request, error)
-            self._dealer.finish(request)
-        else:
-            post.request = None  # before the request may be over, and who is at it ended
-            self._dealer.finish(request)
+            return False
+        post.request = None  # before the request may be over, and who is at it ended
+        return True
 
     def _make(self, post: _Post, worker: CrewMember, request: Request, segment: Segment) -> None:
         if post.task is request.task:

@@ -130,6 +130,36 @@ def test_an_error_of_who_is_told_is_that_outputs():
     team.crew.stop()
 
 
+def test_an_error_of_who_is_told_that_a_worker_was_lost_is_that_outputs_too():
+    def die_once(member: Member, _segment: Segment) -> None:
+        if member.number == 0:
+            raise WorkerLost("died")
+
+    team = Team(1, die_once)
+    team.crew.muster()
+
+    def fail(_message: str) -> None:
+        raise OSError("no space left")
+
+    request = Request(task(), team.request().recipient, fail, Stages())
+    told: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            with team.crew.asked(request, planned(2)):
+                team.crew.wait(request)
+        except OSError as error:
+            told.append(error)
+
+    making = threading.Thread(target=make, daemon=True)
+    making.start()
+    making.join(5)
+    assert [str(error) for error in told] == ["no space left"], "it is waited for without end"
+    team.make(2)
+    assert team.finished == [0, 1]
+    team.crew.stop()
+
+
 def test_a_worker_that_is_lost_is_replaced_for_the_outputs_to_come():
     def die_once(member: Member, _segment: Segment) -> None:
         if member.number == 0:
