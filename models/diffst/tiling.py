@@ -103,7 +103,7 @@ def spans(side: int, out_side: int, longest: int) -> list[Span]:
     halo = max(HALO, math.ceil(2 / ratio))  # shrinking looks two output pixels far
     margin = halo + FADE // 2
     core = max(longest - 2 * margin, margin)
-    num = 1 if side <= longest else math.ceil((side - 2 * margin) / core)
+    num = max(1, math.ceil((side - 2 * margin) / core))
     cuts = [k * side // num for k in range(num + 1)]
     found = []
     for before, after in pairwise(cuts):

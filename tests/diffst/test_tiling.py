@@ -67,6 +67,12 @@ def test_spans_cover_a_side_once_but_for_the_fades(side, ratio):
         assert own >= 0
 
 
+@pytest.mark.parametrize(("side", "out_side", "longest"), [(64, 256, 48), (200, 4, 128)])
+def test_a_side_that_is_hardly_more_than_its_margins_is_one_span(side, out_side, longest):
+    (span,) = spans(side, out_side, longest)
+    assert (span.seen, span.given) == (slice(0, side), slice(0, out_side))
+
+
 def test_a_tile_sees_its_halo_and_is_not_much_longer_than_wanted():
     for span in spans(3840, 15360, 512):
         assert span.seen.stop - span.seen.start <= 512 + 2 * tiling.LATENT_GRID
