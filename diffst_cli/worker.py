@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -103,17 +104,25 @@ def work_for(connection: Connection, open_model: OpenModel, job: UpscaleJob) -> 
     serve(_Connected(connection), open_model, job)
 
 
+class RunGone(Exception):  # noqa: N818 - not an error of the worker's
+    """Nobody is at the other end of a worker's line any more."""
+
+
 class Line(Protocol):
     """The way from a worker to the run that it works for."""
 
     def send(self, message: object) -> None:
-        """Say something; called from several threads."""
+        """Say something; called from several threads.
+
+        Raises:
+            RunGone: Nobody hears it.
+        """
 
     def receive(self) -> Task | Segment:
         """The next output to work at, or segment of it to make.
 
         Raises:
-            EOFError: There are no more.
+            RunGone: There are no more.
         """
 
 
@@ -121,7 +130,7 @@ def serve(line: Line, open_model: OpenModel, job: UpscaleJob) -> None:
     """Load the model of `job`, say so, and make every segment that `line` gives; a failure is told, not raised."""
     try:
         _serve(line, open_model, job)
-    except (EOFError, ConnectionError):  # the parent is gone
+    except RunGone:
         return
     except Exception as error:
         explained = explain(error)
@@ -136,14 +145,24 @@ class _Connected:
         self._sending = threading.Lock()
 
     def send(self, message: object) -> None:
-        """Send a message whole."""
-        with self._sending:
+        """Send a message whole; see `Line`."""
+        with self._sending, _told_when_gone():
             self._connection.send(message)
 
     def receive(self) -> Task | Segment:
-        """The next output to work at, or segment of it to make."""
-        order: Task | Segment = self._connection.recv()
+        """The next output to work at, or segment of it to make; see `Line`."""
+        with _told_when_gone():
+            order: Task | Segment = self._connection.recv()
         return order
+
+
+@contextmanager
+def _told_when_gone() -> Iterator[None]:
+    """Inside, errors of a cut connection are `RunGone`; elsewhere they are of a step, as of a pipe to ffmpeg."""
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:
+        raise RunGone from error
 
 
 def _leave_with(parent: int) -> None:
