@@ -110,12 +110,12 @@ class Dealer:
         with self._changed:
             request.num_out -= 1
             request.attempts[segment.index] += 1
+            if request.attempts[segment.index] >= MAX_ATTEMPTS:
+                message = f"segment {segment.index} ended {MAX_ATTEMPTS} worker processes"
+                hint = "perhaps memory ran out; try fewer `--devices`, or a smaller `--scale`"
+                self.fail(request, UserError(message, hint=hint))
             request.waiting.appendleft(segment)
             self._changed.notify_all()
-        if request.attempts[segment.index] >= MAX_ATTEMPTS:
-            message = f"segment {segment.index} ended {MAX_ATTEMPTS} worker processes"
-            hint = "perhaps memory ran out; try fewer `--devices`, or a smaller `--scale`"
-            self.fail(request, UserError(message, hint=hint))
 
     def fail(self, request: Request, error: BaseException) -> None:
         """Deal no more of a request, because of an error; the first one counts."""

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from diffst_cli import crew
-from diffst_cli.dealer import Dealer
+from diffst_cli.dealer import MAX_ATTEMPTS, Dealer, Request
 from diffst_cli.devices import WorkerLost
 from diffst_cli.errors import UserError
 from diffst_cli.segments import Segment
@@ -159,3 +159,25 @@ def test_an_output_that_is_given_up_ends_only_the_workers_at_it():
     team.make(8)
     assert len(team.started) <= 3, "only the one that was ended is replaced"
     team.crew.stop()
+
+
+def test_a_segment_that_was_dealt_too_often_is_dealt_to_nobody_while_its_request_ends(
+    monkeypatch,
+):
+    dealer, request = Dealer(), Team(1).request()
+    dealer.add(request, planned(1))
+    wait_until(lambda: request.is_planned)
+    dealt: list[object] = []
+    fail = dealer.fail
+
+    def fail_late(request: Request, error: BaseException) -> None:
+        dealt.append(dealer.take())
+        fail(request, error)
+
+    monkeypatch.setattr(dealer, "fail", fail_late)
+    for _ in range(MAX_ATTEMPTS):
+        taken = dealer.take()
+        assert taken is not None
+        dealer.give_back(*taken)
+    assert dealt == [None]
+    assert isinstance(request.error, UserError)
