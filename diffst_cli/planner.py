@@ -1,4 +1,4 @@
-"""What a run needs to know before it starts: clip length, queue length, frames to come, the end.
+"""What a run needs to know before it starts: clip length, queue length and frames to come.
 
 `plan_run` chooses everything that depends on memory; `diffst plan` prints what `diffst upscale` uses.
 """
@@ -45,9 +45,6 @@ PROCESS_BYTES = 0.55e9  # Python, torch and our own code, measured
 CODER_BYTES = 0.1e9  # the two ffmpeg processes, without their frames
 ENCODER_FRAMES = 60  # that x264 looks ahead and refers to
 DECODER_FRAMES = 16
-END_ROUNDING = Fraction(
-    1, 500
-)  # seconds; a file that ends so soon after its last frame does not state its end
 CODER_SAMPLES = Fraction(3, 2)  # a pixel, in 4:2:0
 
 LADDERS: dict[str, Callable[[Workload], Iterator[Rung]]] = {
@@ -380,20 +377,3 @@ def estimate_frames(info: VideoInfo, job: UpscaleJob) -> int | None:
     elif job.start is None and job.fps is None and info.num_frames is not None:
         return round(info.num_frames * job.rate_factor)
     return round(length * job.output_rate(info))
-
-
-def end_of_last_frame(last_time: Fraction, info: VideoInfo, job: UpscaleJob) -> Fraction:
-    """When the last frame read stops being shown, in seconds on the source's clock.
-
-    At a constant rate, one frame later. At a variable rate the last picture may be held long, as in
-    a GIF or a screen recording, or much shorter than the average, after long gaps, so it lasts until
-    the file's end; a file's longer audio only makes the picture stay as long as players would show it.
-    """
-    end = last_time + 1 / info.frame_rate
-    if info.is_variable and info.duration_seconds is not None:
-        stated = info.start_seconds + info.duration_seconds
-        end = stated if stated - last_time > END_ROUNDING else end
-    if job.duration is not None:
-        limit = info.origin_seconds + (job.start or 0) + job.duration
-        end = min(end, limit) if limit > last_time else end
-    return end

@@ -11,7 +11,6 @@ from diffst_cli.channel import Channel, Stopped, Worker
 from diffst_cli.job import UpscaleJob
 from diffst_cli.making import new_timeline
 from diffst_cli.manifest import Scanned
-from diffst_cli.planner import end_of_last_frame
 from diffst_cli.segments import plan_segments
 from diffst_cli.stages import Stages
 from diffst_cli.work import Work
@@ -19,6 +18,9 @@ from diffst_cli.work import Work
 if TYPE_CHECKING:
     from diffst_cli.probe import VideoInfo
     from diffst_cli.reader import Frame, FrameReader
+
+# Seconds; a file that ends so soon after its last frame does not state its end.
+END_ROUNDING = Fraction(1, 500)
 
 
 @contextmanager
@@ -73,3 +75,20 @@ def _to_the_end(reader: FrameReader) -> Iterator[Frame]:
     yield from reader
     if reader.report.end_seconds is None:
         raise Stopped
+
+
+def end_of_last_frame(last_time: Fraction, info: VideoInfo, job: UpscaleJob) -> Fraction:
+    """When the last frame read stops being shown, in seconds on the source's clock.
+
+    At a constant rate, one frame later. At a variable rate the last picture may be held long, as in
+    a GIF or a screen recording, or much shorter than the average, after long gaps, so it lasts until
+    the file's end; a file's longer audio only makes the picture stay as long as players would show it.
+    """
+    end = last_time + 1 / info.frame_rate
+    if info.is_variable and info.duration_seconds is not None:
+        stated = info.start_seconds + info.duration_seconds
+        end = stated if stated - last_time > END_ROUNDING else end
+    if job.duration is not None:
+        limit = info.origin_seconds + (job.start or 0) + job.duration
+        end = min(end, limit) if limit > last_time else end
+    return end

@@ -15,7 +15,6 @@ from diffst_cli.job import UpscaleJob
 from diffst_cli.planner import (
     RunPlan,
     choose_clip_rules,
-    end_of_last_frame,
     estimate_frames,
     kind_of,
     num_clips,
@@ -65,26 +64,6 @@ def test_the_number_of_frames_is_estimated(
     facts: dict[str, Any], options: dict[str, Any], expected: int | None
 ):
     assert estimate_frames(video(**facts), job(**options)) == expected
-
-
-@pytest.mark.parametrize(
-    ("facts", "options", "expected"),
-    [
-        ({}, {}, Fraction(3) + Fraction(1, 25)),
-        ({"is_variable": True}, {}, Fraction(4)),
-        ({"is_variable": True, "start_seconds": Fraction(1)}, {}, Fraction(5)),
-        ({"is_variable": True, "duration_seconds": Fraction(2)}, {}, Fraction(3) + Fraction(1, 25)),
-        ({"is_variable": True, "duration_seconds": Fraction(3001, 1000)}, {}, Fraction(76, 25)),
-        ({"is_variable": True, "duration_seconds": Fraction(301, 100)}, {}, Fraction(301, 100)),
-        ({"is_variable": True, "duration_seconds": None}, {}, Fraction(3) + Fraction(1, 25)),
-        ({"is_variable": True}, {"start": Fraction(1), "duration": Fraction(5, 2)}, Fraction(7, 2)),
-        ({"is_variable": True}, {"duration": Fraction(7, 2)}, Fraction(7, 2)),
-    ],
-)
-def test_the_last_frame_is_shown_until(
-    facts: dict[str, Any], options: dict[str, Any], expected: Fraction
-):
-    assert end_of_last_frame(Fraction(3), video(**facts), job(**options)) == expected
 
 
 def test_clips_of_huge_frames_are_short():

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,11 @@ from diffst_cli.probe import probe
 from diffst_cli.reader import Frame, FrameReader
 from diffst_cli.recipe import make_recipe
 from diffst_cli.run import open_output, open_work
-from diffst_cli.scanning import looked_through
+from diffst_cli.scanning import end_of_last_frame, looked_through
 from diffst_cli.stages import Stages
 from diffst_cli.work import Work
+from tests.cli.test_planner import job as asked
+from tests.cli.test_planner import video
 from tests.media import make_video
 from tests.team import wait_until
 
@@ -68,3 +71,23 @@ def test_a_plan_is_complete_only_when_all_was_looked_through(
     monkeypatch.setattr(FrameReader, "close", noted)
     monkeypatch.setattr(shots, "split_shots", halting)
     assert look_through(job, wholly=False).scanned is None, "the run was left in the middle"
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "expected"),
+    [
+        ({}, {}, Fraction(3) + Fraction(1, 25)),
+        ({"is_variable": True}, {}, Fraction(4)),
+        ({"is_variable": True, "start_seconds": Fraction(1)}, {}, Fraction(5)),
+        ({"is_variable": True, "duration_seconds": Fraction(2)}, {}, Fraction(3) + Fraction(1, 25)),
+        ({"is_variable": True, "duration_seconds": Fraction(3001, 1000)}, {}, Fraction(76, 25)),
+        ({"is_variable": True, "duration_seconds": Fraction(301, 100)}, {}, Fraction(301, 100)),
+        ({"is_variable": True, "duration_seconds": None}, {}, Fraction(3) + Fraction(1, 25)),
+        ({"is_variable": True}, {"start": Fraction(1), "duration": Fraction(5, 2)}, Fraction(7, 2)),
+        ({"is_variable": True}, {"duration": Fraction(7, 2)}, Fraction(7, 2)),
+    ],
+)
+def test_the_last_frame_is_shown_until(
+    facts: dict[str, Any], options: dict[str, Any], expected: Fraction
+):
+    assert end_of_last_frame(Fraction(3), video(**facts), asked(**options)) == expected
