@@ -218,14 +218,17 @@ class Work:
 
     def close(self) -> None:
         """Let go of the folder, and remove it unless it holds a finished piece."""
+        if self._lock.closed:  # removed already; one of that name is another run's
+            return
         if not self._pieces:
             self.remove()
         self._lock.close()
 
     def remove(self) -> None:
-        """Remove the folder and all that is in it."""
+        """Remove the folder and all that is in it, and let go of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._pieces = {}
+        self._lock.close()
 
     def __enter__(self) -> Work:
         return self

@@ -18,7 +18,9 @@ from diffst_cli.making import SegmentMaker
 from diffst_cli.pieces import PieceWriter
 from diffst_cli.probe import probe
 from diffst_cli.reader import read_frames
-from diffst_cli.run import run_job
+from diffst_cli.recipe import make_recipe
+from diffst_cli.run import open_output, open_work, run_job
+from diffst_cli.work import Work
 from tests.cli.test_run import FailingModel, Notes, fails_after
 from tests.fakes import BilinearModel, Call
 from tests.media import make_variable_rate, make_video, pattern, run_ffmpeg
@@ -293,6 +295,20 @@ def test_a_full_disk_and_a_device_without_memory_lose_nothing(
             run_job(asked, model=BilinearModel())
     assert run_job(asked, model=BilinearModel()).frames_resumed >= 12
     assert content(asked.output) == undisturbed(asked, tmp_path / "whole")
+
+
+def test_a_run_that_is_done_leaves_the_folder_of_the_next_alone(clip: Path, tmp_path: Path):
+    asked, info = job(clip, tmp_path / "out.mkv"), probe(clip)
+
+    def opened() -> Work:
+        return open_work(asked, make_recipe(asked, info), open_output(asked, info))
+
+    with opened() as done:
+        done.remove()
+        following = opened()
+    assert following.folder.is_dir()
+    following.close()
+    assert not following.folder.exists()
 
 
 def test_two_runs_cannot_make_the_same_output_at_once(clip: Path, tmp_path: Path):
