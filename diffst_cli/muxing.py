@@ -155,7 +155,7 @@ def mux_arguments(
     if plan.container.name in ("matroska", "webm"):
         options["default_mode"] = "passthrough"
     for number, stream in enumerate(kept, start=1):
-        options |= _stream_options(number, stream, is_cut=placement.skipped is not None)
+        options |= _stream_options(number, stream, placement)
     arguments: list[str] = ffmpeg.output(*inputs, file_argument(output), **options).get_args()
     num_attached = sum(stream.source.kind == "attachment" for stream in kept)
     repeated = [*_tag_arguments(info), *_attach_arguments(covers, num_attached)]
@@ -205,14 +205,26 @@ def _main_stream(info: VideoInfo) -> StreamInfo:
     return next(stream for stream in info.streams if stream.index == info.stream_index)
 
 
-def _stream_options(number: int, stream: KeptStream, *, is_cut: bool) -> dict[str, str]:
-    """Codec, bit rate and flags of output stream `number`."""
+def _stream_options(number: int, stream: KeptStream, placement: Placement) -> dict[str, str]:
+    """Codec, bit rate, flags and cut of output stream `number`."""
     options = {f"c:{number}": stream.encoder, f"disposition:{number}": _disposition(stream.source)}
     if stream.encoder in BITRATES:
         options[f"b:{number}"] = BITRATES[stream.encoder]
-    if is_cut and stream.encoder == "copy" and stream.source.kind in ("audio", "subtitle"):
+    is_cut = placement.skipped is not None
+    if stream.source.kind == "subtitle" and (is_cut or placement.length is not None):
+        options[f"bsf:{number}"] = f"{_shown_within(placement.length)},{DROP_BEFORE_ZERO}"
+    elif stream.source.kind == "audio" and is_cut and stream.encoder == "copy":
         options[f"bsf:{number}"] = DROP_BEFORE_ZERO
     return options
+
+
+def _shown_within(length: Fraction | None) -> str:
+    """Cuts a subtitle that is shown beyond the output's ends; one from before stays at its negative time."""
+    begin = "if(gt(PTS+DURATION\\,0)\\,max(PTS\\,0)\\,PTS)"
+    end = "PTS+DURATION"
+    if length is not None:
+        end = f"min({end}\\,{_seconds(length)}/TB)"
+    return f"setts=ts={begin}:duration={end}-max(PTS\\,0)"
 
 
 def _disposition(stream: StreamInfo) -> str:

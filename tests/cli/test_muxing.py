@@ -1,6 +1,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -73,6 +74,27 @@ def test_facts_of_the_source_s_file_are_not_copied_as_tags(tmp_path: Path) -> No
     tags = {name.lower(): value for name, value in probe(output).tags.items()}
     assert tags["artist"] == "Nobody"
     assert "major_brand" not in tags
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_subtitles_shown_beyond_a_cut_end_with_it(suffix: str, tmp_path: Path) -> None:
+    words = tmp_path / "words.srt"
+    spans = ["00,000 --> 00:00:00,200", "00,300 --> 00:00:00,600", "00,700 --> 00:00:03,000"]
+    words.write_text("".join(f"{n}\n00:00:{span}\nword {n}\n\n" for n, span in enumerate(spans)))
+    source = probe(make_clip(tmp_path / "source.mkv", "-i", str(words), "-c:s", "srt"))
+    part = Placement(video_offset=Fraction(0), skipped=Fraction(2, 5), length=Fraction(1, 2))
+    output = tmp_path / f"out{suffix}"
+    arguments = mux_arguments(
+        source.path, source, plan_streams(source, suffix), part, output, covers=[]
+    )
+    run_ffmpeg(arguments, "testing")
+    with av.open(output) as container:
+        packets = [each for each in container.demux(subtitles=0) if b"word" in bytes(each)]
+    shown = [
+        (bytes(each)[-1:], each.pts * each.time_base, each.duration * each.time_base)
+        for each in packets
+    ]
+    assert shown == [(b"1", 0, Fraction(1, 5)), (b"2", Fraction(3, 10), Fraction(1, 5))]
 
 
 def test_a_failing_ffmpeg_is_told_with_what_it_was_doing(tmp_path: Path) -> None:
