@@ -56,7 +56,7 @@ class Target:
         start, end = match.span() if match else (len(self.pattern), len(self.pattern))
         digits = r"\d+" if match else ""
         name = re.escape(self.pattern[:start]) + digits + re.escape(self.pattern[end:])
-        return [entry for entry in self.folder.iterdir() if re.fullmatch(name, entry.name)]
+        return sorted(entry for entry in self.folder.iterdir() if re.fullmatch(name, entry.name))
 
 
 def choose_target(path: Path, info: VideoInfo, *, overwrite: bool) -> Target:

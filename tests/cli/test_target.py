@@ -75,6 +75,13 @@ def test_what_exists_is_replaced_only_when_asked(clip: VideoInfo, tmp_path: Path
     assert choose_target(path, clip, overwrite=True).path == path
 
 
+def test_the_first_of_the_pictures_in_the_way_is_named(clip: VideoInfo, tmp_path: Path) -> None:
+    for number in (3, 1, 2, 5, 4):
+        (tmp_path / f"0000{number}.png").touch()
+    with pytest.raises(UsageError, match=r"00001\.png` already exists"):
+        choose_target(tmp_path, clip, overwrite=False)
+
+
 def test_a_dangling_link_counts_as_existing(clip: VideoInfo, tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     path.symlink_to(tmp_path / "nowhere.mp4")
