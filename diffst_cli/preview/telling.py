@@ -19,6 +19,8 @@ SAMPLE_SECONDS = Fraction(2)
 DARK = 60.0  # of 255: a moment with a lower mean is dark
 BLACK_CONTRAST = 5.0  # of 255: below this there is nothing to see
 TEXT = 0.004  # of the picture
+MOTION = 0.1  # of 255: below this mean change nothing moves
+DETAIL = 0.5  # of 255: below this mean strength of edges there are none
 STEPS = 4  # windows begin this often in a moment's length
 
 
@@ -144,9 +146,8 @@ def choose(windows: Sequence[Window]) -> list[Telling]:
         free = [window for window in windows if is_free(window)]
         if not free:
             break
-        far = max(
-            free, key=lambda window: min(abs(window.start - other.start) for other, _ in chosen)
-        )
+        begun = [other.start for other, _ in chosen] or [free[0].start]
+        far = max(free, key=lambda window: min(abs(window.start - start) for start in begun))
         chosen.append((far, "a usual moment"))
     return [
         Telling(start=window.start, duration=SECONDS, reason=reason)
@@ -159,7 +160,8 @@ def _cut(window: Window) -> float | None:
 
 
 def _movement(window: Window) -> float | None:
-    return window.mean("movement") if _is_one_shot(window) else None
+    movement = window.mean("movement")
+    return movement if movement >= MOTION and _is_one_shot(window) else None
 
 
 def _stillness(window: Window) -> float | None:
@@ -177,7 +179,8 @@ def _text(window: Window) -> float | None:
 
 
 def _detail(window: Window) -> float | None:
-    return window.mean("detail")
+    detail = window.mean("detail")
+    return detail if detail >= DETAIL else None
 
 
 def _is_one_shot(window: Window) -> bool:

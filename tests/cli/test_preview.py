@@ -15,6 +15,7 @@ from diffst_cli.probe import probe
 from diffst_cli.reader import read_frames
 from tests.fakes import BilinearModel
 from tests.media import (
+    BT709_TAGS,
     FAST_X264,
     HOSTILE_NAME,
     make_gif,
@@ -41,6 +42,12 @@ def clip(tmp_path: Path) -> Path:
 
 def preview(*arguments: str | Path) -> int:
     return main(["preview", "--quiet", *map(str, arguments)])
+
+
+def test_a_blank_clip_is_not_called_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    blank = make_video(tmp_path / "clip.mp4", filters=f"drawbox=c=gray:t=fill,{BT709_TAGS}")
+    assert main(["preview", str(blank), "--scale", "1", "-o", str(tmp_path / "out.mp4")]) == 0
+    assert "  0:00.0  a usual moment\n" in capsys.readouterr().err
 
 
 def test_moments_are_shown_side_by_side_at_the_new_size_and_rate(

@@ -60,6 +60,13 @@ def test_each_kind_of_moment_is_found_where_it_is():
     }
 
 
+def test_what_is_not_there_is_a_usual_moment():
+    still = second(0, 0.0)
+    blank = frames(1, movement=still, contrast=still, detail=second(0, 0.2))
+    assert list(reasons(blank)) == ["a usual moment"]
+    assert list(reasons(frames(0.1, movement=still))) == ["fine detail"]
+
+
 def test_a_cut_is_shown_in_the_middle():
     found = reasons(frames(20, starts_shot={0: True, 87: True}))
     assert abs(found["a cut"] + 0.5 - 8.7) <= 0.15
