@@ -84,7 +84,7 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffST
     index_file = folder / "model_index.json"
     if not index_file.is_file():
         raise FileNotFoundError(f"no `model_index.json` in `{folder}`")
-    index = json.loads(index_file.read_text(encoding="utf-8"))
+    index = read_object(index_file)
     kind = index.get("_class_name")
     if kind not in PIPELINES:
         raise ValueError(f"`{folder}` holds a `{kind}`, not a `{'` or a `'.join(PIPELINES)}`")
@@ -109,12 +109,12 @@ def pipeline_class(folder: Path) -> str:
     index = folder / "model_index.json"
     if not index.is_file():
         return ""
-    return str(json.loads(index.read_text(encoding="utf-8")).get("_class_name", ""))
+    return str(read_object(index).get("_class_name", ""))
 
 
 def load_component(kind: type[Any], folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """One component from its `config.json` and safetensors files, every key matched."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_object(folder / "config.json")
     with init_empty_weights(include_buffers=False):
         component = kind.from_config(config)
     return fill_component(component, read_weights(folder), dtype, str(folder))
@@ -157,7 +157,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     index_file = folder / f"{WEIGHTS_FILE}.index.json"
     names = [WEIGHTS_FILE]
     if index_file.is_file():
-        names = sorted(set(json.loads(index_file.read_text())["weight_map"].values()))
+        names = sorted(set(read_object(index_file)["weight_map"].values()))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(f"no `{missing[0]}` in `{folder}`")
@@ -165,6 +165,21 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for name in names:
         weights.update(read_safetensors(folder / name))
     return weights
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ValueError: There is none, as after a copy that was cut off.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"`{path}` is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`{path}` is damaged: it holds no object")
+    return content
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

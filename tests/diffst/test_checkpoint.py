@@ -46,6 +46,15 @@ def test_weights_that_were_cut_off_are_named(folder):
         load_pipeline(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("model_index.json", b"[]"), ("codec/config.json", b"")]
+)
+def test_a_configuration_that_is_none_is_named(folder, name, content):
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}` is damaged"):
+        load_pipeline(folder)
+
+
 def test_a_folder_without_a_pipeline_is_refused(tmp_path, folder):
     with pytest.raises(FileNotFoundError, match="no `model_index"):
         load_pipeline(tmp_path)
