@@ -15,7 +15,7 @@ from diffst_cli.job import UpscaleJob
 from diffst_cli.memory import peak_bytes
 from diffst_cli.memory_laws import wan_operations
 from diffst_cli.planner import choose_place
-from diffst_cli.words import gigabytes
+from diffst_cli.words import gigabytes, times
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -350,7 +350,7 @@ def report_model(result: ModelResult) -> str:
     lines = [
         f"{result.frames} frames of {width}x{height} from {result.keyframes} of "
         f"{result.input_size[0]}x{result.input_size[1]}, {result.precision} on {result.device}, "
-        f"random weights, measured {result.repeats} times after one run to warm up",
+        f"random weights, measured {times(result.repeats)} after one run to warm up",
         f"levers: {', '.join(result.levers) or 'none, the modules of diffusers'}; decoder: {result.decoder}",
         "",
         f"{'':12} {'seconds':>9} {'TFLOP':>9} {'TFLOP/s':>9}",

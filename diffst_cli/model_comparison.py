@@ -21,6 +21,7 @@ from diffst_cli.model_benchmark import (
     timed_runs,
 )
 from diffst_cli.planner import choose_place
+from diffst_cli.words import times
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,7 +141,7 @@ def report_comparison(comparison: ModelComparison) -> str:
     width, height = ours.output_size
     lines = [
         f"{ours.frames} frames of {width}x{height}, {ours.precision} on {ours.device}, random weights, "
-        f"each measured {ours.repeats} times after one run to warm up",
+        f"each measured {times(ours.repeats)} after one run to warm up",
         f"ours: levers {', '.join(ours.levers) or 'none'}",
         "",
         f"{'seconds':22} {'encode':>8} {'DiT':>8} {'decode':>8} {'whole':>8} {'TFLOP':>9} {'times ours':>11}",

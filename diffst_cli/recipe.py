@@ -45,7 +45,7 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
         # Its work lies beside it, or with that of others that may have the same name.
         "output": str(job.output.absolute()) if job.work_folder else job.output.name,
         **_place(job),
-        "input": fingerprint(info.images or (info.path,)),
+        "input": fingerprint(files_of(info)),
         "weights": fingerprint(_model_files(job.model) + _decoder_files(job)),
         "diffst": version("diffst"),
         "ffmpeg": f"{ffmpeg_path()} {read_version(ffmpeg_path())}",
@@ -75,18 +75,28 @@ def recipe_hash(recipe: Mapping[str, str]) -> str:
     return hashlib.blake2b(lines.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
 
 
-def fingerprint(paths: tuple[Path, ...]) -> str:
+def files_of(info: VideoInfo) -> tuple[Path, ...]:
+    """The files that an input is read from: itself, or its pictures."""
+    return info.images or (info.path,)
+
+
+def fingerprint(paths: tuple[Path, ...], *, times: bool = True) -> str:
     """Tells whether files were changed, without reading all of a long one.
 
     Of several files, names, sizes and times of change; of a single one, a sample of its content
     too: beginning, end, and evenly between. An edit that keeps the size, the time of change and
     every sampled byte goes unseen here, but not while frames are read: their checksums are known.
+
+    Args:
+        paths: The files.
+        times: Whether times of change count, which `touch` changes too.
     """
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         about = path.stat()
         name = path.name if len(paths) > 1 else ""
-        digest.update(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode("utf-8", "replace"))
+        time = about.st_mtime_ns if times else ""
+        digest.update(f"{name}\0{about.st_size}\0{time}\0".encode("utf-8", "replace"))
     if len(paths) == 1:
         _add_samples(digest, paths[0])
     return digest.hexdigest()

@@ -35,6 +35,7 @@ from diffst_cli.scanning import looked_through
 from diffst_cli.stages import Stages
 from diffst_cli.stepping import SteppingModel
 from diffst_cli.summary import RunSummary
+from diffst_cli.unchanged import InputSeal
 from diffst_cli.work import Work, changes
 from diffst_cli.worker import Task
 
@@ -140,6 +141,7 @@ class Journey:
             job = self._job
             self._reporter.stage("opening")
             self._info = info = probe(job.input)
+            self._seal = InputSeal(info)
             log.debug("%s: %s", job.input, info)
             require_start(info, job.start)
             self._output = open_output(job, info)
@@ -176,6 +178,8 @@ class Journey:
         work = self._work
         with self._held:
             self._make_pieces()
+            if self._seal.is_broken:
+                raise self._seal.error()
             assert work.scanned is not None
             for message in work.scanned.warnings:
                 self._reporter.warn(message)
@@ -211,11 +215,14 @@ class Journey:
 
     @contextmanager
     def _kept_work_told(self) -> Iterator[None]:
-        """Inside, an error that leaves finished pieces says so."""
+        """Inside, an error that leaves finished pieces says so, or that they are of no use any more."""
         work = self._work
         try:
             yield
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception) and self._seal.is_broken:
+                work.discard()
+                raise self._seal.error() from error
             if work.pieces():
                 done = f"{sum(piece.num_frames for piece in work.pieces())} finished frames"
                 self._reporter.note(f"{done} are kept in `{work.folder}`; the same command goes on")

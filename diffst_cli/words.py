@@ -17,3 +17,8 @@ def speed(frames_per_second: float) -> str:
     if 0 < frames_per_second < SLOWEST_RATE:
         return f"{1 / frames_per_second:.0f} s a frame"
     return f"{frames_per_second:.1f} frames/s"
+
+
+def times(count: int) -> str:
+    """As `once` or `3 times`."""
+    return "once" if count == 1 else f"{count} times"

@@ -48,9 +48,7 @@ def test_every_way_is_measured_in_one_run(tmp_path: Path, capsys: pytest.Capture
     assert written["times_ours"][WAYS[2]] == pytest.approx(slowest)
     assert written["times_ours"][OURS] == 1
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith(
-        "5 frames of 64x32, fp32 on cpu, random weights, each measured 1 times"
-    )
+    assert said[0].startswith("5 frames of 64x32, fp32 on cpu, random weights, each measured once")
     assert [line[:22].strip() for line in said[-5:]] == WAYS
     assert said[-4].split()[3] == "-"  # nothing to encode
 

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -248,6 +250,41 @@ def test_an_error_while_reading_leaves_nothing(
     with pytest.raises(UserError, match="the disk is full"):
         run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
     assert nothing_is_left(folder)
+
+
+class MeddlingModel(BilinearModel):
+    """Does something on its second call."""
+
+    def __init__(self, meddle: Callable[[], object]) -> None:
+        super().__init__()
+        self._meddle = meddle
+
+    def before(self, call: Call) -> None:
+        if call.number == 2:
+            self._meddle()
+
+
+@pytest.mark.parametrize("change", ["grows", "is removed", "is replaced by nonsense"])
+def test_an_input_that_changes_while_it_is_read_gives_no_output(
+    change: str, clip: Path, folder: Path, tmp_path: Path
+):
+    source = tmp_path / "source.mp4"
+    shutil.copy(clip, source)
+    changes: dict[str, Callable[[], object]] = {
+        "grows": lambda: source.write_bytes(source.read_bytes() + b"more"),
+        "is removed": source.unlink,
+        "is replaced by nonsense": lambda: source.write_bytes(bytes(5000)),
+    }
+    with pytest.raises(UserError, match=r"`.*source.mp4` was changed or removed while it was read"):
+        run_job(job(source, folder / "out.mp4"), model=MeddlingModel(changes[change]))
+    assert nothing_is_left(folder)
+
+
+def test_a_touched_input_is_the_same(clip: Path, folder: Path, tmp_path: Path):
+    source = tmp_path / "source.mp4"
+    shutil.copy(clip, source)
+    model = MeddlingModel(lambda: os.utime(source, ns=(0, 0)))
+    assert run_job(job(source, folder / "out.mp4"), model=model).receipt.ok
 
 
 def test_a_broken_pipe_is_told_as_what_it_is(clip: Path, folder: Path):
