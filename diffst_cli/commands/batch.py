@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,9 @@ def batch(
     from diffst_cli.progress import print_results, reporter
 
     if log is not None:
+        if source.is_dir() and output.absolute() in (log.absolute(), log.absolute().parent):
+            with suppress(OSError):  # which the check tells
+                output.mkdir(parents=True, exist_ok=True)
         check_report(log, "--log")
     template = replace(make_job(source, output), ray=ray)
     if watch:

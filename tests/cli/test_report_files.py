@@ -68,3 +68,15 @@ def test_a_report_may_go_into_a_pipe(tmp_path: Path):
     os.close(write)
     assert os.read(read, 100) == b"figures"
     os.close(read)
+
+
+def test_a_log_may_lie_in_the_folder_that_a_batch_makes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    assert main(["batch", str(source), str(out), "--log", str(out / "log.jsonl")]) == 1
+    assert "--log" not in capsys.readouterr().err  # but that there is no video
+    out.rmdir()
+    assert main(["batch", str(source), str(out), "--log", str(out)]) == 2
+    assert "which cannot be a file" in capsys.readouterr().err
