@@ -60,6 +60,7 @@ def test_two_processes_one_of_which_is_killed_make_the_file_of_one(
     assert asked.output.read_bytes() == alone(asked)
 
 
+@pytest.mark.slow
 def test_processes_tell_how_far_their_models_are(
     asked: UpscaleJob, monkeypatch: pytest.MonkeyPatch
 ):

@@ -102,7 +102,8 @@ def checks(log: Path) -> dict[str, object]:
     return told
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
 def test_the_number_of_processes_is_not_seen_in_files_nor_receipts(
     count: int, template: UpscaleJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -129,6 +130,7 @@ def test_files_of_one_segment_are_made_side_by_side(
     assert [result.failed for result in results] == [False, False]
 
 
+@pytest.mark.slow
 def test_copies_of_one_file_are_made_side_by_side_in_one_work_folder(
     template: UpscaleJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -47,7 +47,7 @@ def is_upscaling(process: subprocess.Popen[str], _folder: Path) -> bool:
     [
         (signal.SIGINT, is_writing),
         pytest.param(signal.SIGINT, is_upscaling, marks=pytest.mark.slow),
-        (signal.SIGTERM, is_upscaling),
+        pytest.param(signal.SIGTERM, is_upscaling, marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupt_leaves_nothing(

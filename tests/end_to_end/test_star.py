@@ -86,6 +86,7 @@ def pictures(path: Path) -> np.ndarray:
     return np.stack([frame.image for frame in read_frames(probe(path))])
 
 
+@pytest.mark.slow
 def test_each_option_of_the_sampler_changes_the_picture(
     tmp_path: Path, star: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -113,6 +113,7 @@ def test_a_tile_takes_what_the_planner_says():
     assert 0.93 * law < device < law
 
 
+@pytest.mark.slow
 def test_a_longer_shot_in_tiles_takes_only_main_memory_and_as_much_as_planned():
     codec = fast_codec("tiny")
     short, long = held(codec, 17), held(codec, 25)

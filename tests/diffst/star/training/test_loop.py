@@ -72,7 +72,10 @@ def test_one_question_is_learnt_and_nothing_else_changes(tmp_path, kind, rate, s
     assert (trained == gates) is kind.endswith("local")
 
 
-@pytest.mark.parametrize("kind", ["unet control", "cogvideox lora", "cogvideox local"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("unet control", marks=pytest.mark.slow), "cogvideox lora", "cogvideox local"],
+)
 def test_a_run_that_was_stopped_goes_on_to_the_last_digit(tmp_path, kind):
     whole = toy(kind, tmp_path, out=tmp_path / "whole", steps=3)
     said: list[loop.Line] = []

@@ -52,7 +52,7 @@ def test_stage_2_learns_two_clips_by_heart(config):
     assert last < 0.15 * first
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2])
+@pytest.mark.parametrize("stage", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_that_was_stopped_goes_on_to_the_last_digit(config, tmp_path, stage):
     whole = dataclasses.replace(config, stage=stage, out=tmp_path / "whole", steps=3)
     # After two steps the average is no longer the weights themselves.
@@ -102,7 +102,7 @@ def test_the_average_follows_its_formula_and_is_what_is_saved(config):
     assert torch.equal(trainer.pipeline.transformer.proj_out.bias.detach(), now[1])
 
 
-@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize("stage", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_windows_one_by_one_equal_both_at_once(config, stage):
     lines, weights = [], []
     for size in (2, 1):
