@@ -124,11 +124,10 @@ def _model_files(name: str) -> tuple[Path, ...]:
 
     Where a model's published files were fetched, those: the first run makes others of them.
     """
+    from diffst.folders import EMBEDDED
     from diffst.star.names import PUBLISHED_FOLDER, star_folder
-    from diffst.upscaler import list_models
 
-    folders = {card.name: card.path for card in list_models()}
-    folder = folders.get(name, star_folder(name))
+    folder = EMBEDDED.get(name, star_folder(name))
     published = tuple(sorted((folder / PUBLISHED_FOLDER).glob("*.pt")))
     if published:
         return published

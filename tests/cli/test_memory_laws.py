@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diffst.wan.build import empty_tiny_decoder
 from diffst.wan.sizes import SIZES
+from diffst.wan.tiles import CLIP_LATENTS, num_frames
 from diffst_cli import memory_laws as laws
 
 # Output size: decoder, encoder, transformer with 17, 33, 65 and 121 frames, whole peak with 33 and 121; all in GB.
@@ -108,3 +109,7 @@ def test_nano_takes_as_much_for_any_picture_in_tiles_but_its_motion():
     small, large = (laws.nano_bytes(pixels, 512 * 512, "bf16") for pixels in (10**6, 8 * 10**6))
     assert small == 1900 * 512 * 512 + 136 * 10**6
     assert large - small == 136 * 7 * 10**6
+
+
+def test_the_longest_clip_of_a_tile_is_the_first():
+    assert num_frames(1 + CLIP_LATENTS) == laws.WAN_TILE_CLIP_FRAMES

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffst.checkpoint import new_nano
+from diffst.checkpoint import NANO_FOLDER, load_pipeline, new_nano
 from diffst.flow import neighbour_flows
 from diffst.pipeline import DiffSTPipeline
 from tests.diffst.test_cfca import smooth_clip
@@ -33,6 +33,17 @@ def test_time_reversed_gives_the_result_reversed():
     there = tiny_pipeline()(clip, [(2, 0.25), (3, 0.0)], SIZE)
     back = tiny_pipeline()(clip.flip(0), [(2, 0.0), (2, 0.75)], SIZE)
     torch.testing.assert_close(there, back.flip(0), rtol=0, atol=1e-5)
+
+
+def test_two_lanes_make_the_pictures_of_one():
+    """As on every machine with more than one core; other tests have one thread, and so one lane."""
+    clip = smooth_clip(7)
+    instants = [(n, alpha) for n in range(6) for alpha in (0.0, 0.4, 0.8)]
+    made = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)  # put back by `one_thread`
+        made.append(load_pipeline(NANO_FOLDER)(clip, instants, SIZE, output_type=torch.uint8))
+    assert torch.equal(*made)
 
 
 def test_the_far_keyframe_changes_the_frame_between():
