@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from diffst_cli.clips import Clip
 from diffst_cli.stages import Stages
-from diffst_cli.stepping import ShotLost
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,25 +92,21 @@ class ClipMaker:
         known = clip.shared_before if self._goes_on else 0
         self._goes_on = True
         self._waiting.append(clip)
-        try:
-            with self._working():
-                made = shot.feed(keyframes(clip), clip.positions[known:])
-        except ShotLost:
-            yield from self._make_again()
-            return
+        with self._working():
+            made = shot.feed(keyframes(clip), clip.positions[known:])
         yield from self._whole(made)
 
     def _end_shot(self) -> Iterator[tuple[Clip, Tensor]]:
         if self._shot is None:
             return
-        try:
-            with self._working():
-                made = self._shot.finish()
-        except ShotLost:
-            yield from self._make_again()
-            return
+        with self._working():
+            made = self._shot.finish()
         yield from self._whole(made)
-        self._forget()
+        if self._waiting:
+            missing = len(self._waiting[0].moments) - len(self._pictures)
+            raise RuntimeError(f"the model made too few pictures: {missing} are missing")
+        self._shot, self._goes_on = None, False
+        self._pictures = []
 
     def _whole(self, made: list[Tensor]) -> Iterator[tuple[Clip, Tensor]]:
         """The clips that are complete with these pieces."""
@@ -123,17 +118,6 @@ class ClipMaker:
             pictures = torch.stack(self._pictures[: len(clip.moments)])
             del self._pictures[: len(clip.moments) - clip.shared_after]
             yield clip, pictures
-
-    def _make_again(self) -> Iterator[tuple[Clip, Tensor]]:
-        """The clips that a lost shot did not complete, each alone."""
-        lost = self._waiting
-        self._forget()
-        for clip in lost:
-            yield clip, self._alone(clip)
-
-    def _forget(self) -> None:
-        self._shot, self._goes_on = None, False
-        self._waiting, self._pictures = [], []
 
 
 def keyframes(clip: Clip) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from diffst_cli.errors import UserError, is_out_of_memory
@@ -14,20 +13,88 @@ from diffst_cli.planner import RunPlan
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from diffst.attempts import Attempt, Made
+    from diffst.attempts import Made
     from diffst.pipeline import OnProgress, OnStage
     from diffst.upscaler import StreamedShot, UpscaleModel
 
 Instant = tuple[int, float]
 
 
+class Descent:
+    """The way down a plan's rungs with a model; an `Attempt`, after which the next one is a rung lower.
+
+    On the CPU it stays where it is, since a rung is seen in the pixels, and there the same command promises
+    the same bits whatever happened to it.
+    """
+
+    def __init__(self, model: UpscaleModel, plan: RunPlan, on_step: Callable[[str], None]) -> None:
+        """Let the model keep within the plan's limits; for the rest see `SteppingModel`."""
+        self._model = model
+        self._rungs = plan.rungs
+        self._rung = plan.chosen
+        self._lowest = plan.chosen if plan.device == "cpu" else len(plan.rungs) - 1
+        self._on_step = on_step
+        limit_device(plan.device, plan.limit_bytes)
+        self._keep_within()
+
+    @property
+    def rung(self) -> Rung:
+        """The way in which the next clip is done."""
+        return self._rungs[self._rung]
+
+    def __call__(self, work: Callable[[], Made]) -> Made | None:
+        """See `Attempt`.
+
+        Raises:
+            UserError: There is no lower rung, or it is the CPU.
+        """
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if not self.may_repeat():
+                raise self._no_memory() from error
+        # Only here, where the error and the frames that it holds are gone, is memory free.
+        give_back()
+        self._step_down()
+        return None
+
+    def may_repeat(self) -> bool:
+        """See `Attempt`."""
+        return self._rung < self._lowest
+
+    def _step_down(self) -> None:
+        taken = self.rung.device_bytes
+        lower = range(self._rung + 1, self._lowest)
+        # What takes as much would run out as well.
+        self._rung = next((i for i in lower if self._rungs[i].device_bytes < taken), self._lowest)
+        self._on_step(f"memory ran out; this clip is done again, and the rest: {self.rung.words}")
+        self._keep_within()
+
+    def _no_memory(self) -> UserError:
+        if self._lowest + 1 < len(self._rungs):
+            return UserError(
+                "memory ran out",
+                hint="close what else uses it and run the same command again, or start over with a `--vram-limit`",
+            )
+        return UserError(
+            "the device ran out of memory, though as little as possible was done at once",
+            hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
+        )
+
+    def _keep_within(self) -> None:
+        from diffst.limits import LimitedModel
+
+        if isinstance(self._model, LimitedModel):
+            self._model.keep_within(self.rung.limits)
+
+
 class SteppingModel:
     """An `UpscaleModel` around another: starts at the plan's rung, goes down when memory runs out.
 
-    Nothing is lost but the time of the failed attempt: only the clip at hand is done again, in a stream
-    of whole frames also the one whose last pictures waited for it, in tiles that of the tile at hand.
-    What comes later begins at the rung that worked. On the CPU it stays where it is, since a rung is
-    seen in the pixels, and there the same command promises the same bits whatever happened to it.
+    Nothing is lost but the time of the failed attempt: only the clip at hand is done again, and of a
+    shot that streams only the piece that failed. What comes later begins at the rung that worked.
     """
 
     def __init__(self, model: UpscaleModel, plan: RunPlan, on_step: Callable[[str], None]) -> None:
@@ -41,17 +108,12 @@ class SteppingModel:
         self.name = model.name
         self.rules = model.rules
         self._model = model
-        self._rungs = plan.rungs
-        self._rung = plan.chosen
-        self._lowest = plan.chosen if plan.device == "cpu" else len(plan.rungs) - 1
-        self._on_step = on_step
-        limit_device(plan.device, plan.limit_bytes)
-        self._keep_within()
+        self._descent = Descent(model, plan, on_step)
 
     @property
     def rung(self) -> Rung:
         """The way in which the next clip is done."""
-        return self._rungs[self._rung]
+        return self._descent.rung
 
     def __call__(
         self,
@@ -69,7 +131,7 @@ class SteppingModel:
         from diffst.attempts import until_made
 
         return until_made(
-            self.attempt,
+            self._descent,
             lambda: self._make(frames, instants, out_size, on_stage, first_keyframe),
         )
 
@@ -77,32 +139,11 @@ class SteppingModel:
         self, out_size: tuple[int, int], on_stage: OnStage | None = None
     ) -> StreamedShot | None:
         """See `StreamingModel`; none where the model is none, or the rung's clips have parts."""
-        from diffst.attempts import plainly
         from diffst.upscaler import StreamingModel
 
         if self.rung.parts > 1 or not isinstance(self._model, StreamingModel):
             return None
-        attempt: Attempt = self.attempt if self._rung < self._lowest else plainly
-        shot = self._model.begin_shot(out_size, on_stage, attempt)
-        return None if shot is None else _SteppingShot(self, shot)
-
-    def attempt(self, work: Callable[[], Made]) -> Made | None:
-        """What `work` makes; None where memory ran out, and the next attempt is one rung lower.
-
-        Raises:
-            UserError: There is no lower rung, or it is the CPU.
-        """
-        try:
-            return work()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if self._rung == self._lowest:
-                raise self._no_memory() from error
-        # Only here, where the error and the frames that it holds are gone, is memory free.
-        give_back()
-        self._step_down()
-        return None
+        return self._model.begin_shot(out_size, on_stage, self._descent)
 
     def watch(self, on_progress: OnProgress) -> None:
         """See `WatchedModel`; a clip that is made in parts is told part by part."""
@@ -132,66 +173,6 @@ class SteppingModel:
             made[part] = self._model(
                 frames[seen], moved, out_size, on_stage, first_keyframe + first
             )
-        return made
-
-    def _step_down(self) -> None:
-        taken = self.rung.device_bytes
-        lower = range(self._rung + 1, self._lowest)
-        # What takes as much would run out as well.
-        self._rung = next((i for i in lower if self._rungs[i].device_bytes < taken), self._lowest)
-        self._on_step(f"memory ran out; this clip is done again, and the rest: {self.rung.words}")
-        self._keep_within()
-
-    def _no_memory(self) -> UserError:
-        if self._lowest + 1 < len(self._rungs):
-            return UserError(
-                "memory ran out",
-                hint="close what else uses it and run the same command again, or start over with a `--vram-limit`",
-            )
-        return UserError(
-            "the device ran out of memory, though as little as possible was done at once",
-            hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
-        )
-
-    def _keep_within(self) -> None:
-        from diffst.limits import LimitedModel
-
-        if isinstance(self._model, LimitedModel):
-            self._model.keep_within(self.rung.limits)
-
-
-class ShotLost(Exception):  # noqa: N818 - no error: its clips are made alone instead
-    """Memory ran out in the middle of a shot, which is gone; the model is one rung lower."""
-
-
-class _SteppingShot:
-    """A `StreamedShot` that is given up when memory runs out where it cannot go on with less."""
-
-    def __init__(self, model: SteppingModel, shot: StreamedShot) -> None:
-        self._model = model
-        self._shot: StreamedShot | None = shot
-
-    def feed(self, frames: Tensor, instants: Sequence[Instant]) -> list[Tensor]:
-        """See `StreamedShot`.
-
-        Raises:
-            ShotLost: Memory ran out.
-            UserError: It did with the least at once.
-        """
-        return self._kept(lambda shot: shot.feed(frames, instants))
-
-    def finish(self) -> list[Tensor]:
-        """See `StreamedShot`; raises as `feed` does."""
-        return self._kept(lambda shot: shot.finish())
-
-    def _kept(self, work: Callable[[StreamedShot], list[Tensor]]) -> list[Tensor]:
-        shot = self._shot
-        assert shot is not None
-        made = self._model.attempt(partial(work, shot))
-        if made is None:
-            self._shot = shot = None
-            give_back()  # what it remembered
-            raise ShotLost
         return made
 
 

@@ -17,10 +17,23 @@ class Attempt(Protocol):
         What `work` begins from and may have spoilt is its owner's to put back.
         """
 
+    def may_repeat(self) -> bool:
+        """Whether the next one can come back with None; where it cannot, nothing has to be kept for another."""
 
-def plainly(work: Callable[[], Made]) -> Made:
+
+class Plainly:
     """The attempt that is the only one: an error stays an error."""
-    return work()
+
+    def __call__(self, work: Callable[[], Made]) -> Made | None:
+        """What `work` makes."""
+        return work()
+
+    def may_repeat(self) -> bool:
+        """Never."""
+        return False
+
+
+plainly = Plainly()
 
 
 def until_made(attempt: Attempt, work: Callable[[], Made]) -> Made:

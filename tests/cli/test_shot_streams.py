@@ -15,6 +15,7 @@ from diffst.attempts import Attempt, plainly, until_made
 from diffst.limits import Limits
 from diffst.pipeline import OnStage
 from diffst_cli.clips import Clip, ClipRules, make_clips
+from diffst_cli.errors import UserError
 from diffst_cli.ladders import Rung
 from diffst_cli.segments import Segment
 from diffst_cli.shot_streams import ClipMaker
@@ -41,13 +42,11 @@ class RememberedShot:
         self.num_made = 0
 
     def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
-        self.model.fail_if_due()
         first = int(frames[0, 0, 0, 0])
         self.given += [(first + keyframe, alpha) for keyframe, alpha in instants]
         return self.made(max(len(self.given) - self.model.lag, 0))
 
     def finish(self) -> list[Tensor]:
-        self.model.fail_if_due()
         return self.made(len(self.given))
 
     def made(self, stop: int) -> list[Tensor]:
@@ -58,24 +57,13 @@ class RememberedShot:
 
 
 class RememberingModel(BilinearModel):
-    """Makes shots as streams, and runs out of memory on the calls whose numbers are in `failing`."""
+    """Makes shots as streams."""
 
-    def __init__(self, *failing: int, lag: int = LAG) -> None:
+    def __init__(self, *, lag: int = LAG) -> None:
         super().__init__()
         self.lag = lag
-        self.failing = failing
-        self.calls = 0
         self.shots: list[RememberedShot] = []
         self.attempts: list[Attempt] = []
-        self.limits = Limits()
-
-    def keep_within(self, limits: Limits) -> None:
-        self.limits = limits
-
-    def fail_if_due(self) -> None:
-        self.calls += 1
-        if self.calls in self.failing:
-            raise torch.OutOfMemoryError("CUDA out of memory")
 
     def begin_shot(
         self,
@@ -83,8 +71,6 @@ class RememberingModel(BilinearModel):
         on_stage: OnStage | None = None,
         attempt: Attempt = plainly,
     ) -> RememberedShot | None:
-        if self.limits.tile is not None:
-            return None
         self.attempts.append(attempt)
         self.shots.append(RememberedShot(self))
         return self.shots[-1]
@@ -225,61 +211,45 @@ def test_a_model_that_remembers_nothing_makes_each_clip_alone():
         assert pictures == expected.flatten(1).tolist()
 
 
-def stepping(model: RememberingModel, *tiles: int | None) -> tuple[SteppingModel, list[str]]:
-    said: list[str] = []
-    rungs = [Rung(limits=Limits(tile=side), device_bytes=1) for side in tiles]
-    return SteppingModel(model, run_plan(*rungs), said.append), said
+def test_a_model_that_makes_too_few_pictures_is_found_out():
+    class Forgetful(RememberedShot):
+        def finish(self) -> list[Tensor]:
+            return super().finish()[1:]
 
+    class ForgetfulModel(RememberingModel):
+        def begin_shot(self, *_: Any) -> RememberedShot:
+            return Forgetful(self)
 
-def test_when_memory_runs_out_only_clips_that_are_not_whole_are_made_again_and_alone():
-    given = clips(26)
-    model = RememberingModel(4)
-    model_below, said = stepping(model, None, 512)
-    made = made_by(model_below, given)
-    assert [clip for clip, _ in made] == given
-    undisturbed = made_by(RememberingModel(), given)
-    # The third call made the second clip whole; the third waited for what the fourth call should have brought.
-    assert made[:2] == undisturbed[:2]
-    assert [pictures for _, pictures in made[2:]] == [alone(clip) for clip in given[2:]]
-    assert said == ["memory ran out; this clip is done again, and the rest: tiles of 512 pixels"]
-
-
-def test_after_a_lost_shot_another_begins_where_the_rung_allows():
-    given = clips(26)
-    model = RememberingModel(4)
-    model_below, _ = stepping(model, None, None)
-    made = made_by(model_below, given)
-    assert len(model.shots) == 2
-    assert made[4:] == made_by(RememberingModel(), given[4:])
-
-
-def test_a_shot_lost_at_its_end_is_made_again_too():
-    given = clips(8)
-    model_below, said = stepping(RememberingModel(len(given) + 1), None, 512)
-    made = made_by(model_below, given)
-    assert len(said) == 1
-    assert [clip for clip, _ in made] == given
-    assert made[-1][1] == alone(given[-1])
+    with pytest.raises(RuntimeError, match="too few pictures: 1 are missing"):
+        made_by(ForgetfulModel(), clips(12))
 
 
 def test_a_shot_may_do_a_part_again_where_a_lower_rung_is_left():
-    model = RememberingModel()
-    model_below, said = stepping(model, None, None)
-    model_below.begin_shot(OUT_SIZE)
+    model, said = RememberingModel(), list[str]()
+    rungs = [Rung(limits=Limits(tile=side), device_bytes=1) for side in (None, 512)]
+    stepping_model = SteppingModel(model, run_plan(*rungs), said.append)
+    stepping_model.begin_shot(OUT_SIZE)
+    (attempt,) = model.attempts
     tries = itertools.count()
 
     def work() -> int:
-        if (number := next(tries)) == 0:
+        if (number := next(tries)) in (0, 2):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return number
 
-    assert until_made(model.attempts[-1], work) == 1
-    assert len(said) == 1
-    model_below.begin_shot(OUT_SIZE)
-    assert model.attempts[-1] is plainly
+    assert attempt.may_repeat()
+    assert until_made(attempt, work) == 1
+    assert said == ["memory ran out; this clip is done again, and the rest: tiles of 512 pixels"]
+    assert not attempt.may_repeat()
+    with pytest.raises(UserError, match="though as little as possible was done at once"):
+        attempt(work)
+
+
+def test_a_shot_does_nothing_again_on_a_cpu():
+    model = RememberingModel()
     rungs = [Rung(limits=Limits(), device_bytes=size) for size in (2, 1)]
-    SteppingModel(model, run_plan(*rungs, device="cpu"), said.append).begin_shot(OUT_SIZE)
-    assert model.attempts[-1] is plainly
+    SteppingModel(model, run_plan(*rungs, device="cpu"), pytest.fail).begin_shot(OUT_SIZE)
+    assert not model.attempts[0].may_repeat()
 
 
 def test_clips_in_parts_are_made_alone():

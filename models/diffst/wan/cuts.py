@@ -60,6 +60,13 @@ class Tile:
     cache: Cache | None = None
     """What the network remembers of them; None before the first."""
 
+    @classmethod
+    def whole(cls, size: tuple[int, int], unit: int) -> Tile:
+        """A padded picture of a size that is not cut, at the beginning of a shot; `unit` as for `cut`."""
+        high, wide = size
+        share = torch.ones(high // unit, wide // unit)
+        return cls(rows=slice(0, high), columns=slice(0, wide), share=share)
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""

@@ -21,7 +21,7 @@ from diffst.wan.codec import WanCodec
 from diffst.wan.cuts import Cuts
 from diffst.wan.encoded_guidance import EncodedGuidance, join
 from diffst.wan.shot import Shot
-from diffst.wan.stream import ShotStream, Stage, TiledShot
+from diffst.wan.stream import ShotStream, Stage
 from diffst.wan.windows import OVERLAP_LATENTS, Windows
 
 
@@ -126,25 +126,23 @@ class DiffSTWanPipeline(DiffSTPipeline):
         kept: torch.dtype = torch.float32,
         on_progress: OnProgress = unwatched,
         attempt: Attempt = plainly,
-    ) -> ShotStream | TiledShot:
+    ) -> ShotStream:
         """A stream for the frames of one shot that are there at low resolution.
 
         Args:
             size: Output height and width.
             guidance: Of the shot.
             stage: Clock of the named stages.
-            kept: What finished pictures are kept in where the whole shot is made before the first is given out.
+            kept: What finished pictures are kept in where tiles are made before the first is given out.
             on_progress: Told how far it is there.
-            attempt: Each part of the work is one there.
+            attempt: Each part of the work is one.
         """
         check_precision(self.transformer)
 
         def step(latents: Tensor) -> Tensor:
             return self.window(latents, guidance)
 
-        if self.cuts.vae_tiles is None:
-            return ShotStream(self.codec, step, self.cuts, size, stage=stage)
-        return TiledShot(
+        return ShotStream(
             self.codec,
             step,
             lambda: self.cuts,

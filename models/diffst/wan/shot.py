@@ -13,7 +13,7 @@ from diffst.attempts import Attempt, Made, plainly, until_made
 from diffst.cfca import Instants, check_instants
 from diffst.neighbourhood import ClipMotion
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
-from diffst.wan.stream import ShotStream, TiledShot
+from diffst.wan.stream import ShotStream
 
 if TYPE_CHECKING:
     from diffst.wan.pipeline import DiffSTWanPipeline
@@ -25,15 +25,15 @@ class Shot:
     """Makes the instants of one shot, in device memory that does not grow with its length.
 
     Codec and transformer go on from clip to clip as if the shot were one clip; the guidance is that of the first. With
-    tiles all pictures come at the end, and wait in main memory for it. Only in tiles is what ran out of memory made
-    again: a stream of whole pictures cannot go on in tiles.
+    tiles all pictures come at the end, and wait in main memory for it. Where memory runs out, the piece of work at hand
+    alone is made again.
 
     Args:
         pipeline: Not changed.
         size: Output height and width.
         on_stage: Told the name of each finished stage and the seconds it took.
         on_progress: Told how far a shot in tiles is.
-        attempt: Each part of the work on a shot in tiles is one.
+        attempt: Each part of the work is one.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Shot:
         self.size = size
         self.on_stage = on_stage
         self.on_progress = on_progress
-        self.attempt = plainly if pipeline.cuts.vae_tiles is None else attempt
-        self.stream: ShotStream | TiledShot | None = None
+        self.attempt = attempt
+        self.stream: ShotStream | None = None
 
     def made(self, work: Callable[[], Made]) -> Made:
-        """What a part of the work makes, in tiles however often memory runs out before."""
+        """What a part of the work makes, however often memory runs out before."""
         return until_made(self.attempt, work)
 
     @torch.inference_mode()

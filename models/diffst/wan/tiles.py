@@ -7,12 +7,12 @@ pixel, as much as 1300 pictures that are kept until the last tile is through.
 
 A tile goes through the shot clip by clip. Where memory runs out, the clip at hand alone is made
 again, from what the tile remembered before it; where the limits then ask for smaller tiles, each of
-them goes on with its part of that.
+them goes on with its part of that. A shot that began in whole pictures goes on in tiles likewise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -46,16 +46,20 @@ class Half:
     kept: torch.dtype
     """Type of what is made, until all tiles are through."""
 
+    def num_made(self, num_latents: int) -> int:
+        """What it makes, in number, of the first so many latents of a shot."""
+        return num_frames(num_latents) if self.unit == 1 else num_latents
+
 
 class TiledVae:
-    """Encodes or decodes one shot in tiles.
+    """Encodes or decodes one shot in tiles, or what is left of it.
 
     Args:
         codec: The VAE.
         size: Output height and width.
         cuts: Asked for before each clip of each tile; without tiles in them, tiles stay as large as they are.
         device: Where the VAE works; it holds one tile's part at a time.
-        attempt: Each clip of each tile is one; `plainly` where none is made again, so that nothing is kept for it.
+        attempt: Each clip of each tile is one.
         on_progress: Told after each tile.
     """
 
@@ -76,59 +80,64 @@ class TiledVae:
         self.attempt = attempt
         self.on_progress = on_progress
 
-    def encode(self, pieces: Iterable[Tensor]) -> Tensor:
+    def encode(self, frames: Sequence[Tensor], picture: Tile | None = None) -> Tensor:
         """Normalised latents of a shot, (T', C, h, w) float32, in main memory.
 
         Args:
-            pieces: All frames in pieces (T, 3, H, W) float in [0, 1], in main memory.
+            frames: All that are left, at least one, each (3, H, W) float in [0, 1], in main memory.
+            picture: The whole picture, with how far the shot is encoded; None begins it.
         """
-        frames = [frame for piece in pieces for frame in piece]
+        picture = picture or Tile.whole(padded_size(self.size), SPACE_STRIDE)
+        first = num_frames(picture.latents)
 
         def begin(tile: Tile, cache: Cache | None) -> WanEncoder:
             area = (tile.rows, tile.columns)
             return WanEncoder(self.codec, self.size, self.cuts().latents_per_call, area, cache)
 
         def given(tile: Tile, stop: int) -> Iterator[Tensor]:
-            clip = frames[num_frames(tile.latents) : num_frames(stop)]
-            for first in range(0, len(clip), FRAMES_AT_ONCE):
-                yield torch.stack(clip[first : first + FRAMES_AT_ONCE])
+            clip = frames[num_frames(tile.latents) - first : num_frames(stop) - first]
+            for start in range(0, len(clip), FRAMES_AT_ONCE):
+                yield torch.stack(list(clip[start : start + FRAMES_AT_ONCE]))
 
-        num_latents = 1 + -(-(len(frames) - 1) // TIME_STRIDE)
+        num_latents = 1 + -(-(first + len(frames) - 1) // TIME_STRIDE)
         half = Half(name="encode", begin=begin, given=given, unit=SPACE_STRIDE, kept=torch.float32)
-        return torch.stack(self.through(half, num_latents))
+        return torch.stack(self.through(half, picture, num_latents))
 
-    def decode(self, latents: Tensor, kept: torch.dtype = torch.float32) -> list[Tensor]:
-        """Pictures of all latents, each (3, height, width), about [0, 1], in main memory; 4 T - 3 in all.
+    def decode(
+        self, latents: Tensor, kept: torch.dtype = torch.float32, picture: Tile | None = None
+    ) -> list[Tensor]:
+        """Pictures of latents, each (3, height, width), about [0, 1], in main memory; 4 T - 3 in all of a whole shot.
 
         Args:
-            latents: (T, C, h, w) normalised, in main memory.
+            latents: All that are left, (T, C, h, w) normalised, in main memory.
             kept: What the pictures are kept in.
+            picture: The whole picture, with how far the shot is decoded; None begins it.
         """
+        picture = picture or Tile.whole(padded_size(self.size), 1)
+        first = picture.latents
 
         def begin(tile: Tile, cache: Cache | None) -> WanDecoder:
             return self.codec.decoder(tile.size, self.cuts().latents_per_call, cache)
 
         def given(tile: Tile, stop: int) -> Iterable[Tensor]:
             rows, columns = tile.places(SPACE_STRIDE)
-            return (latents[n : n + 1, :, rows, columns] for n in range(tile.latents, stop))
+            left = range(tile.latents - first, stop - first)
+            return (latents[n : n + 1, :, rows, columns] for n in left)
 
         half = Half(name="decode", begin=begin, given=given, unit=1, kept=kept)
-        pictures = self.through(half, len(latents))
+        pictures = self.through(half, picture, first + len(latents))
         return [picture[..., : self.size[0], : self.size[1]] for picture in pictures]
 
-    def through(self, half: Half, num_latents: int) -> list[Tensor]:
-        """All that is made of a shot, each (C, whole height, whole width): the mean by weight where tiles overlap."""
-        high, wide = padded_size(self.size)
-        share = torch.ones(high // half.unit, wide // half.unit)
-        picture = Tile(rows=slice(0, high), columns=slice(0, wide), share=share)
+    def through(self, half: Half, picture: Tile, num_latents: int) -> list[Tensor]:
+        """All that is left to make, each (C, whole height, whole width): the mean by weight where tiles overlap."""
         waiting, num_done = [picture], 0
+        first = half.num_made(picture.latents)
         whole: list[Tensor] = []
         while waiting:
             tile = waiting.pop(0)
             while tile.latents < num_latents and tile.within(self.cuts().vae_tiles):
-                self.add_clip(
-                    half, tile, min(max(tile.latents, 1) + CLIP_LATENTS, num_latents), whole
-                )
+                stop = min(max(tile.latents, 1) + CLIP_LATENTS, num_latents)
+                self.add_clip(half, tile, stop, whole, first)
             tiles = self.cuts().vae_tiles
             if tile.latents < num_latents and tiles is not None:
                 # Nothing has to go on where nothing is made yet.
@@ -138,17 +147,17 @@ class TiledVae:
                 self.on_progress(f"{half.name} tiles", num_done, num_done + len(waiting))
         return whole
 
-    def add_clip(self, half: Half, tile: Tile, stop: int, whole: list[Tensor]) -> None:
-        """Add to the whole what a tile makes up to a latent; nothing where memory runs out."""
-        before = self.remembered(tile)
+    def add_clip(self, half: Half, tile: Tile, stop: int, whole: list[Tensor], first: int) -> None:
+        """Add to the whole, from a `first` one on, what a tile makes up to a latent; nothing where memory runs out."""
+        before = in_main(tile.cache, self.device) if self.attempt.may_repeat() else None
         made = self.attempt(partial(self.clip, half, tile, stop))
         if made is None:
             tile.cache = before
             return
         rows, columns = tile.places(half.unit)
         shape = [side // half.unit for side in padded_size(self.size)]
-        first = num_frames(tile.latents) if half.unit == 1 else tile.latents
-        for number, part in enumerate(chain.from_iterable(made), start=first):
+        start = half.num_made(tile.latents) - first
+        for number, part in enumerate(chain.from_iterable(made), start=start):
             if number == len(whole):
                 whole.append(part.new_zeros(len(part), *shape))
             whole[number][:, rows, columns] += part
@@ -168,14 +177,15 @@ class TiledVae:
         tile.cache = coder.stream.cache
         return made
 
-    def remembered(self, tile: Tile) -> Cache | None:
-        """A copy in main memory of what a tile remembers; None where it is not needed."""
-        if tile.cache is None or self.attempt is plainly:
-            return None
-        copies = HostCopies(self.device)
-        kept = [copies.start(entry) if isinstance(entry, Tensor) else entry for entry in tile.cache]
-        copies.wait()
-        return kept
+
+def in_main(cache: Cache | None, device: torch.device) -> Cache | None:
+    """A copy in main memory of what was remembered on a device."""
+    if cache is None:
+        return None
+    copies = HostCopies(device)
+    kept = [copies.start(entry) if isinstance(entry, Tensor) else entry for entry in cache]
+    copies.wait()
+    return kept
 
 
 def moved(entry: Any, device: torch.device) -> Any:

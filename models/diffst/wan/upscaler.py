@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -75,7 +76,7 @@ class WanUpscaler:
         on_stage: OnStage | None = None,
         attempt: Attempt = plainly,
     ) -> WanShot | None:
-        """See `StreamingModel`; in tiles, attempts are as small as a clip of a tile."""
+        """See `StreamingModel`; attempts are as small as a call of the VAE, a window, or in tiles a clip of a tile."""
         if self.clips_alone:
             return None
         shot = self.pipeline.shot(out_size, on_stage, self.on_progress, attempt)
@@ -115,6 +116,10 @@ class WanShot:
 
     def on_host(self, made: Iterable[Tensor]) -> list[Tensor]:
         """Codes of the type of the frames that came last, all whole."""
-        copies = [self.copies.start(to_integer(pictures, self.kind)) for pictures in made]
+        copies = [self.shot.made(partial(self.copy, pictures)) for pictures in made]
         self.copies.wait()
         return copies
+
+    def copy(self, pictures: Tensor) -> Tensor:
+        """Finished pictures as codes, on their way to main memory."""
+        return self.copies.start(to_integer(pictures, self.kind))

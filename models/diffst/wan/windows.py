@@ -121,6 +121,11 @@ class WindowedStep:
         """Take shorter windows from the next one on; neighbours go on sharing what they share."""
         self.length = max(length, self.overlap + 1)
 
+    def to_main(self) -> None:
+        """Go on in main memory with all that waits."""
+        self.seen = None if self.seen is None else self.seen.cpu()
+        self.pending = None if self.pending is None else self.pending.cpu()
+
     def blended(self, made: Tensor) -> Tensor:
         """A window's result with its beginning faded in over what the window before said."""
         if self.pending is None or not self.overlap:

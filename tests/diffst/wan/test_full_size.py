@@ -20,6 +20,7 @@ from diffst.wan.vae_stream import DecoderStream, EncoderStream
 from diffst_cli import memory_laws as laws
 from tests.diffst.test_cfca import smooth_clip
 from tests.diffst.wan.live_memory import LiveMemory
+from tests.diffst.wan.short_of_memory import Repeated
 
 pytestmark = pytest.mark.slow
 
@@ -95,9 +96,10 @@ def test_a_streamed_shot_holds_what_the_planner_counts():
         shot = ShotStream(
             codec,
             lambda latents: latents.clone(),
-            Cuts(),
+            Cuts,
             (720, 1280),
             stage=stage_clock(None, META),
+            attempt=Repeated(),
         )
         for _ in range(5):
             for pictures in shot.feed(torch.empty(8, 3, 180, 320)):

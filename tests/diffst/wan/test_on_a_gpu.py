@@ -16,9 +16,10 @@ from diffst.wan.codec import WanCodec
 from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.levers import Levers, pull
 from diffst.wan.sizes import SIZES
-from diffst.wan.stream import TiledShot
+from diffst.wan.stream import ShotStream
 from diffst.wan.upscaler import WanUpscaler
 from diffst_cli import memory_laws as laws
+from tests.diffst.wan.short_of_memory import Repeated
 from tests.diffst.wan.stand_in_gpu import GPU, MemoryOf, StandInGpu
 
 
@@ -88,7 +89,7 @@ def held(codec: WanCodec, num_frames: int, attempt: Attempt = plainly) -> tuple[
             yield from shot.feed(here)
         yield from shot.finish()
 
-    shot = TiledShot(
+    shot = ShotStream(
         codec,
         lambda latents: latents,
         lambda: Cuts(vae_tiles=TILES),
@@ -128,7 +129,32 @@ def test_what_a_tile_remembers_waits_in_main_memory_where_its_clip_may_be_made_a
 ):
     monkeypatch.setattr("diffst.wan.tiles.CLIP_LATENTS", 1)
     codec = fast_codec("1.3b")
-    without, kept = held(codec, 9), held(codec, 9, lambda work: work())
+    without, kept = held(codec, 9), held(codec, 9, Repeated())
     assert kept[0] == without[0]  # nothing is on the device twice
     law = laws.wan_remembered_bytes(TILES.side**2, laws.WAN_TILE_CLIP_FRAMES + 1, "full")
     assert 0.93 * law < kept[1] - without[1] < law
+
+
+def test_what_whole_pictures_left_leaves_the_device_where_the_rest_is_made_in_tiles():
+    codec = fast_codec("1.3b")
+    cuts = Cuts()
+    shot = ShotStream(
+        codec,
+        torch.clone,
+        lambda: cuts,
+        SIZE,
+        stage=stage_clock(None, GPU),
+        kept=torch.float16,
+        attempt=Repeated(),
+    )
+    frames = torch.empty(9, 3, 64, 112, device=GPU)
+    with MemoryOf("meta", codec) as device, StandInGpu(), torch.inference_mode():
+        made = [*shot.feed(frames)]
+        before = device.bytes
+        cuts = Cuts(vae_tiles=TILES)
+        made += shot.feed(frames[:3])
+        pixels = SIZE[0] * SIZE[1]
+        assert before - device.bytes > 0.95 * laws.WAN_ENCODER_MEMORY_BYTES * pixels
+        assert device.bytes < 0.01 * before
+        made += shot.finish()
+    assert sum(map(len, made)) == 9 + 3

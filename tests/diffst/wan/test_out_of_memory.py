@@ -1,4 +1,4 @@
-"""A shot in tiles that runs out of memory makes the piece at hand again, one rung lower, and nothing else."""
+"""A shot that runs out of memory makes the piece at hand again, one rung lower, and nothing else."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffst.limits import Limits
+from diffst.pixels import to_integer
 from diffst.wan import DiffSTWanPipeline, build_random
 from diffst.wan.upscaler import WanUpscaler
 from diffst_cli.clips import Clip
@@ -179,3 +180,76 @@ def test_a_piece_that_fails_on_the_last_rung_ends_it(
         made_by(stepping, clips(footage(20)))
     assert calls.count == 4
     assert len(said) == 1
+
+
+WHOLE = Limits(window_frames=13)
+IN_TURN = Limits(window_frames=13, offload=True)
+IN_TILES = Limits(tile=32, window_frames=13)
+
+
+@pytest.mark.parametrize(
+    ("stage", "failing"),
+    # The codec is called twice for each latent: with it, and with nothing more.
+    [("vrg", 0), ("cfca", 3), ("encode", 8), ("dit", 2), ("decode", 8)],
+)
+def test_of_whole_pictures_too_only_the_call_at_hand_is_made_again(
+    model: WanUpscaler, monkeypatch: pytest.MonkeyPatch, stage: str, failing: int
+):
+    given = clips(footage(20))
+    calls = Calls(monkeypatch, model.pipeline, stage)
+    stepping, _ = on(model, WHOLE, IN_TURN)
+    undisturbed = made_by(stepping, given)
+    num_undisturbed, calls.count, calls.failing = calls.count, 0, (failing,)
+    stepping, said = on(model, WHOLE, IN_TURN)
+    made = made_by(stepping, given)
+    assert calls.count == num_undisturbed + 1
+    assert said == [
+        "memory ran out; this clip is done again, and the rest: whole frames, "
+        "13 frames a window, parts moved to the device in turn"
+    ]
+    for pictures, expected in zip(made, undisturbed, strict=True):
+        assert torch.equal(pictures, expected)
+
+
+@pytest.mark.parametrize(
+    ("stage", "failing"), [("cfca", 8), ("encode", 30), ("dit", 7), ("decode", 28)]
+)
+def test_a_shot_of_whole_pictures_goes_on_in_tiles_and_the_next_begins_in_them(
+    model: WanUpscaler, monkeypatch: pytest.MonkeyPatch, stage: str, failing: int
+):
+    given = clips(footage(40))
+    undisturbed = made_by(on(model, WHOLE)[0], given)
+    Calls(monkeypatch, model.pipeline, stage, failing)
+    stepping, said = on(model, WHOLE, IN_TILES)
+    before, after = list[Tensor](), list[Tensor]()
+    for _, pictures in ClipMaker(stepping, SIZE, Stages(), set()).make(given):
+        (after if said else before).append(pictures)
+    assert stepping.rung.limits == IN_TILES
+    assert len(said) == 1
+    num_before = len(torch.cat(before))
+    whole = torch.cat(undisturbed)
+    assert torch.equal(torch.cat(before), whole[:num_before])
+    # What it then is, to rounding: test_stream.py. Tiles see less than a whole picture.
+    assert not torch.equal(torch.cat(after), whole[num_before:])
+    begun = list(ClipMaker(stepping, SIZE, Stages(), set()).make(given))
+    afresh = made_by(on(model, IN_TILES)[0], given)
+    assert all(torch.equal(one, other) for (_, one), other in zip(begun, afresh, strict=True))
+
+
+def test_pictures_that_do_not_fit_as_codes_are_brought_over_again(
+    model: WanUpscaler, monkeypatch: pytest.MonkeyPatch
+):
+    given = clips(footage(20))
+    undisturbed = made_by(on(model, WHOLE)[0], given)
+    short = iter([True])
+
+    def codes(pictures: Tensor, kind: torch.dtype) -> Tensor:
+        if next(short, False):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return to_integer(pictures, kind)
+
+    monkeypatch.setattr("diffst.wan.upscaler.to_integer", codes)
+    stepping, said = on(model, WHOLE, IN_TURN)
+    made = made_by(stepping, given)
+    assert len(said) == 1
+    assert all(torch.equal(one, other) for one, other in zip(made, undisturbed, strict=True))

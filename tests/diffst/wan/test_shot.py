@@ -1,9 +1,7 @@
 """A shot handed over clip by clip is the shot at once, in memory that does not grow with it."""
 
-import weakref
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,18 +15,15 @@ from diffst.wan import DiffSTWanPipeline, build_random
 from diffst.wan.build import random_tiny_decoder
 from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.shot import Shot
-from diffst.wan.stream import TiledShot
+from diffst.wan.stream import ShotStream
 from diffst.wan.upscaler import WanUpscaler
 from diffst.wan.windows import Step, Windows
 from diffst_cli.clips import Clip, ClipRules, make_clips
-from diffst_cli.ladders import Rung
 from diffst_cli.reader import Frame
 from diffst_cli.shot_streams import ClipMaker
 from diffst_cli.stages import Stages
-from diffst_cli.stepping import SteppingModel
 from diffst_cli.stitch import stitch
 from diffst_cli.timing import Timeline
-from tests.cli.test_stepping import plan as run_plan
 from tests.diffst.wan.live_memory import LiveMemory
 
 SIZE = (32, 48)
@@ -111,7 +106,7 @@ def test_each_tile_of_a_shot_is_a_shot_of_the_whole_vae(pipeline: DiffSTWanPipel
 def tiled_shot(
     pipeline: DiffSTWanPipeline, frames: Sequence[Tensor], size: tuple[int, int], step: Step
 ) -> Iterator[Tensor]:
-    shot = TiledShot(
+    shot = ShotStream(
         pipeline.codec, step, lambda: pipeline.cuts, size, stage=stage_clock(None, CPU)
     )
     for some in frames:
@@ -190,40 +185,3 @@ def test_a_tiled_shot_tells_how_far_it_is(pipeline: DiffSTWanPipeline):
         *(("encode tiles", 1, 2), ("encode tiles", 2, 2)),
         *(("decode tiles", 1, 2), ("decode tiles", 2, 2)),
     ]
-
-
-def test_a_shot_that_memory_ran_out_in_is_gone_before_its_clips_are_made_again(
-    pipeline: DiffSTWanPipeline, monkeypatch: pytest.MonkeyPatch
-):
-    model = WanUpscaler("toy", pipeline, CPU)
-    rungs = [
-        Rung(limits=Limits(tile=side, window_frames=13), device_bytes=1) for side in (None, 512)
-    ]
-    stepping = SteppingModel(model, run_plan(*rungs), lambda _: None)
-    shots: list[weakref.ref[Shot]] = []
-    still_there: list[bool] = []
-    new_shot, window = pipeline.shot, pipeline.window
-    windows = 0
-
-    def watched_shot(*given: Any) -> Shot:
-        shot = new_shot(*given)
-        shots.append(weakref.ref(shot))
-        return shot
-
-    def failing_window(*given: Any) -> Tensor:
-        nonlocal windows
-        windows += 1
-        if windows == 5:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return window(*given)
-
-    monkeypatch.setattr(pipeline, "shot", watched_shot)
-    monkeypatch.setattr(pipeline, "window", failing_window)
-    monkeypatch.setattr(
-        "diffst_cli.stepping.give_back", lambda: still_there.append(shots[0]() is not None)
-    )
-    given = clips(footage(20))
-    made = list(ClipMaker(stepping, SIZE, Stages(), set()).make(given))
-    assert [clip for clip, _ in made] == given
-    assert still_there[-1] is False
-    assert torch.equal(made[-1][1], model(*asked(given[-1]), SIZE))

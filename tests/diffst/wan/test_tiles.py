@@ -1,18 +1,14 @@
 """Tiles cover the picture, and where one tile is the picture nothing changes."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 
-from diffst.attempts import Made
 from diffst.wan import build_random
 from diffst.wan.build import random_tiny_decoder
 from diffst.wan.codec import WanCodec, WanEncoder
 from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.tiles import TiledVae
-from diffst.wan.windows import feather
+from tests.diffst.wan.short_of_memory import CPU, ShortOfMemory, columns, in_parts
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +20,12 @@ def clip() -> torch.Tensor:
     return torch.rand(6, 3, 12, 20, generator=torch.Generator().manual_seed(0))
 
 
-CPU = torch.device("cpu")
-
-
 def vae(codec: WanCodec, size: tuple[int, int], tiles: VaeTiles) -> TiledVae:
     return TiledVae(codec, size, lambda: Cuts(vae_tiles=tiles), device=CPU)
 
 
 def encode_tiled(codec: WanCodec, frames: torch.Tensor, size: tuple[int, int], tiles: VaeTiles):
-    return vae(codec, size, tiles).encode([frames])
+    return vae(codec, size, tiles).encode(frames.unbind())
 
 
 def decode_tiled(
@@ -105,69 +98,6 @@ def test_half_precision_keeps_eight_bits(codec):
 
 
 @torch.inference_mode()
-def test_where_a_shots_frames_are_cut_changes_no_bit_of_its_tiles(codec):
-    frames = torch.rand(10, 3, 64, 112, generator=torch.Generator().manual_seed(0))
-    tiled = vae(codec, (64, 112), VaeTiles(side=64, overlap=16))
-    whole, pieces = (tiled.encode(frames.split(length)) for length in (10, 3))
-    assert torch.equal(pieces, whole)
-
-
-class ShortOfMemory:
-    """The VAE in tiles, whose memory runs out once: in one call of the codec, counted from 0."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, codec: WanCodec, name: str, failing: int):
-        self.cuts = Cuts(vae_tiles=VaeTiles(side=64, overlap=16))
-        self.lower = Cuts(vae_tiles=VaeTiles(side=32, overlap=16))
-        self.widths: list[int] = []
-        work = getattr(codec, name)
-
-        def counted(stream: Any, given: torch.Tensor | None) -> list[torch.Tensor]:
-            if given is not None:
-                self.widths.append(given.shape[-1])
-                if len(self.widths) == failing + 1:
-                    work(stream, given)  # so that the cache is spoilt
-                    raise torch.OutOfMemoryError("CUDA out of memory")
-            made: list[torch.Tensor] = work(stream, given)
-            return made
-
-        monkeypatch.setattr(codec, name, counted)
-        monkeypatch.setattr("diffst.wan.tiles.CLIP_LATENTS", 2)
-        self.codec = codec
-
-    def attempt(self, work: Callable[[], Made]) -> Made | None:
-        try:
-            return work()
-        except torch.OutOfMemoryError:
-            self.cuts = self.lower
-            return None
-
-    def vae(self, size: tuple[int, int]) -> TiledVae:
-        return TiledVae(self.codec, size, lambda: self.cuts, device=CPU, attempt=self.attempt)
-
-
-def in_parts(parts: Callable[[int], torch.Tensor], unit: int) -> torch.Tensor:
-    """Tiles 32 wide at 0, 16 and 32 of a row of 64, put together by hand."""
-    total = torch.zeros(64 // unit)
-    made: list[torch.Tensor] = []
-    for left in (0, 16, 32):
-        weight = feather(64 // unit, left // unit, 32 // unit, 16 // unit)
-        total[left // unit : (left + 32) // unit] += weight
-        around = (left // unit, (32 - left) // unit)
-        made.append(torch.nn.functional.pad(parts(left) * weight, around))
-    return torch.stack(made).sum(0) / total
-
-
-def columns(cache: list[Any], left: int) -> list[Any]:
-    """Of what a picture 64 wide left behind, the part of a tile 32 wide."""
-    return [
-        entry[..., left * entry.shape[-1] // 64 : (left + 32) * entry.shape[-1] // 64].clone()
-        if isinstance(entry, torch.Tensor)
-        else entry
-        for entry in cache
-    ]
-
-
-@torch.inference_mode()
 @pytest.mark.parametrize("decoder", ["full", "tiny"])
 def test_smaller_tiles_go_on_decoding_with_what_the_larger_one_remembered(monkeypatch, decoder):
     codec = build_random("tiny", dtype=torch.float32).codec
@@ -202,7 +132,7 @@ def test_smaller_tiles_go_on_encoding_with_what_the_larger_one_remembered(monkey
 
     expected = torch.cat((first, in_parts(part, 8)))
     short = ShortOfMemory(monkeypatch, codec, "encode_piece", failing=4)
-    made = short.vae((32, 64)).encode([frames])
+    made = short.vae((32, 64)).encode(frames.unbind())
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
     assert short.widths == [64, 64, 64, 64, 64, *[32, 32] * 3]  # nine frames are fed in three
 
