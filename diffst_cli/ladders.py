@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from diffst.limits import Limits
+from diffst.wan.sizes import PIXEL_MULTIPLE, TILE_OVERLAP, even_side
 from diffst_cli import memory_laws as laws
 
-WAN_TILES = (1024, 768, 512)  # output pixels; smaller ones spend their time on overlap and launches
+WAN_TILES = (
+    2048,
+    1536,
+    1024,
+    768,
+    512,
+)  # output pixels; smaller ones spend time on overlap and launches
 WAN_LAST_TILE = 256
 WAN_WINDOW_FRAMES = 33  # 9 latents; longer ones make attention the largest part of the work
 WAN_SHORT_WINDOW_FRAMES = 17
@@ -83,14 +91,14 @@ class Rung:
     """What it takes of main memory beside that, where the device has a memory of its own."""
     own_tiles: bool = False
     """Whether the model cuts pictures of this size into tiles without being told."""
+    one_tile: bool = False
+    """Whether the picture is no larger than a tile: it is not cut, but waits between the stages as tiles do."""
 
     @property
     def words(self) -> str:
         """What is done, for people."""
-        tile = self.limits.tile
-        whole = "the model's own tiles" if self.own_tiles else "whole frames"
         said = [
-            whole if tile is None else f"tiles of {tile} pixels",
+            self._picture,
             f"{self.limits.window_frames} frames a window" if self.limits.window_frames else "",
             f"{self.limits.latents_per_call} latents a call"
             if (self.limits.latents_per_call or 1) > 1
@@ -100,6 +108,14 @@ class Rung:
             f"clips in {self.parts} parts" if self.parts > 1 else "",
         ]
         return ", ".join(filter(None, said))
+
+    @property
+    def _picture(self) -> str:
+        if self.limits.tile is None:
+            return "the model's own tiles" if self.own_tiles else "whole frames"
+        if self.one_tile:
+            return "whole frames, one stage after the other"
+        return f"tiles of up to {self.limits.tile} pixels"
 
 
 def nano_ladder(work: Workload) -> Iterator[Rung]:
@@ -142,7 +158,7 @@ def nano_rung(work: Workload, side: int | None, parts: int) -> Rung:
 
 
 def wan_ladder(work: Workload) -> Iterator[Rung]:
-    """wan-1.3b: smaller VAE tiles, then its parts on the device one at a time, then shorter windows.
+    """wan-1.3b: whole frames, one tile of that size, smaller VAE tiles, then parts in turn, then shorter windows.
 
     In tiles a shot waits in main memory; where there is no room for that, its clips are made alone.
     """
@@ -150,12 +166,14 @@ def wan_ladder(work: Workload) -> Iterator[Rung]:
     ways = [
         Limits(tile=tile, latents_per_call=latents, window_frames=window, offload=offload)
         for offload in work.offloads
-        for tile in (None, *WAN_TILES)
+        for tile in (None, *wan_tiles(work))
         for latents in ((1,) if tile is None or tile > 512 else (*WAN_LATENTS_PER_CALL, 1))
     ]
     last = [replace(ways[-1], tile=WAN_LAST_TILE)]
     if window > WAN_SHORT_WINDOW_FRAMES:
         last.append(replace(last[0], window_frames=WAN_SHORT_WINDOW_FRAMES))
+    # A picture of that size leaves nothing to cut.
+    last = [limits for limits in last if limits not in ways]
     for group in (ways, last):
         alone = [replace(limits, clips_alone=True) for limits in group if limits.tile is not None]
         yield from (wan_rung(work, limits) for limits in (*group, *alone))
@@ -163,7 +181,7 @@ def wan_ladder(work: Workload) -> Iterator[Rung]:
 
 def wan_rung(work: Workload, limits: Limits) -> Rung:
     """The rung of one choice, with its peak: the largest stage, and what lies on the device beside it."""
-    width, height = (-(-side // 16) * 16 for side in work.output_size)
+    width, height = wan_padded(work)
     factor = laws.TYPE_FACTORS[work.precision]
     tile, latents = limits.tile, limits.latents_per_call or 1
     window = limits.window_frames or work.clip_frames
@@ -174,9 +192,10 @@ def wan_rung(work: Workload, limits: Limits) -> Rung:
         transformer += laws.wan_kept_bytes(width * height, work.decoder)
         shot = 0.0
     else:
-        pixels = min(tile, width) * min(tile, height)
+        pixels = math.prod(wan_tile(work, tile))
         vae = laws.wan_tiled_bytes(pixels, latents, work.decoder, width * height)
         shot = wan_shot_bytes(work, width * height, pixels, alone=limits.clips_alone)
+    one = tile is not None and tile >= max(width, height)
     if limits.offload:
         # The VAE comes last and is small: it is not taken away again when the transformer comes.
         stage = laws.WAN_VAE_BYTES + max(vae, laws.WAN_TRANSFORMER_BYTES + transformer)
@@ -185,9 +204,39 @@ def wan_rung(work: Workload, limits: Limits) -> Rung:
     clip = laws.wan_clip_bytes(work.frame_pixels, width * height, work.clip_frames)
     taken = (stage + clip) * factor
     if not work.can_offload:
-        return Rung(limits=limits, device_bytes=round(taken + shot))
+        return Rung(limits=limits, device_bytes=round(taken + shot), one_tile=one)
     moved = laws.wan_weights_bytes() * factor if limits.offload else 0.0
-    return Rung(limits=limits, device_bytes=round(taken), host_bytes=round(shot + moved))
+    return Rung(
+        limits=limits,
+        device_bytes=round(taken),
+        host_bytes=round(shot + moved),
+        one_tile=one,
+    )
+
+
+def wan_padded(work: Workload) -> tuple[int, int]:
+    """Width and height of the output as the VAE takes it."""
+    width, height = (-(-side // PIXEL_MULTIPLE) * PIXEL_MULTIPLE for side in work.output_size)
+    return width, height
+
+
+def wan_tile(work: Workload, most: int) -> tuple[int, int]:
+    """Width and height of the tiles that the VAE cuts an output picture into, in pixels."""
+    width, height = (
+        PIXEL_MULTIPLE
+        * even_side(*(pixels // PIXEL_MULTIPLE for pixels in (side, most, TILE_OVERLAP)))
+        for side in wan_padded(work)
+    )
+    return width, height
+
+
+def wan_tiles(work: Workload) -> list[int]:
+    """The longest sides of tiles that are worth a try, larger first; the first one leaves the picture whole."""
+    longest = max(*wan_padded(work), WAN_LAST_TILE)
+    sides = {wan_tile(work, longest): longest}
+    for most in WAN_TILES:
+        sides.setdefault(wan_tile(work, most), most)
+    return list(sides.values())
 
 
 def wan_shot_bytes(work: Workload, output_pixels: int, tile_pixels: int, *, alone: bool) -> float:

@@ -25,7 +25,7 @@ def manifest() -> Manifest:
     return Manifest(
         recipe={"scale": "4", "output": "é 日本.mp4"},
         rules=rules(clip=4),
-        way="tiles of 512 pixels",
+        way="tiles of up to 512 pixels",
         segments=segments,
         pieces={0: piece},
         scanned=Scanned(num_keyframes=30, warnings=("`a` is damaged in places",)),

@@ -138,16 +138,16 @@ def on_a_card(monkeypatch: pytest.MonkeyPatch, *, main: float) -> RunPlan:
 
 def test_a_shot_in_tiles_waits_in_main_memory_where_it_finds_room(monkeypatch: pytest.MonkeyPatch):
     roomy, tight = (on_a_card(monkeypatch, main=main) for main in (16, 3))
-    assert (roomy.rung.limits.tile, roomy.rung.limits.clips_alone) == (768, False)
+    assert (roomy.rung.limits.tile, roomy.rung.limits.clips_alone) == (1024, False)
     # 213 keyframes and twice as many pictures in half precision.
     shot = (6 + 0.5) * 1280 * 720 * 426 + 3 * 320 * 180 * 213
     # What a tile remembers, once more, and the pictures of its clip.
-    tile = (4.88e3 + 6 * 65) * 768 * 720
+    tile = (4.88e3 + 6 * 65) * 672 * 720
     assert roomy.rung.host_bytes == pytest.approx(shot + tile, rel=0.001)
     assert roomy.host_budget_bytes == pytest.approx(0.9 * 16e9 - roomy.host_bytes, abs=1)
-    assert (tight.rung.limits.tile, tight.rung.limits.clips_alone) == (768, True)
+    assert (tight.rung.limits.tile, tight.rung.limits.clips_alone) == (1024, True)
     assert tight.fits
-    assert tight.rung.words == "tiles of 768 pixels, 33 frames a window, each clip alone"
+    assert tight.rung.words == "tiles of up to 1024 pixels, 33 frames a window, each clip alone"
 
 
 def test_one_memory_holds_both(monkeypatch: pytest.MonkeyPatch):

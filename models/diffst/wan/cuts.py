@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffst.wan.sizes import PIXEL_MULTIPLE
+from diffst.wan.sizes import PIXEL_MULTIPLE, even_side
 from diffst.wan.vae_stream import Cache
 from diffst.wan.windows import Windows, feather, starts
 
@@ -23,7 +23,7 @@ class VaeTiles:
     """
 
     side: int = 512
-    """Of a tile, in pixels of the output."""
+    """Of a tile at most, in pixels of the output; all are of one size, no larger than so many tiles must be."""
     overlap: int = 64
     """Shared by neighbours, in pixels of the output."""
 
@@ -117,24 +117,21 @@ def cut(size: tuple[int, int], tiles: VaeTiles, unit: int) -> Iterator[Tile]:
         tiles: How to cut.
         unit: Pixels in one step of the weights: 1 for pixels, 8 for latents.
     """
-    begins = [
-        [
-            start * PIXEL_MULTIPLE
-            for start in starts(
-                length // PIXEL_MULTIPLE,
-                tiles.side // PIXEL_MULTIPLE,
-                tiles.overlap // PIXEL_MULTIPLE,
-            )
-        ]
-        for length in size
-    ]
-    side, overlap = tiles.side // unit, tiles.overlap // unit
-    for top in begins[0]:
-        for left in begins[1]:
-            down = feather(size[0] // unit, top // unit, side, overlap)
-            across = feather(size[1] // unit, left // unit, side, overlap)
-            yield Tile(
-                rows=slice(top, top + len(down) * unit),
-                columns=slice(left, left + len(across) * unit),
-                share=down[:, None] * across[None],
-            )
+    strips = [list(cut_side(length, tiles, unit)) for length in size]
+    for rows, down in strips[0]:
+        for columns, across in strips[1]:
+            yield Tile(rows=rows, columns=columns, share=down[:, None] * across[None])
+
+
+def cut_side(length: int, tiles: VaeTiles, unit: int) -> Iterator[tuple[slice, Tensor]]:
+    """One side of the tiles, in pixels, and its weights; for the rest see `cut`."""
+    cells, most, shared = (
+        pixels // PIXEL_MULTIPLE for pixels in (length, tiles.side, tiles.overlap)
+    )
+    side = even_side(cells, most, shared)
+    for start in starts(cells, side, shared):
+        begin, stop = start * PIXEL_MULTIPLE, (start + side) * PIXEL_MULTIPLE
+        weights = feather(
+            length // unit, begin // unit, (stop - begin) // unit, tiles.overlap // unit
+        )
+        yield slice(begin, stop), weights

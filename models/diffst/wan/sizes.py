@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,24 @@ TIME_STRIDE = 4  # frames in one latent, after the first, which holds one
 SPACE_STRIDE = 8  # pixels along each side of one latent
 PATCH = 2  # latents along each side of one token
 PIXEL_MULTIPLE = SPACE_STRIDE * PATCH  # sides of what the transformer sees
+TILE_OVERLAP = 64  # output pixels that the tool's tiles share; as diffusers' own do
+
+
+def even_side(length: int, most: int, overlap: int) -> int:
+    """The shortest side of pieces that cover a length in as few as pieces of at most `most` do.
+
+    Pieces of `most` share more than they must, so that much is made twice: four of 1024 pixels hold twice the
+    pixels of 1920x1080, where four of 992x576 hold a tenth more.
+
+    Args:
+        length: To cover, in any unit.
+        most: Of a piece; more than the overlap.
+        overlap: That neighbours share at least.
+    """
+    if length <= most:
+        return length
+    number = math.ceil((length - overlap) / (most - overlap))
+    return math.ceil((length + (number - 1) * overlap) / number)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,10 @@ from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.levers import Levers, pull
 from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.shot import Shot
-from diffst.wan.sizes import TIME_STRIDE
+from diffst.wan.sizes import TILE_OVERLAP, TIME_STRIDE
 from diffst.wan.windows import OVERLAP_LATENTS, Windows
 
 NAME = "wan-1.3b"
-TILE_OVERLAP = 64  # output pixels; as diffusers' own tiles share
 NO_WEIGHTS = (
     "it has no trained DiffST weights, and nobody has published any of this size; "
     "use `nano`, which is built in, or `star-light`, or give the folder of a pipeline that you trained"

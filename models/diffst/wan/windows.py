@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from diffst.fading import ramp
-from diffst.wan.sizes import PATCH
+from diffst.wan.sizes import PATCH, even_side
 
 OVERLAP_LATENTS = 2  # 8 frames
 
@@ -33,7 +33,7 @@ class Windows:
     overlap_latents: int = OVERLAP_LATENTS
     """Shared by neighbours in time."""
     tokens: tuple[int, int] = (68, 120)
-    """High and wide; as many as 1920 x 1088 pixels have."""
+    """High and wide, at most; as many as 1920 x 1088 pixels have."""
     overlap_tokens: int = 12
     """Shared by neighbours in space: 192 pixels."""
 
@@ -170,6 +170,10 @@ def step_in_space(latents: Tensor, step: Step, windows: Windows) -> Tensor:
     high, wide = windows.tokens
     if height <= high * PATCH and width <= wide * PATCH:
         return step(latents)
+    high, wide = (
+        even_side(side // PATCH, most, windows.overlap_tokens)
+        for side, most in ((height, high), (width, wide))
+    )
     shared = windows.overlap_tokens * PATCH
     total = torch.zeros_like(latents)
     weight_sum = latents.new_zeros(height, width)

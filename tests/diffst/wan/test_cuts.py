@@ -1,9 +1,17 @@
 """A tile that is cut into smaller ones stays the same part of the picture, and remembers the same."""
 
+import itertools
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffst.wan.cuts import Tile, VaeTiles, cut
+from diffst.wan.sizes import even_side
+from diffst.wan.windows import starts
+from diffst_cli.ladders import wan_tile
+from tests.cli.test_ladders import workload
 
 
 @pytest.mark.parametrize("unit", [1, 8])
@@ -55,3 +63,39 @@ def test_tiles_cover_everything_and_are_no_larger_than_asked(unit):
         total[tile.places(unit)] += tile.share
     assert total.min() > 0
     assert len(tiles) == 3 * 6
+
+
+@given(data=st.data(), overlap=st.integers(0, 9), length=st.integers(1, 400))
+def test_a_side_is_the_shortest_that_needs_no_more_pieces(
+    data: st.DataObject, overlap: int, length: int
+):
+    most = data.draw(st.integers(overlap + 1, 60))
+    side = even_side(length, most, overlap)
+    begins = starts(length, side, overlap)
+    assert side <= most
+    assert len(begins) == len(starts(length, most, overlap))
+    assert all(one + side - next_one >= overlap for one, next_one in itertools.pairwise(begins))
+    assert (begins[0], begins[-1] + side) == (0, length)
+    # With one cell less, so many pieces could not cover it.
+    assert len(begins) * (side - 1) - (len(begins) - 1) * overlap < length
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "sizes"),
+    [
+        ((720, 1280), 1024, (1, 2, 720, 672)),
+        ((1088, 1920), 1024, (2, 2, 576, 992)),
+        ((1088, 1920), 768, (2, 3, 576, 688)),
+        ((2160, 3840), 1024, (3, 4, 768, 1008)),
+    ],
+)
+def test_tiles_make_little_twice(
+    size: tuple[int, int], most: int, sizes: tuple[int, int, int, int]
+):
+    tiles = list(cut(size, VaeTiles(side=most, overlap=64), 8))
+    down, across, height, width = sizes
+    assert len(tiles) == down * across
+    assert {tile.size for tile in tiles} == {(height, width)}
+    assert sum(tile.size[0] * tile.size[1] for tile in tiles) < 1.2 * size[0] * size[1]
+    work = workload(output_size=(size[1], size[0]))
+    assert wan_tile(work, most) == (width, height)

@@ -112,7 +112,7 @@ def test_only_the_piece_at_hand_is_made_again(
     made = made_by(stepping, given)
     assert calls.count == num_undisturbed + repeated
     assert said == [
-        "memory ran out; this clip is done again, and the rest: tiles of 32 pixels, "
+        "memory ran out; this clip is done again, and the rest: tiles of up to 32 pixels, "
         "13 frames a window, 2 latents a call, parts moved to the device in turn"
     ]
     assert stepping.rung.limits == OFFLOADED
