@@ -87,9 +87,6 @@ def _loss_notes(info: VideoInfo, codec: Codec) -> Iterator[str]:
     """What of the source no setting could keep."""
     if codec is GIF and info.bit_depth > 8:
         yield "a GIF holds 8 bits and 256 colours a frame"
-    # Most videos and pictures with a palette have no transparent colour in it.
-    if info.has_alpha and info.pixel_format != "pal8":
-        yield "what is transparent becomes black: no output holds it"
     if info.hides_alpha:
         yield "what is transparent becomes opaque: no output holds it"
     if info.interlaced != "progressive":

@@ -32,7 +32,7 @@ class Scanned:
 
     num_keyframes: int
     warnings: tuple[str, ...]
-    """What is wrong with the input, one sentence each."""
+    """What the user should know of the input, one sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,12 @@ def composite(picture: Image) -> Image:
     return blended
 
 
+def is_transparent(picture: Image) -> bool:
+    """Whether any pixel of `picture` is less than opaque, in 8 bits: ffmpeg rounds a deep 1 to a little less."""
+    full = np.iinfo(picture.dtype).max
+    return picture.shape[2] == 4 and bool(picture[:, :, 3].min() < full - full // 256)
+
+
 def stretch_white(picture: Image, white: int) -> Image:
     """uint16 `picture` with `white` moved to 65535 and everything else in proportion, rounded."""
     return _rescale(np.minimum(picture, np.uint16(white)), white, FULL)

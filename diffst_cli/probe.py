@@ -61,7 +61,7 @@ class VideoInfo:
     """Of the deepest component, in bits."""
     is_rgb: bool
     has_alpha: bool
-    """The reader composites over black."""
+    """Whether decoded pixels have a place for transparency; the reader composites over black."""
     hides_alpha: bool
     """Whether it has transparency that the decoder does not give."""
     frame_rate: Fraction

@@ -10,13 +10,14 @@ from fractions import Fraction
 from diffst_cli.decode import decode_arguments, decoded_pictures
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import FfmpegProcess, error_lines
-from diffst_cli.pixels import Image, composite
+from diffst_cli.pixels import Image, composite, is_transparent
 from diffst_cli.probe import VideoInfo
 from diffst_cli.read_images import read_images
 from diffst_cli.source_times import IncreasingTimes
 
 EARLY_END_FRAMES = 2  # missing at the end before a file counts as cut off
 CLOSE_TIMEOUT_SECONDS = 10  # for ffmpeg to end once its output has
+LOST_TRANSPARENCY = "what is transparent becomes black: no output holds it"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +43,8 @@ class ReadReport:
     """A sentence when the file ends before its header says, else None."""
     damage: str | None = None
     """A sentence when ffmpeg met errors on the way and went on, else None."""
+    transparency: str | None = None
+    """A sentence once a frame had a pixel that is not opaque, else None."""
 
 
 class FrameReader(Iterator[Frame]):
@@ -95,13 +98,17 @@ class FrameReader(Iterator[Frame]):
         timed = self._read_images() if self._info.images else self._read_video()
         last_time = None
         with contextlib.closing(timed):
-            for image, time in timed:
+            for picture, time in timed:
                 if self._begin is not None and time < self._begin:
                     continue
                 if self._end is not None and time >= self._end:
                     self.report.end_seconds = self._end
                     break
                 last_time = time
+                # Only pixels tell: many a file that could hold transparency, as every GIF, has none.
+                if self.report.transparency is None and is_transparent(picture):
+                    self.report.transparency = LOST_TRANSPARENCY
+                image = composite(picture)
                 yield Frame(image=image, time=time, index=self.report.num_frames)
                 self.report.num_frames += 1
         if self._closed:
@@ -113,7 +120,7 @@ class FrameReader(Iterator[Frame]):
 
     def _read_images(self) -> Generator[tuple[Image, Fraction], None, None]:
         for index, picture in enumerate(read_images(self._info)):
-            yield composite(picture), index / self._info.frame_rate
+            yield picture, index / self._info.frame_rate
 
     def _read_video(self) -> Generator[tuple[Image, Fraction], None, None]:
         info = self._info
@@ -121,7 +128,7 @@ class FrameReader(Iterator[Frame]):
         with FfmpegProcess(decode_arguments(info, self._begin)) as process:
             self._process = process
             for picture, time in decoded_pictures(process, info):
-                yield composite(picture), times.repair(time)
+                yield picture, times.repair(time)
             if not self._closed:
                 self._errors = _end_of(process)
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING
@@ -197,7 +198,7 @@ class Journey:
             seconds=time.perf_counter() - self._started,
             stage_seconds=self._stages.seconds(),
             peak_memory_bytes=peak_bytes(),
-            receipt=receipt,
+            receipt=replace(receipt, notes=(*work.scanned.warnings, *receipt.notes)),
         )
 
     @contextmanager

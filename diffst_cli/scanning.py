@@ -58,9 +58,10 @@ def _scan(
         frames = stages.timed_items("scan", split_shots(_to_the_end(reader)))
         for segment in plan_segments(frames, new_timeline(job, None), work.rules, end_of):
             work.add(segment)
-        found = (reader.report.ended_early, reader.report.damage)
+        report = reader.report
+        found = (report.ended_early, report.damage, report.transparency)
         warnings = tuple(message for message in found if message is not None)
-        work.end_scan(Scanned(num_keyframes=reader.report.num_frames, warnings=warnings))
+        work.end_scan(Scanned(num_keyframes=report.num_frames, warnings=warnings))
     except BaseException as error:
         work.fail_scan(error)
         raise

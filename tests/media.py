@@ -211,6 +211,19 @@ def make_gif(path: Path, ticks: Sequence[int] = (0, 10, 20, 50)) -> Path:
     return path
 
 
+def make_fading(
+    path: Path, *, first: int, pixel_format: str = "rgba", encoder: Sequence[str] = ()
+) -> Path:
+    """Four frames, a corner of which is transparent from frame `first` on; none where there is no such frame."""
+    alpha = f"if(gte(N,{first})*lt(X,8)*lt(Y,8),0,255)"
+    filters = f"format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='{alpha}'"
+    if path.suffix == ".gif":
+        filters += ",split[a][b];[a]palettegen[c];[b][c]paletteuse"
+    return make_video(
+        path, num_frames=4, filters=filters, pixel_format=pixel_format, encoder=encoder
+    )
+
+
 def write_image(path: Path, pixels: np.ndarray) -> Path:
     """A PNG, JPEG, BMP or TIFF of `pixels`: (height, width, 3 or 4), uint8 or uint16."""
     channels = "rgb" if pixels.shape[2] == 3 else "rgba"

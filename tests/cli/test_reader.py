@@ -202,6 +202,25 @@ def test_transparency_is_laid_over_black(tmp_path):
     assert image[:, 2:].max() == 0
 
 
+@pytest.mark.parametrize("first", [0, 2, 9])
+@pytest.mark.parametrize(
+    ("name", "pixel_format", "encoder"),
+    [
+        ("a.gif", "pal8", ("-c:v", "gif")),
+        ("a.mkv", "yuva444p10le", ("-c:v", "ffv1")),
+        ("a.mov", "argb", ("-c:v", "qtrle")),
+        ("a%d.png", "rgba", ("-c:v", "png")),
+    ],
+)
+def test_transparency_is_reported_where_there_is_some(tmp_path, name, pixel_format, encoder, first):
+    path = media.make_fading(
+        tmp_path / name, first=first, pixel_format=pixel_format, encoder=encoder
+    )
+    reader = read_frames(probe(path))
+    assert len(list(reader)) == 4
+    assert (reader.report.transparency is not None) == (first < 4)
+
+
 def test_a_header_that_ends_too_soon_does_not_end_the_video(tmp_path):
     info = probe(media.make_video(tmp_path / "a.mp4", num_frames=10))
     lying = replace(info, duration_seconds=Fraction(1, 10))

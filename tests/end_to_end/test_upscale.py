@@ -16,6 +16,7 @@ from tests.end_to_end.command import diffst, names
 from tests.media import (
     BT709_TAGS,
     HOSTILE_NAME,
+    make_fading,
     make_gif,
     make_interlaced,
     make_png_folder,
@@ -136,12 +137,14 @@ def test_an_avi_has_no_empty_frames(folder: Path):
         assert (stream.frames, stream.average_rate) == (4, Fraction(30000, 1001))
 
 
-def test_lost_transparency_is_told(folder: Path, capsys: pytest.CaptureFixture[str]):
-    make_video(
-        folder / "in.mkv", pixel_format="yuva444p10le", encoder=("-c:v", "ffv1"), num_frames=2
-    )
-    upscale("in.mkv", "out.mov", "--scale", "1")
-    assert "warning: what is transparent becomes black" in capsys.readouterr().err
+@pytest.mark.parametrize("is_told", [True, False])
+def test_lost_transparency_is_told(is_told: bool, folder: Path, capsys: pytest.CaptureFixture[str]):
+    make_fading(folder / "in.gif", first=2 if is_told else 9, pixel_format="pal8")
+    upscale("in.gif", "out.mp4", "--scale", "1")
+    told = "what is transparent becomes black: no output holds it"
+    assert (f"warning: {told}" in capsys.readouterr().err) == is_told
+    notes = json.loads((folder / "receipt.json").read_text(encoding="utf-8"))["notes"]
+    assert notes == ([told] if is_told else [])
 
 
 @pytest.mark.parametrize(("pixel_format", "is_told"), [("yuva420p", True), ("yuv420p", False)])
