@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,10 @@ from diffst_cli.errors import UserError
 from diffst_cli.hashing import sha256
 from diffst_cli.layouts import Clip, find_members, find_set
 from diffst_cli.measures import Metric, Pair, read_pair
+from diffst_cli.progress import Reporter
 from diffst_cli.scores import ClipScore, Series
 from diffst_cli.systems import System
-from diffst_cli.tracks import TRACKS, Reference, make_input, make_reference, take_input
+from diffst_cli.tracks import SCALE, TRACKS, Reference, make_input, make_reference, take_input
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,36 +46,60 @@ class Evaluation:
     """x264 rate factor of the outputs; it names their folder."""
 
 
-def evaluate(settings: Evaluation, on_clip: Callable[[str], None]) -> Iterator[ClipScore]:
-    """Scores by track, then clip, then system, each as soon as it is known.
+def evaluate(settings: Evaluation, reporter: Reporter) -> list[ClipScore]:
+    """Scores by track, then clip, then system.
+
+    A system that fails is left out from there on, and of what is returned: its means would be over
+    other clips than those of the rest.
 
     Args:
         settings: What to compare.
-        on_clip: Told what is about to be measured.
+        reporter: Told what is about to be measured, and of each system that failed.
 
     Raises:
-        UserError: A clip cannot be read, or a system fails or gives frames that do not match.
+        UserError: A clip cannot be read, or the last system that was left fails or gives frames that
+            do not match.
     """
     clips = find_set(settings.reference_dir)
     _check_inputs(clips, settings.tracks)
     references = [make_reference(clip, settings.work, settings.num_frames) for clip in clips]
+    systems, scores = list(settings.systems), []
     for track in settings.tracks:
         for clip, reference in zip(clips, references, strict=True):
             source = _input(clip, reference, track, settings)
-            for system in settings.systems:
-                on_clip(f"{track}: {clip.name}: {system.name}")
-                folder = settings.work / "outputs" / f"crf{settings.crf:g}" / system.name
-                output = folder / track / f"{clip.name}.mp4"
-                cost = system.run(source, output, reference)
-                score = score_output(
-                    output,
-                    reference,
-                    settings.work,
-                    settings.metrics,
-                    track=track,
-                    system=system.name,
-                )
-                yield score if cost is None else _with_cost(score, cost)
+            for system in tuple(systems):
+                reporter.stage(f"{track}: {clip.name}: {system.name}")
+                try:
+                    scores.append(_score_system(system, source, reference, track, settings))
+                except UserError as error:
+                    systems.remove(system)
+                    if not systems:
+                        raise
+                    reporter.fail(error)
+                    reporter.warn(f"`{system.name}` is left out of what follows, and of the tables")
+    left = {system.name for system in systems}
+    return [score for score in scores if score.system in left]
+
+
+def _score_system(
+    system: System, source: Path, reference: Reference, track: str, settings: Evaluation
+) -> ClipScore:
+    """Run one system on one clip, and compare; an output that does not fit is not used again.
+
+    Raises:
+        UserError: It fails or gives frames that do not match.
+    """
+    folder = settings.work / "outputs" / f"crf{settings.crf:g}" / system.name
+    output = folder / track / f"{reference.name}.mp4"
+    cost = system.run(source, output, reference)
+    try:
+        score = score_output(
+            output, reference, settings.work, settings.metrics, track=track, system=system.name
+        )
+    except UserError:
+        system.forget(output)
+        raise
+    return score if cost is None else _with_cost(score, cost)
 
 
 def _check_inputs(clips: Sequence[Clip], tracks: Sequence[str]) -> None:
@@ -166,7 +191,7 @@ def score_output(
     }
     missing = [metric for metric in metrics if not kept[metric.name].exists()]
     if missing:
-        pair = _open_pair(output, reference)
+        pair = _open_pair(output, reference, f"`{system}` on `{reference.name}` ({track})")
         for metric in missing:
             _keep(metric.measure(pair), len(pair.luma), kept[metric.name])
     series: dict[str, Series] = {}
@@ -188,14 +213,17 @@ def _keep(series: Mapping[str, Series], num_frames: int, path: Path) -> None:
     unfinished.replace(path)
 
 
-def _open_pair(output: Path, reference: Reference) -> Pair:
+def _open_pair(output: Path, reference: Reference, whose: str) -> Pair:
     """The frames that output and reference share.
 
     Raises:
-        UserError: The output's size, length or alignment is wrong.
+        UserError: The output's size, length or alignment is wrong; `whose` it is, is told.
     """
     mine, true = read_pair(output, reference.path)
-    num_frames = _check_match(mine, true, output)
+    try:
+        num_frames = _check_match(mine, true)
+    except UserError as error:
+        raise UserError(f"{whose}: {error.message}", hint=f"{error.hint}; see `{output}`") from None
     return Pair(
         output=output,
         reference=reference.path,
@@ -204,7 +232,7 @@ def _open_pair(output: Path, reference: Reference) -> Pair:
     )
 
 
-def _check_match(mine: "Tensor", true: "Tensor", output: Path) -> int:
+def _check_match(mine: "Tensor", true: "Tensor") -> int:
     """How many frames can be compared, once the output is known to fit its reference.
 
     Raises:
@@ -212,16 +240,19 @@ def _check_match(mine: "Tensor", true: "Tensor", output: Path) -> int:
     """
     if mine.shape[1:] != true.shape[1:]:
         sizes = [f"{planes.shape[2]}x{planes.shape[1]}" for planes in (mine, true)]
-        raise UserError(f"`{output}` is {sizes[0]}, its reference {sizes[1]}")
+        raise UserError(
+            f"the output is {sizes[0]}, its reference {sizes[1]}",
+            hint=f"the output must be {SCALE} times as wide and high as the degraded clip",
+        )
     if len(mine) < max(len(true) - MAX_MISSING_FRAMES, MIN_FRAMES):
         raise UserError(
-            f"`{output}` has {len(mine)} frames, its reference {len(true)}",
+            f"the output has {len(mine)} frames, its reference {len(true)}",
             hint="the output must have twice the frame rate of the degraded clip",
         )
     shift = find_shift(mine, true)
     if shift:
         raise UserError(
-            f"`{output}` is out of step: its frame i looks like frame i{shift:+d} of the reference",
+            f"the output is out of step: its frame i looks like frame i{shift:+d} of the reference",
             hint="its first frame must be the degraded clip's first frame",
         )
     return len(mine)

@@ -45,7 +45,7 @@ class System:
         """
         words = self._without_files(reference)
         recipe = json.dumps([words, sha256(source)])
-        record = output.with_suffix(".run.json")
+        record = _record(output)
         is_kept = self.keeps and output.exists() and record.exists()
         if is_kept and record.read_text(encoding="utf-8") == recipe:
             return None
@@ -61,6 +61,10 @@ class System:
             unfinished.unlink(missing_ok=True)
         record.write_text(recipe, encoding="utf-8")
         return cost
+
+    def forget(self, output: Path) -> None:
+        """Have `run` make an output again, whatever it was made with."""
+        _record(output).unlink(missing_ok=True)
 
     def _without_files(self, reference: Reference) -> list[str]:
         """The template with all filled in but `{input}` and `{output}`."""
@@ -93,6 +97,11 @@ class System:
         if not output.is_file():
             raise UserError(f"`{self.name}` wrote no `{output}`", hint=shlex.join(command))
         return done.cost
+
+
+def _record(output: Path) -> Path:
+    """The file that tells what an output was made with."""
+    return output.with_suffix(".run.json")
 
 
 def ffmpeg_system(crf: float) -> System:

@@ -83,11 +83,12 @@ def evaluate(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write each clip's numbers as CSV.")
     ] = None,
-) -> None:
+) -> int:
     """Degrade videos, upscale them with several programs, and compare with the truth.
 
     Inputs are a quarter of the size at half the frame rate: `kept` frames were
     in them, `new` ones are predicted. docs/quality.md has the protocol.
+    A program that fails is left out of the tables, and the exit code is 1.
     """
     from diffst_cli.evaluate import Evaluation
     from diffst_cli.evaluate import evaluate as run
@@ -110,13 +111,14 @@ def evaluate(
     shown = reporter(quiet=False)
     shown.begin("evaluate")
     try:
-        scores = trim_to_common(run(settings, shown.stage))
+        scores = trim_to_common(run(settings, shown))
     finally:
         shown.end()
     _report(scores, json_file, csv_file)
     typer.echo(
         "\nNot measured:\n\n" + "\n".join(f"- {line}" for line in how_to_get(settings.metrics))
     )
+    return int({score.system for score in scores} != {system.name for system in settings.systems})
 
 
 def _report(scores: Sequence[ClipScore], json_file: Path | None, csv_file: Path | None) -> None:

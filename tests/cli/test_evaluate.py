@@ -15,9 +15,11 @@ from diffst_cli.errors import UserError
 from diffst_cli.evaluate import Evaluation, evaluate, find_shift, score_folder
 from diffst_cli.measures import OWN
 from diffst_cli.measuring import run_ffmpeg
+from diffst_cli.progress import Reporter
 from diffst_cli.scores import ClipScore
 from diffst_cli.systems import System, ffmpeg_system
 from tests.cli.test_measuring import write_luma
+from tests.cli.test_run import Notes
 from tests.cli.test_tracks import NUM_FRAMES, moving_frames, write_pictures
 
 Runner = Callable[..., list[ClipScore]]
@@ -31,6 +33,15 @@ def filter_system(name: str, filters: str) -> System:
     return System(name=name, template=(*line, "-crf", "0", "-y", "{output}"), crf=0)
 
 
+def enlarging(name: str, factor: str) -> System:
+    """A script that makes clips as many times as large as the shell command `factor` prints."""
+    from diffst_cli.ffmpeg import ffmpeg_path
+
+    script = f'n=$({factor}); {ffmpeg_path()} -v error -i "$1" -vf scale=iw*$n:ih*$n,fps=25 -y "$2"'
+    return System(name=name, template=("sh", "-c", script, name, "{input}", "{output}"), crf=0)
+
+
+SMALL = "scale=iw*2:ih*2,fps=25"
 LATE = "scale=iw*4:ih*4,minterpolate=fps=25,tpad=start=1:start_mode=clone"
 REPEAT = filter_system("repeat", "scale=iw*4:ih*4:flags=neighbor,fps=25")
 
@@ -42,7 +53,7 @@ def run(tmp_path: Path) -> Runner:
     references.mkdir()
     write_luma(references / "clip.mkv", moving_frames())
 
-    def run_systems(*systems: System, messages: list[str] | None = None) -> list[ClipScore]:
+    def run_systems(*systems: System, reporter: Reporter | None = None) -> list[ClipScore]:
         settings = Evaluation(
             reference_dir=references,
             work=tmp_path / "work",
@@ -52,7 +63,7 @@ def run(tmp_path: Path) -> Runner:
             num_frames=NUM_FRAMES,
             crf=0,
         )
-        return list(evaluate(settings, ([] if messages is None else messages).append))
+        return evaluate(settings, reporter or Reporter())
 
     return run_systems
 
@@ -78,9 +89,9 @@ def test_the_true_video_scores_as_perfect(run: Runner, tmp_path: Path):
 
 
 def test_interpolation_beats_repetition_on_new_frames(run: Runner):
-    messages: list[str] = []
-    baseline, repeated = run(ffmpeg_system(crf=0), REPEAT, messages=messages)
-    assert messages == ["clean: clip: ffmpeg", "clean: clip: repeat"]
+    notes = Notes()
+    baseline, repeated = run(ffmpeg_system(crf=0), REPEAT, reporter=notes)
+    assert notes.stages == ["clean: clip: ffmpeg", "clean: clip: repeat"]
     assert (baseline.system, baseline.num_frames) == ("ffmpeg", NUM_FRAMES - 2)
     assert min(baseline.series["psnr_y"][1::2]) > max(repeated.series["psnr_y"][1::2]) + 3
     for error in ("frame_difference", "tof"):
@@ -109,16 +120,43 @@ def test_the_cost_of_a_run_stands_with_its_score(run: Runner):
 
 
 @pytest.mark.parametrize(
-    ("filters", "message"),
+    ("filters", "message", "remedy"),
     [
-        ("scale=iw*2:ih*2,fps=25", r"`.*clip\.mp4` is 72x44, its reference 144x88"),
-        ("scale=iw*4:ih*4", r"`.*clip\.mp4` has 4 frames, its reference 7"),
-        (LATE, r"its frame i looks like frame i-1 of the reference"),
+        (SMALL, "the output is 72x44, its reference 144x88", "4 times as wide and high"),
+        ("scale=iw*4:ih*4", "the output has 4 frames, its reference 7", "twice the frame rate"),
+        (LATE, "its frame i looks like frame i-1 of the reference", "first frame must be"),
     ],
 )
-def test_an_output_that_does_not_fit_is_refused(run: Runner, filters: str, message: str):
-    with pytest.raises(UserError, match=message):
+def test_an_output_that_does_not_fit_is_refused(
+    run: Runner, filters: str, message: str, remedy: str
+):
+    with pytest.raises(UserError, match=message) as caught:
         run(filter_system("wrong", filters))
+    assert caught.value.message.startswith("`wrong` on `clip` (clean): ")
+    assert remedy in str(caught.value.hint)
+    assert "work/outputs/crf0/wrong/clean/clip.mp4" in str(caught.value.hint)
+
+
+def test_a_system_that_fails_is_left_out_and_the_others_go_on(run: Runner, tmp_path: Path):
+    write_luma(tmp_path / "references" / "other.mkv", moving_frames())
+    notes = Notes()
+    one = enlarging("one", "case $1 in *other*) echo 2;; *) echo 4;; esac")
+    scores = run(one, REPEAT, reporter=notes)
+    assert [(score.clip, score.system) for score in scores] == [
+        ("clip", "repeat"),
+        ("other", "repeat"),
+    ]
+    assert notes.warnings == ["`one` is left out of what follows, and of the tables"]
+
+
+def test_an_output_that_did_not_fit_is_made_again(run: Runner, tmp_path: Path):
+    factor = tmp_path / "factor"
+    system = enlarging("mended", f"cat {factor}")
+    factor.write_text("2", encoding="utf-8")
+    with pytest.raises(UserError, match="the output is 72x44"):
+        run(system)
+    factor.write_text("4", encoding="utf-8")
+    assert [score.system for score in run(system)] == ["mended"]
 
 
 def test_an_even_number_of_frames_loses_the_last(run: Runner, tmp_path: Path):
@@ -185,12 +223,12 @@ def test_a_published_set_is_measured_with_its_own_inputs(tmp_path: Path):
         num_frames=5,
         crf=0,
     )
-    own, made = evaluate(settings, lambda _: None)
+    own, made = evaluate(settings, Reporter())
     assert (own.track, own.clip, own.num_frames) == ("lq", "000", 5)
     assert (made.track, made.clip, made.num_frames) == ("clean", "000", 5)
     assert own.series != made.series
     with pytest.raises(UserError, match="the set has no `bd` input for `000`") as caught:
-        list(evaluate(replace(settings, tracks=("bd",)), lambda _: None))
+        evaluate(replace(settings, tracks=("bd",)), Reporter())
     assert caught.value.hint == "it has: lq"
 
 
@@ -220,6 +258,22 @@ def test_the_command_prints_tables_and_writes_files(
     assert {len(clip["vmaf"]) for clip in clips} == {5}
     assert all({"psnr_y", "ssim", "ms_ssim", "warping", "tof"} < set(clip) for clip in clips)
     assert len(csv_file.read_text().splitlines()) == 5
+
+
+def test_a_command_that_fails_is_told_and_the_rest_of_the_table_is_there(
+    run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    del run  # has made the references
+    wrong = f"wrong={shlex.join(filter_system('wrong', SMALL).template)}"
+    options = ["--systems", "ffmpeg", "--command", wrong, "--tracks", "clean", "--metrics", "psnr"]
+    csv_file = tmp_path / "scores.csv"
+    assert main(command_line(tmp_path, *options, "--csv", str(csv_file))) == 1
+    printed = capsys.readouterr()
+    assert "error: `wrong` on `clip` (clean): the output is 72x44, its reference" in printed.err
+    assert "hint: the output must be 4 times as wide and high" in printed.err
+    assert "| ffmpeg |" in printed.out
+    assert "wrong" not in printed.out
+    assert len(csv_file.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(
