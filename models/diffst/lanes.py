@@ -34,7 +34,8 @@ def in_order(
     """What `work` gives for each task, in the order of the tasks; an error is raised in its task's turn.
 
     Tasks are taken, in this thread, as they are needed: one more than there are lanes is begun, so that a lane need not
-    wait for a slower one. Lanes share torch's threads evenly, and give them back at the end.
+    wait for a slower one. Lanes share torch's threads evenly, and give them back at the end, or when the generator is
+    closed.
 
     Args:
         work: Makes a task's result.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 
 import torch
@@ -108,13 +108,14 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             finished=finished,
             stage=stage_clock(on_stage, frames.device, lanes),
         )
-        for piece, picture in in_order(make, pieces, lanes, finished.allow):
-            if isinstance(piece, BetweenTile):
-                finished.forget(piece)
-            elif picture is not None:
-                piece.group.canvas.add(picture, piece.tile)
-                if piece.tile is piece.group.last_tile:
-                    finished.add(piece.group)
+        with closing(in_order(make, pieces, lanes, finished.allow)) as results:
+            for piece, picture in results:
+                if isinstance(piece, BetweenTile):
+                    finished.forget(piece)
+                elif picture is not None:
+                    piece.group.canvas.add(picture, piece.tile)
+                    if piece.tile is piece.group.last_tile:
+                        finished.add(piece.group)
         self._before, self._tile_before = motion.end(finished.pictures), self.longest_tile
         return made
 

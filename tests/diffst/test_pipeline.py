@@ -1,12 +1,14 @@
 """The whole clip journey: identities, types, saving and loading."""
 
 import json
+import threading
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from diffst.checkpoint import NANO_FOLDER, load_pipeline, new_nano
+from diffst.finished import Finished
 from diffst.flow import neighbour_flows
 from diffst.pipeline import DiffSTPipeline
 from tests.diffst.test_cfca import smooth_clip
@@ -44,6 +46,21 @@ def test_two_lanes_make_the_pictures_of_one():
         torch.set_num_threads(threads)  # put back by `one_thread`
         made.append(load_pipeline(NANO_FOLDER)(clip, instants, SIZE, output_type=torch.uint8))
     assert torch.equal(*made)
+
+
+def test_a_clip_that_ends_with_an_error_leaves_no_lane_behind(monkeypatch):
+    """Also while somebody holds the error, and with it the frames of the functions it came through."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Finished, "add", fail)
+    torch.set_num_threads(2)
+    with pytest.raises(MemoryError) as held:
+        tiny_pipeline()(smooth_clip(4), [(n, 0.0) for n in range(4)], SIZE)
+    assert held.traceback
+    assert not [t for t in threading.enumerate() if t.name.startswith("diffst-lane")]
+    assert torch.get_num_threads() == 2
 
 
 def test_the_far_keyframe_changes_the_frame_between():
