@@ -17,6 +17,7 @@ from diffst_cli.streams import BITRATES, COVER, KeptStream, StreamPlan
 # Facts of the source's file, not of its content, which some muxers would copy as if they were.
 FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
+LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
 # Drops what was copied from before the cut: a copied stream starts at the packet after it.
 DROP_BEFORE_ZERO = "noise=drop=lt(pts\\,0)"
@@ -131,11 +132,13 @@ def mux_arguments(
     options: dict[str, Any] = {"c": "copy", "f": plan.container.name, "disposition:0": "default"}
     options["fflags"] = "+bitexact"  # no random numbers, so that the same work makes the same file
     if not info.images:
-        cut = {"ss": _seconds(placement.skipped)} if placement.skipped is not None else {}
-        source = _input(info.path, **cut)
+        source, subtitles = _sources(info, placement.skipped)
         # Past the last stream, and optional: names the input, for its tags, if nothing else does.
         inputs.append(source[f"{len(info.streams)}?"])
-        inputs += [source[str(stream.source.index)] for stream in kept]
+        inputs += [
+            (subtitles if stream.source.kind == "subtitle" else source)[str(stream.source.index)]
+            for stream in kept
+        ]
         options |= _source_options(info, plan)
     if placement.frame_rate is not None:
         # A piece of a frame or two is decoded without the others' delay, and players judge by that
@@ -171,6 +174,24 @@ def run_ffmpeg(arguments: list[str], action: str) -> None:
     with FfmpegProcess(arguments) as process:
         if process.wait() != 0:
             raise failure(action, process.lines)
+
+
+def _sources(
+    info: VideoInfo, skipped: Fraction | None
+) -> tuple[ffmpeg.nodes.FilterableStream, ffmpeg.nodes.FilterableStream]:
+    """The source from where it is cut on; the same for its subtitles, entered early, at the same times.
+
+    Else those would be lost that are still shown there, but came before the keyframe at which it is entered.
+    """
+    if skipped is None:
+        whole = _input(info.path)
+        return whole, whole
+    early = min(skipped, LONGEST_SUBTITLE)
+    offset = {"itsoffset": _seconds(-early)}
+    return (
+        _input(info.path, ss=_seconds(skipped)),
+        _input(info.path, ss=_seconds(skipped - early), **offset),
+    )
 
 
 def _input(path: Path, **options: str) -> ffmpeg.nodes.FilterableStream:

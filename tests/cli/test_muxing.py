@@ -5,6 +5,7 @@ import av
 import numpy as np
 import pytest
 
+from diffst_cli import muxing
 from diffst_cli.errors import UserError
 from diffst_cli.muxing import Placement, make_gif, mux_arguments, place, run_ffmpeg
 from diffst_cli.probe import VideoInfo, probe
@@ -76,6 +77,16 @@ def test_facts_of_the_source_s_file_are_not_copied_as_tags(tmp_path: Path) -> No
     assert "major_brand" not in tags
 
 
+def subtitles(path: Path) -> list[tuple[bytes, Fraction, Fraction]]:
+    """The last letter of each subtitle, when it is shown, and how long."""
+    with av.open(path) as container:
+        packets = [each for each in container.demux(subtitles=0) if b"word" in bytes(each)]
+    return [
+        (bytes(each)[-1:], each.pts * each.time_base, each.duration * each.time_base)
+        for each in packets
+    ]
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_subtitles_shown_beyond_a_cut_end_with_it(suffix: str, tmp_path: Path) -> None:
     words = tmp_path / "words.srt"
@@ -88,13 +99,42 @@ def test_subtitles_shown_beyond_a_cut_end_with_it(suffix: str, tmp_path: Path) -
         source.path, source, plan_streams(source, suffix), part, output, covers=[]
     )
     run_ffmpeg(arguments, "testing")
-    with av.open(output) as container:
-        packets = [each for each in container.demux(subtitles=0) if b"word" in bytes(each)]
-    shown = [
-        (bytes(each)[-1:], each.pts * each.time_base, each.duration * each.time_base)
-        for each in packets
+    assert subtitles(output) == [
+        (b"1", 0, Fraction(1, 5)),
+        (b"2", Fraction(3, 10), Fraction(1, 5)),
     ]
-    assert shown == [(b"1", 0, Fraction(1, 5)), (b"2", Fraction(3, 10), Fraction(1, 5))]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize(("skipped", "longest"), [(Fraction(50), 300), (Fraction(1001, 20), 35)])
+def test_a_subtitle_from_long_before_a_cut_is_kept(
+    skipped: Fraction, longest: int, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the source is entered, at a picture that needs no other, its packet is long past."""
+    monkeypatch.setattr(muxing, "LONGEST_SUBTITLE", Fraction(longest))
+    words = tmp_path / "words.srt"
+    spans = [
+        "00:01,000 --> 00:00:20,000",
+        "00:20,000 --> 00:00:54,000",
+        "00:55,000 --> 00:00:57,000",
+    ]
+    words.write_text("".join(f"{n}\n00:{span}\nword {n}\n\n" for n, span in enumerate(spans)))
+    frames = ["-r", "1", "-x264-params", "keyint=20:min-keyint=20:scenecut=0"]
+    source = probe(
+        make_clip(
+            tmp_path / "source.mkv", "-i", str(words), "-c:s", "srt", *frames, num_frames=1700
+        )
+    )
+    part = Placement(video_offset=Fraction(0), skipped=skipped, length=Fraction(10))
+    output = tmp_path / f"out{suffix}"
+    arguments = mux_arguments(
+        source.path, source, plan_streams(source, suffix), part, output, covers=[]
+    )
+    run_ffmpeg(arguments, "testing")
+    assert subtitles(output) == [
+        (b"1", 0, 54 - skipped),
+        (b"2", 55 - skipped, Fraction(2)),
+    ]
 
 
 def test_a_failing_ffmpeg_is_told_with_what_it_was_doing(tmp_path: Path) -> None:
