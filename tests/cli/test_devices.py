@@ -1,5 +1,7 @@
 """Several worker processes: the same file as one, whatever happens to them."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -9,9 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
-from diffst_cli import crew, run, segments
+from diffst_cli import crew, run, segments, shots
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.job import UpscaleJob, parse_devices
+from diffst_cli.reader import Frame, FrameReader
 from diffst_cli.run import run_job
 from tests import fakes
 from tests.cli.test_run import Notes
@@ -57,6 +60,59 @@ def test_two_processes_one_of_which_is_killed_make_the_file_of_one(
     assert summary.receipt.ok
     assert notes.counts[-1][0] == summary.frames_out == 48
     assert {"read", "model", "write", "scan"} <= set(summary.stage_seconds)
+    assert asked.output.read_bytes() == alone(asked)
+
+
+def press_ctrl_c() -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+def fail() -> None:
+    raise UserError("the disk is full")
+
+
+class Stopping(Notes):
+    """Stops the run, in whatever way, as soon as a piece is finished."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        super().__init__()
+        self._stops = [stop]
+
+    def within(self, frames: float) -> None:
+        if frames == 0 and self._stops:  # told after each piece
+            self._stops.pop()()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stop", "raised"), [(press_ctrl_c, KeyboardInterrupt), (fail, UserError)])
+def test_a_run_that_is_stopped_while_the_input_is_looked_through_goes_on_to_its_end(
+    stop: Callable[[], None],
+    raised: type[BaseException],
+    asked: UpscaleJob,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(run, "open_model", fakes.open_bilinear)
+    closed = threading.Event()
+    close, split = FrameReader.close, shots.split_shots
+
+    def noted(reader: FrameReader) -> None:
+        close(reader)
+        closed.set()
+
+    def halting(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
+        for item in split(frames):
+            if item[0].index == 15:  # of 24
+                assert closed.wait(60)
+            yield item
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrameReader, "close", noted)
+        patch.setattr(shots, "split_shots", halting)
+        with pytest.raises(raised):
+            run_job(asked, reporter=Stopping(stop))
+    summary = run_job(asked)
+    assert summary.receipt.ok
+    assert 0 < summary.frames_resumed < summary.frames_out == 48
     assert asked.output.read_bytes() == alone(asked)
 
 
