@@ -101,7 +101,6 @@ class SegmentMaker:
         """
         self._watch(recipient)
         first = next(segments)
-        width, height = self._plan.size
         decoded: Channel[tuple[Frame, bool]] = Channel(self._plan.queue_in)
         coming: Channel[Segment] = Channel(MANY)
         finished: Channel[tuple[Segment, OutputFrame]] = Channel(self._plan.queue_out)
@@ -113,19 +112,8 @@ class SegmentMaker:
             entry.reader,  # closed early, so that its thread does not wait for ffmpeg
             self._encoder_ended_on_error(),
         ):
-            clips = make_clips(
-                decoded,
-                new_timeline(self._job, first),
-                self._plan.clip_rules,
-                lambda _: entry.end,
-                first_instant=first.first_instant,
-                shared=first.shared,
-            )
             stops = {first.start}
-            clip_maker = ClipMaker(self._model, (height, width), self._stages, stops)
-            frames = stitch(clip_maker.make(self._counted(clips, first.start)))
-            for _ in itertools.islice(frames, first.start - first.first_instant):
-                pass  # of the clip that is only there to fade from
+            frames = self._frames(decoded, entry, first, stops)
             for segment in coming:
                 stops.add(segment.stop)
                 for frame in itertools.islice(frames, segment.stop - segment.start):
@@ -142,6 +130,24 @@ class SegmentMaker:
 
         if isinstance(self._model, WatchedModel):
             self._model.watch(tell)
+
+    def _frames(
+        self, decoded: Iterable[tuple[Frame, bool]], entry: _Entry, first: Segment, stops: set[int]
+    ) -> Iterator[OutputFrame]:
+        """The output frames of `first` and what follows it; `stops` are as of `ClipMaker`."""
+        clips = make_clips(
+            decoded,
+            new_timeline(self._job, first),
+            self._plan.clip_rules,
+            lambda _: entry.end,
+            first_instant=first.first_instant,
+            shared=first.shared,
+        )
+        width, height = self._plan.size
+        clip_maker = ClipMaker(self._model, (height, width), self._stages, stops)
+        frames = stitch(clip_maker.make(self._counted(clips, first.start)))
+        # What comes before is of the clip that is only there to fade from.
+        return itertools.islice(frames, first.start - first.first_instant, None)
 
     def _counted(self, clips: Iterable[Clip], start: int) -> Iterator[Clip]:
         """The same clips; of the first may count nothing, which is then only there to fade from."""

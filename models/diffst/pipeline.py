@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 
@@ -18,8 +18,8 @@ from diffst.codec import NanoCodec
 from diffst.finished import BetweenTile, Finished, KeyframesInWork, KeyframeTile
 from diffst.fusion import fuse_into
 from diffst.lanes import in_order, num_lanes
-from diffst.neighbourhood import ClipMotion, Remembered
-from diffst.tiling import Canvas, tiles
+from diffst.neighbourhood import ClipMotion, Neighbourhood, Remembered
+from diffst.tiling import Canvas, Tile, tiles
 from diffst.transformer import null_guidance, one_step
 from diffst.vrg import VideoGuidance
 
@@ -128,8 +128,8 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         self, motion: ClipMotion, frames: Tensor, finished: Finished, on_stage: OnStage | None
     ) -> Iterator[KeyframeTile | BetweenTile]:
         """The work of a clip in order of time, each picture cut into tiles where it is large."""
-        size, seen = finished.size, (frames.shape[-2], frames.shape[-1])
-        cut = list(tiles(seen, size, self.longest_tile))
+        seen = (frames.shape[-2], frames.shape[-1])
+        cut = list(tiles(seen, finished.size, self.longest_tile))
         stage = stage_clock(on_stage, frames.device)
         waiting: deque[BetweenTile] = deque()
         # Never more at once: what a convolution makes of a picture may depend on those beside it, in its last bits.
@@ -138,19 +138,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             if keyframes:
                 with stage("cfca"):
                     around = motion.around([(n, 0.0) for n in keyframes])
-                pictures = torch.empty(
-                    len(keyframes), 3, *size, dtype=finished.kind, device=frames.device
-                )
-                group = KeyframesInWork(
-                    numbers=keyframes,
-                    pictures=pictures,
-                    canvas=Canvas(pictures),
-                    last_tile=cut[-1],
-                )
-                for tile in cut:
-                    # A small picture is one tile; seams are mixed before they are rounded.
-                    kind = finished.kind if tile.size == size else torch.float32
-                    yield KeyframeTile(around=around, tile=tile, output_type=kind, group=group)
+                yield from cut_keyframes(keyframes, around, cut, finished.made)
                 # A keyframe late, so that no lane has to wait for the one that they need.
                 while waiting and max(waiting[0].keyframes) < keyframes[0]:
                     yield waiting.popleft()
@@ -214,6 +202,21 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             sigma=self.config.sigma,
             window_latents=self.config.window_latents,
         )
+
+
+def cut_keyframes(
+    numbers: Sequence[int], around: Neighbourhood, cut: Sequence[Tile], made: Tensor
+) -> Iterator[KeyframeTile]:
+    """The tiles of keyframes that are made together, as large and of the same type as the frames `made`."""
+    size = (made.shape[-2], made.shape[-1])
+    pictures = made.new_empty(len(numbers), 3, *size)
+    group = KeyframesInWork(
+        numbers=numbers, pictures=pictures, canvas=Canvas(pictures), last_tile=cut[-1]
+    )
+    for tile in cut:
+        # A small picture is one tile; seams are mixed before they are rounded.
+        kind = made.dtype if tile.size == size else torch.float32
+        yield KeyframeTile(around=around, tile=tile, output_type=kind, group=group)
 
 
 def unwatched(_stage: str, _done: int, _total: int) -> None:
