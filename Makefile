@@ -1,11 +1,13 @@
 # Everything runs from .venv; `make setup` builds it and does nothing when it is up to date.
 # PYTHON=python3.12 make setup        another interpreter (3.10 or newer)
 # TORCH_INDEX=ADDRESS make setup      take torch from another package index, such as torch's own for CPU-only builds
+# TEST_PROCESSES=8 make test          test files at once; 2 otherwise
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/.diffst-setup
+TEST_PROCESSES ?= 2
 TRAIN_CONFIG ?= models/diffst/training/nano.toml
 
 .PHONY: help setup demo test test-slow lint format reference wheel nano nano-sharp hashes clean
@@ -38,7 +40,7 @@ lint: setup  ## ruff and mypy
 	$(BIN)/mypy
 
 test: lint  ## ruff, mypy and the quick tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile
 
 test-slow: setup  ## the tests marked slow
 	$(BIN)/python -m pytest -q -m slow
