@@ -10,14 +10,8 @@ from diffst.limits import Limits
 from diffst.wan.sizes import PIXEL_MULTIPLE, TILE_OVERLAP, even_side
 from diffst_cli import memory_laws as laws
 
-WAN_TILES = (
-    2048,
-    1536,
-    1024,
-    768,
-    512,
-)  # output pixels; smaller ones spend time on overlap and launches
-WAN_LAST_TILE = 256
+WAN_TILES = (2048, 1536, 1024, 768, 512)  # output pixels
+WAN_LAST_TILE = 256  # smaller ones spend time on overlap and launches
 WAN_WINDOW_FRAMES = 33  # 9 latents; longer ones make attention the largest part of the work
 WAN_SHORT_WINDOW_FRAMES = 17
 WAN_MOST_TOKENS = 68 * 120  # of one latent seen at once; larger pictures are cut in space

@@ -1,4 +1,4 @@
-"""A model that meets an out-of-memory error on a GPU does its clip again with less at once, and remembers."""
+"""A model that meets an out-of-memory error on a GPU does what it was at again with less at once, and remembers."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class Descent:
         self._rungs = plan.rungs
         self._rung = plan.chosen
         self._lowest = plan.chosen if plan.device == "cpu" else len(plan.rungs) - 1
+        self._host_budget_bytes = plan.host_budget_bytes
         self._on_step = on_step
         limit_device(plan.device, plan.limit_bytes)
         self._keep_within()
@@ -66,10 +67,15 @@ class Descent:
 
     def _step_down(self) -> None:
         taken = self.rung.device_bytes
-        lower = range(self._rung + 1, self._lowest)
+        below = range(self._rung + 1, self._lowest)
         # What takes as much would run out as well.
-        self._rung = next((i for i in lower if self._rungs[i].device_bytes < taken), self._lowest)
-        self._on_step(f"memory ran out; this clip is done again, and the rest: {self.rung.words}")
+        lower = [i for i in below if self._rungs[i].device_bytes < taken]
+        # Main memory that runs out is not told to the program, which is killed.
+        fitting = (i for i in lower if self._rungs[i].host_bytes <= self._host_budget_bytes)
+        self._rung = next(fitting, lower[0] if lower else self._lowest)
+        self._on_step(
+            f"memory ran out; what was at work is done again, and the rest: {self.rung.words}"
+        )
         self._keep_within()
 
     def _no_memory(self) -> UserError:

@@ -240,7 +240,7 @@ def test_a_shot_may_do_a_part_again_where_a_lower_rung_is_left():
     assert attempt.may_repeat()
     assert until_made(attempt, work) == 1
     assert said == [
-        "memory ran out; this clip is done again, and the rest: tiles of up to 512 pixels"
+        "memory ran out; what was at work is done again, and the rest: tiles of up to 512 pixels"
     ]
     assert not attempt.may_repeat()
     with pytest.raises(UserError, match="though as little as possible was done at once"):

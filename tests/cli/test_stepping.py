@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -107,8 +109,8 @@ def test_clip_is_done_again_in_parts_and_the_rest_too(clip: Tensor):
     assert torch.equal(made, BilinearModel()(clip, INSTANTS, OUT_SIZE))
     assert model.asked == [16, 8, 4, 4, 4, 4]
     assert said == [
-        "memory ran out; this clip is done again, and the rest: whole frames, clips in 2 parts",
-        "memory ran out; this clip is done again, and the rest: whole frames, clips in 4 parts",
+        "memory ran out; what was at work is done again, and the rest: whole frames, clips in 2 parts",
+        "memory ran out; what was at work is done again, and the rest: whole frames, clips in 4 parts",
     ]
     model.asked.clear()
     stepping(clip, INSTANTS, OUT_SIZE)
@@ -154,6 +156,26 @@ def test_a_rung_that_takes_as_much_is_passed_over(clip: Tensor):
         (768, False),
         (512, False),
     ]
+
+
+def test_a_rung_that_main_memory_does_not_hold_is_passed_over_where_another_is_left(clip: Tensor):
+    def told(most_on_host: int) -> list[tuple[int | None, bool]]:
+        model = TiledModel()
+        rungs = [
+            Rung(
+                limits=Limits(tile=tile, clips_alone=alone),
+                device_bytes=tile,
+                host_bytes=0 if alone else tile,
+            )
+            for tile in (1024, 768, 512)
+            for alone in (False, True)
+        ]
+        given = replace(plan(*rungs), host_budget_bytes=most_on_host)
+        SteppingModel(model, given, lambda line: None)(clip, INSTANTS, OUT_SIZE)
+        return [(limits.tile, limits.clips_alone) for limits in model.told]
+
+    assert told(1024) == [(1024, False), (768, False), (512, False)]
+    assert told(600) == [(1024, False), (768, True), (512, False)]
 
 
 def test_no_rung_left_is_an_error_with_a_remedy(clip: Tensor):

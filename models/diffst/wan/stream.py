@@ -81,10 +81,8 @@ class ShotStream:
         """Finished frames, (T', 3, height, width) float32, not clamped, after these (T, 3, H, W) in [0, 1]."""
         self.device = frames.device
         self.num_in += len(frames)
-        self.given += frames.unbind()
+        self.given += (frames.cpu() if self.in_tiles else frames).unbind()
         yield from self.whole(ends=False)
-        if self.in_tiles:
-            self.given = [frame.cpu() for frame in self.given]
 
     def finish(self) -> Iterator[Tensor]:
         """The rest: as many frames come out in all as went in; those of tiles are of `kept` and in main memory."""
@@ -94,7 +92,10 @@ class ShotStream:
 
     def whole(self, *, ends: bool) -> Iterator[Tensor]:
         """What can be made now of whole pictures, the latest stage first, so that little waits between them."""
-        while not self.turned_to_tiles():
+        while not self.in_tiles:
+            if self.cuts().vae_tiles is not None:
+                self.turn_to_tiles()
+                return
             all_encoded = ends and not self.given
             all_stepped = all_encoded and not self.windowed.num_left
             if self.fills_call(self.stepped, self.decoded, 1, ends=all_stepped):
@@ -106,15 +107,14 @@ class ShotStream:
             else:
                 return
 
-    def turned_to_tiles(self) -> bool:
-        """Whether the rest is made in tiles; the first time what is there goes to main memory."""
-        if not self.in_tiles and self.cuts().vae_tiles is not None:
-            self.in_tiles = True
-            for picture in (self.encoded, self.decoded):
-                picture.cache = in_main(picture.cache, self.device)
-            self.stepped = [latent.cpu() for latent in self.stepped]
-            self.windowed.to_main()
-        return self.in_tiles
+    def turn_to_tiles(self) -> None:
+        """Bring all that waits and all that is remembered to main memory, and make the rest in tiles."""
+        self.in_tiles = True
+        for picture in (self.encoded, self.decoded):
+            picture.cache = in_main(picture.cache, self.device)
+        self.given = [frame.cpu() for frame in self.given]
+        self.stepped = [latent.cpu() for latent in self.stepped]
+        self.windowed.to_main()
 
     def fills_call(
         self, waiting: Sequence[Tensor], picture: Tile, stride: int, *, ends: bool
@@ -194,6 +194,7 @@ class ShotStream:
             with self.stage("encode"):
                 self.windowed.take(vae.encode(self.given, self.encoded))
             self.given.clear()
+        self.encoded.cache = None
         num_latents = self.windowed.num_left
         while self.windowed.num_left:
             self.take_window()
@@ -202,6 +203,7 @@ class ShotStream:
         self.stepped.clear()
         with self.stage("decode"):
             made = vae.decode(latents, self.kept, self.decoded)
+        self.decoded.cache = None
         del made[self.num_in - self.num_out :]
         while made:
             yield made.pop(0).unsqueeze(0)

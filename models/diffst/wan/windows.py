@@ -60,31 +60,19 @@ class WindowedStep:
         self.step = step
         self.length = length
         self.overlap = overlap
-        self.seen: Tensor | None = None  # latents from `first_seen` on
+        self.seen: list[Tensor] = []  # latents from `first_seen` on, each (C, h, w)
         self.first_seen = 0
         self.next_start = 0
         self.pending: Tensor | None = None  # the last window's result where the next one overlaps
 
-    def feed(self, latents: Tensor) -> list[Tensor]:
-        """Results that are final, as pieces (T', C, h, w), after these latents (T, C, h, w)."""
-        self.take(latents)
-        results = []
-        while self.is_full:
-            results.append(self.next_window())
-        return results
-
-    def finish(self) -> list[Tensor]:
-        """The rest."""
-        return [self.last_window()] if self.num_left else []
-
     def take(self, latents: Tensor) -> None:
-        """Only note down these latents, (T, C, h, w), whose windows are asked for one by one."""
-        self.seen = latents if self.seen is None else torch.cat((self.seen, latents))
+        """Note down the next latents, (T, C, h, w), whose windows are then asked for one by one."""
+        self.seen += latents.unbind()
 
     @property
     def num_left(self) -> int:
         """Latents that were taken and whose results were not given out."""
-        return 0 if self.seen is None else self.first_seen + len(self.seen) - self.next_start
+        return self.first_seen + len(self.seen) - self.next_start
 
     @property
     def is_full(self) -> bool:
@@ -93,37 +81,38 @@ class WindowedStep:
 
     def next_window(self) -> Tensor:
         """What is final with the next window, which is full, (T', C, h, w); a step that fails changes nothing."""
-        assert self.seen is not None
         start = self.next_start - self.first_seen
-        made = self.blended(self.step(self.seen[start : start + self.length]))
+        window = torch.stack(self.seen[start : start + self.length])
+        made = self.blended(self.step(window))
         final = self.length - self.overlap
         self.pending = made[final:]
         self.next_start += final
         # A last window may reach back over a whole length.
         forget = max(0, self.next_start - (self.length - self.overlap) - self.first_seen)
-        self.seen, self.first_seen = self.seen[forget:], self.first_seen + forget
+        del self.seen[:forget]
+        self.first_seen += forget
         return made[:final]
 
     def last_window(self) -> Tensor:
-        """What is left when no window is full, (T', C, h, w); a step that fails changes nothing."""
-        assert self.seen is not None
+        """What is left when no window is full, (T', C, h, w), after which all is through; a failure changes nothing."""
         rest = self.num_left
-        if self.pending is None:
-            made = self.step(self.seen)
-        elif rest == self.overlap:
+        if self.pending is not None and rest == self.overlap:
             made = self.pending
         else:
-            made = self.blended(self.step(self.seen[-self.length :])[-rest:])
+            # One that is the first may be shorter.
+            window = torch.stack(self.seen[-self.length :])
+            made = self.blended(self.step(window)[-rest:])
         self.next_start += rest
+        self.seen, self.first_seen, self.pending = [], self.next_start, None
         return made
 
     def shorten(self, length: int) -> None:
-        """Take shorter windows from the next one on; neighbours go on sharing what they share."""
-        self.length = max(length, self.overlap + 1)
+        """Take windows no longer than this from the next one on; neighbours go on sharing what they share."""
+        self.length = max(min(length, self.length), self.overlap + 1)
 
     def to_main(self) -> None:
         """Go on in main memory with all that waits."""
-        self.seen = None if self.seen is None else self.seen.cpu()
+        self.seen = [latent.cpu() for latent in self.seen]
         self.pending = None if self.pending is None else self.pending.cpu()
 
     def blended(self, made: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """What lies where, with the meta device in a GPU's place: no GPU was there to run this on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from diffst.attempts import Attempt, plainly
+from diffst.attempts import Attempt, Made, plainly
 from diffst.cfca import CFCA
 from diffst.limits import Limits
 from diffst.pipeline import stage_clock
@@ -62,6 +62,35 @@ def test_tensors_of_both_places_meet_only_in_copies(limits: Limits, decoder: str
     assert torch.cat(made).shape == (9, 3, 272, 288)
 
 
+def test_they_do_not_meet_either_where_a_shot_turns_to_tiles():
+    model = WanUpscaler("toy", build("tiny"), GPU)
+    model.keep_within(Limits(window_frames=13))
+
+    class StepsDown(Repeated):
+        """Fails once, when pictures were made already."""
+
+        def __init__(self) -> None:
+            self.count = 0
+
+        def __call__(self, work: Callable[[], Made]) -> Made | None:
+            self.count += 1
+            if self.count != 30:
+                return super().__call__(work)
+            model.keep_within(Limits(window_frames=13, tile=256))
+            return None
+
+    shot = model.begin_shot((272, 288), attempt=StepsDown())
+    assert shot is not None
+    frames = torch.zeros(21, 3, 34, 36, dtype=torch.uint8)
+    with StandInGpu():
+        made = shot.feed(frames, [(n // 2, n % 2 / 2) for n in range(41)])
+        assert made
+        made += shot.finish()
+    assert {(piece.device.type, piece.dtype) for piece in made} == {("cpu", torch.uint8)}
+    assert torch.cat(made).shape == (41, 3, 272, 288)
+    assert len(made[-1]) == 1  # as tiles give them
+
+
 def test_the_stand_in_refuses_what_a_gpu_refuses():
     with StandInGpu():
         there, here = torch.zeros(2, device=GPU), torch.zeros(2)
@@ -80,8 +109,10 @@ TILES = VaeTiles(side=256, overlap=64)
 SIZE = (256, 448)
 
 
-def held(codec: WanCodec, num_frames: int, attempt: Attempt = plainly) -> tuple[int, int]:
-    """Most bytes on the device and in main memory while a shot of two tiles is made."""
+def held(
+    codec: WanCodec, num_frames: int, attempt: Attempt = plainly, tiles: VaeTiles = TILES
+) -> tuple[int, int]:
+    """Most bytes on the device and in main memory while a shot in tiles is made."""
 
     def pieces() -> Iterator[Tensor]:
         for start in range(0, num_frames, 8):
@@ -92,7 +123,7 @@ def held(codec: WanCodec, num_frames: int, attempt: Attempt = plainly) -> tuple[
     shot = ShotStream(
         codec,
         lambda latents: latents,
-        lambda: Cuts(vae_tiles=TILES),
+        lambda: Cuts(vae_tiles=tiles),
         SIZE,
         stage=stage_clock(None, GPU),
         kept=torch.float16,
@@ -105,12 +136,16 @@ def held(codec: WanCodec, num_frames: int, attempt: Attempt = plainly) -> tuple[
         torch.inference_mode(),
     ):
         assert sum(len(piece) for piece in pieces()) == num_frames
+        assert device.bytes < 0.01 * device.peak  # nothing is left behind
     return device.peak, host.peak
 
 
-def test_a_tile_takes_what_the_planner_says():
-    device, _ = held(fast_codec("1.3b"), 9)
-    law = laws.wan_tiled_bytes(TILES.side**2, 1, "full", SIZE[0] * SIZE[1])
+@pytest.mark.parametrize(
+    ("tiles", "pixels"), [(TILES, 256 * 256), (VaeTiles(side=448), SIZE[0] * SIZE[1])]
+)
+def test_a_tile_takes_what_the_planner_says(tiles: VaeTiles, pixels: int):
+    device, _ = held(fast_codec("1.3b"), 9, tiles=tiles)
+    law = laws.wan_tiled_bytes(pixels, 1, "full", SIZE[0] * SIZE[1])
     assert 0.93 * law < device < law
 
 

@@ -112,7 +112,7 @@ def test_only_the_piece_at_hand_is_made_again(
     made = made_by(stepping, given)
     assert calls.count == num_undisturbed + repeated
     assert said == [
-        "memory ran out; this clip is done again, and the rest: tiles of up to 32 pixels, "
+        "memory ran out; what was at work is done again, and the rest: tiles of up to 32 pixels, "
         "13 frames a window, 2 latents a call, parts moved to the device in turn"
     ]
     assert stepping.rung.limits == OFFLOADED
@@ -204,7 +204,7 @@ def test_of_whole_pictures_too_only_the_call_at_hand_is_made_again(
     made = made_by(stepping, given)
     assert calls.count == num_undisturbed + 1
     assert said == [
-        "memory ran out; this clip is done again, and the rest: whole frames, "
+        "memory ran out; what was at work is done again, and the rest: whole frames, "
         "13 frames a window, parts moved to the device in turn"
     ]
     for pictures, expected in zip(made, undisturbed, strict=True):
@@ -232,6 +232,18 @@ def test_a_shot_of_whole_pictures_goes_on_in_tiles_and_the_next_begins_in_them(
     begun = list(ClipMaker(stepping, SIZE, Stages(), set()).make(given))
     afresh = made_by(on(model, IN_TILES)[0], given)
     assert all(torch.equal(one, other) for (_, one), other in zip(begun, afresh, strict=True))
+
+
+def test_one_tile_that_is_the_picture_differs_by_what_half_precision_rounds(
+    model: WanUpscaler, monkeypatch: pytest.MonkeyPatch
+):
+    given = clips(footage(20))
+    whole = torch.cat(made_by(on(model, WHOLE)[0], given)).int()
+    Calls(monkeypatch, model.pipeline, "decode", 8)
+    turned = torch.cat(made_by(on(model, WHOLE, Limits(tile=64, window_frames=13))[0], given))
+    difference = (turned.int() - whole).abs()
+    assert difference.max() <= 1
+    assert (difference > 0).float().mean() < 0.03
 
 
 def test_pictures_that_do_not_fit_as_codes_are_brought_over_again(

@@ -1,17 +1,17 @@
 """A shot that begins in whole pictures goes on where memory runs out, in tiles where the limits ask for them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
-from diffst.attempts import Attempt, plainly
+from diffst.attempts import Attempt, Made, plainly
 from diffst.pipeline import stage_clock
 from diffst.wan import build_random
 from diffst.wan.build import random_tiny_decoder
 from diffst.wan.codec import WanCodec, WanEncoder
-from diffst.wan.cuts import Cuts
+from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.stream import ShotStream
 from diffst.wan.windows import Windows
 from tests.diffst.wan.short_of_memory import (
@@ -38,9 +38,9 @@ def frames() -> Tensor:
     return torch.rand(17, 3, *SIZE, generator=torch.Generator().manual_seed(0))
 
 
-def made(stream: ShotStream) -> Iterator[Tensor]:
+def made(stream: ShotStream, given: Tensor | None = None) -> Iterator[Tensor]:
     """All pictures of the frames, given in threes; the one step does nothing."""
-    for some in frames().split(3):
+    for some in (frames() if given is None else given).split(3):
         yield from stream.feed(some)
     yield from stream.finish()
 
@@ -134,6 +134,57 @@ def test_one_tile_that_is_the_picture_goes_on_to_the_bit(
     pictures = [*made(stream(codec, short))]
     assert [len(piece) for piece in pictures[2:]] == [1] * 12  # as tiles give them
     assert torch.equal(torch.cat(pictures), undisturbed)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["encode_piece", "decode_piece"])
+@pytest.mark.parametrize("num_frames", [1, 2, 14])
+@pytest.mark.parametrize("first", [True, False])
+def test_the_first_call_and_the_last_may_fail_too(
+    monkeypatch: pytest.MonkeyPatch, codec: WanCodec, name: str, num_frames: int, first: bool
+):
+    given = frames()[:num_frames]
+    undisturbed = torch.cat([*made(stream(codec), given)])
+    assert len(undisturbed) == num_frames
+    short = ShortOfMemory(monkeypatch, codec, name, 0 if first else -(-(num_frames - 1) // 4))
+    short.lower, short.cuts = Cuts(windows=PAIRS, vae_tiles=short.cuts.vae_tiles), WHOLE
+    assert torch.equal(torch.cat([*made(stream(codec, short), given)]), undisturbed)
+    assert short.cuts is short.lower
+
+
+@torch.inference_mode()
+def test_a_shot_goes_all_the_way_down(codec: WanCodec):
+    ways = [
+        WHOLE,
+        Cuts(windows=PAIRS, vae_tiles=VaeTiles(side=64, overlap=16)),
+        Cuts(windows=Windows(latents=1, overlap_latents=0), vae_tiles=SMALL),
+    ]
+
+    class Stepping(Repeated):
+        """Fails before every fourth piece of work, as long as there is a lower way."""
+
+        def __init__(self) -> None:
+            self.count = 0
+
+        def __call__(self, work: Callable[[], Made]) -> Made | None:
+            self.count += 1
+            if self.count % 4 == 0 and len(ways) > 1:
+                ways.pop(0)
+                return None
+            return super().__call__(work)
+
+    shot = ShotStream(
+        codec,
+        torch.clone,
+        lambda: ways[0],
+        SIZE,
+        stage=stage_clock(None, CPU),
+        attempt=Stepping(),
+    )
+    pictures = torch.cat([*made(shot)])
+    assert len(ways) == 1
+    assert len(pictures) == 17
+    assert pictures.isfinite().all()
 
 
 @torch.inference_mode()

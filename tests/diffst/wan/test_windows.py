@@ -10,12 +10,21 @@ from diffst.fading import ramp
 from diffst.wan.windows import WindowedStep, Windows, feather, starts, step_in_space
 
 
+def fed(windowed: WindowedStep, latents: torch.Tensor) -> list[torch.Tensor]:
+    """What is final after these latents."""
+    windowed.take(latents)
+    made = []
+    while windowed.is_full:
+        made.append(windowed.next_window())
+    return made
+
+
 def run(step, given: torch.Tensor, pieces: list[int], length: int, overlap: int) -> torch.Tensor:
     windowed = WindowedStep(step, length, overlap)
     made = []
     for piece in given.split(pieces):
-        made += windowed.feed(piece)
-    return torch.cat([*made, *windowed.finish()])
+        made += fed(windowed, piece)
+    return torch.cat([*made, windowed.last_window()] if windowed.num_left else made)
 
 
 def numbered(count: int) -> torch.Tensor:
@@ -67,7 +76,7 @@ def test_shorter_windows_go_on_where_longer_ones_stopped():
     windowed.shorten(4)
     while windowed.is_full:
         made.append(windowed.next_window())
-    made += windowed.finish()
+    made.append(windowed.last_window())
     assert windowed.num_left == 0
     low, high = (0.5 - 0.5 * math.cos(math.pi * place) for place in (0.25, 0.75))
     # From 3, 5, 7, and as far back as the last window reaches, from 8.
@@ -87,7 +96,14 @@ def test_shorter_windows_still_share_what_was_shared():
     assert windowed.length == 3
     while windowed.is_full:
         made.append(windowed.next_window())
-    assert torch.equal(torch.cat([*made, *windowed.finish()]), numbered(9))
+    assert torch.equal(torch.cat([*made, windowed.last_window()]), numbered(9))
+
+
+def test_windows_do_not_become_longer_on_the_way():
+    """Whoever found enough latents for one finds enough for the next."""
+    windowed = WindowedStep(lambda latents: latents, 3, 1)
+    windowed.shorten(9)
+    assert windowed.length == 3
 
 
 @pytest.mark.parametrize("count", [4, 5, 11, 12, 20])
@@ -104,15 +120,10 @@ def test_the_pieces_change_no_bit(count):
 
 def test_results_come_as_soon_as_no_later_latent_changes_them():
     windowed = WindowedStep(lambda latents: latents, 5, 2)
-    assert [sum(map(len, windowed.feed(numbered(1)))) for _ in range(9)] == [
+    assert [sum(map(len, fed(windowed, numbered(1)))) for _ in range(9)] == [
         0, 0, 0, 0, 3, 0, 0, 3, 0,
     ]  # fmt: skip
-    assert windowed.seen is not None
     assert len(windowed.seen) <= 2 * 5  # memory does not grow with the video
-
-
-def test_nothing_in_gives_nothing_out():
-    assert WindowedStep(lambda latents: latents, 5, 2).finish() == []
 
 
 @pytest.mark.parametrize(
