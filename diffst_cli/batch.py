@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+ALREADY_THERE = "skipped: already there"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileResult:
     """How one file of a batch went."""
@@ -225,7 +228,7 @@ class _Runner:
             output = coming.job.output
             yield from self._ended_until(partial(self._has_room, output))
             if output.exists() and not coming.job.overwrite:
-                yield FileResult(job=coming.job, outcome="skipped: already there", failed=False)
+                yield FileResult(job=coming.job, outcome=ALREADY_THERE, failed=False)
                 continue
             self._load(coming.job)
             yield from self._begin(coming)

@@ -275,14 +275,19 @@ def print_summary(summary: RunSummary) -> None:
 
 
 def print_results(results: Sequence[FileResult]) -> None:
-    """The table at the end of a batch."""
+    """The table at the end of a batch, and what to do where files were skipped."""
     from rich.table import Table
+
+    from diffst_cli.batch import ALREADY_THERE
 
     console = _console()
     table = Table("file", "result", box=None, pad_edge=False)
     for result in results:
         table.add_row(str(result.job.input), result.outcome, style="red" if result.failed else None)
     console.print(table)
+    if any(result.outcome == ALREADY_THERE for result in results):
+        # Nothing on disk tells what they were made with.
+        print_note("what was already there may be of other options; `--overwrite` makes it again")
 
 
 def print_error(error: UserError) -> None:

@@ -215,11 +215,12 @@ def test_the_table_has_a_line_for_each_file(
     touch(tmp_path / "in", "a.mp4", "bad.mp4", "c.mp4")
     touch(tmp_path / "out", "c.mp4")
     assert main(["batch", "in", "out"]) == 1
-    table = capsys.readouterr().err.splitlines()[-4:]
+    *table, note = capsys.readouterr().err.splitlines()[-5:]
     assert [line.split()[0] for line in table] == ["file", "in/a.mp4", "in/bad.mp4", "in/c.mp4"]
     assert "4x2, 2 frames, 4.0 frames/s" in table[1]
     assert "failed: no video stream" in table[2]
     assert "skipped: already there" in table[3]
+    assert note == "what was already there may be of other options; `--overwrite` makes it again"
 
 
 def test_finished_files_are_skipped_and_the_model_not_loaded_for_them(tmp_path: Path, runs: Runs):

@@ -112,7 +112,15 @@ def test_shrinking_filters_before_it_samples():
 
 
 @pytest.mark.parametrize(
-    ("size", "share"), [((10, 14), 0.35), ((20, 28), 0.35), ((30, 42), 0.675), ((40, 56), 1.0)]
+    ("size", "share"),
+    [
+        ((10, 14), 0.35),
+        ((20, 28), 0.35),
+        ((30, 42), 0.35 + 0.65 / 3),
+        ((40, 56), 0.35 + 0.65 * 2 / 3),
+        ((50, 70), 1.0),
+        ((60, 84), 1.0),
+    ],
 )
 def test_less_detail_is_added_towards_the_inputs_own_size(size, share):
     codec, frames = random_codec(), torch.rand(1, 3, 20, 28)
