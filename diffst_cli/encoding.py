@@ -88,7 +88,7 @@ def _loss_notes(info: VideoInfo, codec: Codec) -> Iterator[str]:
     if codec is GIF and info.bit_depth > 8:
         yield "a GIF holds 8 bits and 256 colours a frame"
     if info.hides_alpha:
-        yield "what is transparent becomes opaque: no output holds it"
+        yield "what is transparent becomes opaque: diffst writes no transparency"
     if info.interlaced != "progressive":
         yield "the input is interlaced: each frame's two fields become one picture"
 

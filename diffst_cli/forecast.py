@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 from diffst_cli import memory_laws as laws
 from diffst_cli.encoding import Encoding
 from diffst_cli.planner import RunPlan
+from diffst_cli.words import gigabytes
 
 if TYPE_CHECKING:
     from diffst.upscaler import UpscaleModel
     from diffst_cli.probe import VideoInfo
+    from diffst_cli.writer import Output
 
 MEASURED, COMPUTED, UNKNOWN = "measured", "computed", "unknown"
 TRIAL_PIXELS = 320 * 180  # of the trial's input frames
@@ -24,6 +27,7 @@ OVER_COUNTED, OVER_COUNTED_CPU = 4.5, 1.3
 # Large enough that starting one takes no part of its time; 8192 are 1.4 ms on the fastest GPUs.
 MATRIX_SIDES = {"cuda": 8192, "cpu": 512, "mps": 2048}
 MATRIX_SECONDS = 0.3
+BESIDE_BYTES = 50e6  # that must be free beside what is computed, or a warning is due
 
 # Bits for each output pixel at the codec's default quality. That of `h264` is the median of nano's
 # results on 11 real clips, which go from 0.07 to 0.22; the others stand to it as the codecs usually do.
@@ -65,6 +69,14 @@ class SizeForecast:
     """Most on the disk at once: the encoded video and the finished file, side by side at the end."""
     free_bytes: int
     """On the disk of the output's folder, now."""
+
+    @property
+    def shortage(self) -> str | None:
+        """A sentence where the disk may become full, else None."""
+        if self.working_bytes is None or self.working_bytes + BESIDE_BYTES <= self.free_bytes:
+            return None
+        needed, free = gigabytes(self.working_bytes), gigabytes(self.free_bytes)
+        return f"the disk may need {needed}, and has {free}"
 
 
 def measured_time(model: UpscaleModel, plan: RunPlan) -> TimeForecast:
@@ -145,6 +157,14 @@ def matrix_rate(device: str, precision: str) -> float:
         products += 1
         spent = time.perf_counter() - started
     return 2 * side**3 * products / spent
+
+
+def forecast_disk(
+    plan: RunPlan, output: Output, info: VideoInfo, *, crf: float | None
+) -> SizeForecast:
+    """What an output will take of its folder's disk."""
+    free = shutil.disk_usage(output.target.path.absolute().parent).free
+    return forecast_size(plan, output.encoding, info, crf=crf, free=free)
 
 
 def forecast_size(

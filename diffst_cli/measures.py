@@ -155,9 +155,12 @@ def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
 def how_to_get(metrics: Sequence[Metric]) -> list[str]:
     """Of each kind of metric that was not measured, which they are and what to do for them; a line each."""
     measured = {metric.name for metric in metrics}
-    left = [f"`{name}`" for name in METRICS if name not in measured]
     install = "" if find_spec("pyiqa") else " after `pip install diffst[metrics]`"
-    lines = [f"{', '.join(left)}: name them in `--metrics`{install}"] if left else []
+    lines = []
+    for kind, first in ((OWN, ""), (METRICS.keys() - OWN.keys(), install)):
+        left = [f"`{name}`" for name in METRICS if name in kind and name not in measured]
+        if left:
+            lines.append(f"{', '.join(left)}: name them in `--metrics`{first}")
     return lines + [f"`{name}`: {what}" for name, what in NOT_PACKAGED.items()]
 
 

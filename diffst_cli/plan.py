@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from diffst_cli.forecast import (
     SizeForecast,
     TimeForecast,
     computed_time,
-    forecast_size,
+    forecast_disk,
     measured_time,
     unknown_time,
 )
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 WAN = "wan-1.3b"
 USUAL_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # that hold any rate and most codecs
-BESIDE_BYTES = 50e6  # that must be free beside what is computed, or a warning is due
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +72,7 @@ def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
         run = plan_run(job, info, model.rules)
         obstacles = []
         time = measured_time(model, run)
-    free = shutil.disk_usage(output.target.path.absolute().parent).free
-    disk = forecast_size(run, output.encoding, info, crf=job.crf, free=free)
+    disk = forecast_disk(run, output, info, crf=job.crf)
     if time.seconds is not None and num_gpus > 1:  # processes on the CPU share its cores
         time = replace(time, seconds=time.seconds / num_gpus)
     return Plan(
@@ -132,8 +129,6 @@ def shortages(run: RunPlan, disk: SizeForecast) -> list[str]:
             f"the model may need {gigabytes(run.rung.device_bytes)} of memory, and "
             f"{gigabytes(run.budget_bytes)} are to be had: it may run out"
         )
-    if disk.working_bytes is not None and disk.working_bytes + BESIDE_BYTES > disk.free_bytes:
-        found.append(
-            f"the disk may need {gigabytes(disk.working_bytes)}, and has {gigabytes(disk.free_bytes)}"
-        )
+    if disk.shortage is not None:
+        found.append(disk.shortage)
     return found

@@ -17,7 +17,7 @@ from diffst_cli.source_times import IncreasingTimes
 
 EARLY_END_FRAMES = 2  # missing at the end before a file counts as cut off
 CLOSE_TIMEOUT_SECONDS = 10  # for ffmpeg to end once its output has
-LOST_TRANSPARENCY = "what is transparent becomes black: no output holds it"
+LOST_TRANSPARENCY = "what is transparent becomes black: diffst writes no transparency"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

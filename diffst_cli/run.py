@@ -23,6 +23,7 @@ from diffst_cli.crew import Crew, agreed
 from diffst_cli.dealer import Request
 from diffst_cli.devices import local_starters
 from diffst_cli.errors import UserError
+from diffst_cli.forecast import forecast_disk
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import UpscaleJob
 from diffst_cli.making import Recipient, SegmentMaker, make_all
@@ -172,10 +173,7 @@ class Journey:
         return self._request is None or self._request.is_over
 
     def complete(self) -> RunSummary:
-        """The checked output, as soon as all pieces are made.
-
-        Raises: as `run_job`.
-        """
+        """The checked output, as soon as all pieces are made; raises as `run_job` does."""
         work = self._work
         with self._held:
             self._make_pieces()
@@ -227,6 +225,8 @@ class Journey:
             if work.pieces():
                 done = f"{sum(piece.num_frames for piece in work.pieces())} finished frames"
                 self._reporter.note(f"{done} are kept in `{work.folder}`; the same command goes on")
+            elif isinstance(error, KeyboardInterrupt):
+                self._reporter.note("nothing is kept, as no segment was finished")
             raise
 
     def _resume(self) -> None:
@@ -299,6 +299,9 @@ class Journey:
         if not all(plan.fits for plan in kept):
             self._reporter.warn("memory may run out: `diffst plan` says how much there is")
         plan = agreed(kept)
+        disk = forecast_disk(plan, self._output, self._info, crf=self._job.crf)
+        if disk.shortage and not self._frames_resumed:
+            self._reporter.warn(disk.shortage)
         rules, way = plan.clip_rules, plan.rung.words
         is_other_way = work.way not in (None, way)
         if work.rules not in (None, rules) or (is_other_way and work.recipe["device"] == "cpu"):

@@ -24,8 +24,8 @@ from diffst.pixels import to_integer_
 
 LATENT_STRIDE = 16  # low-resolution pixels along each side of one latent
 # The least-squares best share of the detail on four real clips at their own size: 0.16 to 0.38 coded at crf 24, 0.15 to
-# 0.6 at crf 34. At 1.5 and 2 times the size it is 0.7 to 1 in the middle of 20 clips; too much costs the smoothest of
-# them far more, up to 3 dB, than too little costs any.
+# 0.6 at crf 34. At 1.5 and 2 times the size it is about 0.9 in the middle of 23 clips; too much costs the smoothest of
+# them far more than too little costs any.
 LEAST_SHARE = 0.35
 WHOLE_SCALE = 2.5
 STRIP_PIXELS = 320 * 60  # low-resolution pixels enlarged at once on a CPU

@@ -16,7 +16,7 @@ from diffst.folders import EMBEDDED, model_folder
 from diffst.limits import Limits
 from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage
 from diffst.star.load import Sampling, load_any_star
-from diffst.star.names import star_pipeline
+from diffst.star.names import STAR_MODELS, star_pipeline
 from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
 from diffst.wan.pipeline import DiffSTWanPipeline
 
@@ -247,7 +247,8 @@ def load_model(
         raise ValueError(NO_WEIGHTS)
     if name not in EMBEDDED and not folder.is_dir():
         raise ValueError(
-            f"there is no model `{name}`; `{'` and `'.join(EMBEDDED)}` are built in, others are given as a folder"
+            f"there is no model `{name}`: it is neither built in (`{'`, `'.join(EMBEDDED)}`), "
+            f"nor one to be pulled (`{'`, `'.join(STAR_MODELS)}`), nor a folder"
         )
     pipeline = load_pipeline(folder, dtype=kind)
     if isinstance(pipeline, DiffSTWanPipeline):

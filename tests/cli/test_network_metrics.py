@@ -139,6 +139,10 @@ def test_what_was_not_measured_is_listed_with_the_way_to_it(
     assert networks == f"`dists`: name them in `--metrics`{way}"
     assert [line.split(":")[0] for line in others] == ["`dover`", "`flolpips`"]
     assert len(how_to_get(list(METRICS.values()))) == 2
+    own, networks, *_ = how_to_get([METRICS["psnr"]])
+    assert own.startswith("`ssim`, `ms-ssim`, `vmaf`, ")
+    assert own.endswith(": name them in `--metrics`")  # nothing to install
+    assert networks.endswith(f": name them in `--metrics`{way}")
 
 
 def test_the_metric_reads_the_frames_of_both_videos(

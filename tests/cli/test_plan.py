@@ -22,6 +22,7 @@ from diffst_cli.job import UpscaleJob
 from diffst_cli.plan import large_rules, make_plan
 from diffst_cli.planner import RunPlan
 from diffst_cli.run import run_job
+from tests.cli.test_run import Notes
 from tests.fakes import BilinearModel
 from tests.media import make_with_audio
 
@@ -164,3 +165,15 @@ def test_rules_of_large_models_are_those_they_run_by():
     assert large_rules("star-light") == rules_of(StarSettings())
     assert large_rules("star-light") == large_rules("star-heavy")
     assert large_rules("star-cogvideox") == cogvideox_upscaler.RULES
+
+
+def test_a_run_warns_of_the_disk_before_its_work(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usage = SimpleNamespace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    notes = Notes()
+    asked = job(video, output=tmp_path / "out.mp4")
+    run_job(asked, model=BilinearModel(), reporter=notes)
+    (warning,) = notes.warnings
+    assert re.match(r"the disk may need \d+ kB, and has 1 kB", warning)

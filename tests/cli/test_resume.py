@@ -266,8 +266,11 @@ def test_restart_forgets_what_was_made(clip: Path, tmp_path: Path):
 
 
 def test_nothing_is_kept_where_nothing_was_finished(clip: Path, tmp_path: Path):
-    stop_after(0, job(clip, tmp_path / "out.mp4"))
+    asked, notes = job(clip, tmp_path / "out.mp4"), Notes()
+    with pytest.raises(KeyboardInterrupt):
+        run_job(asked, model=StoppingModel(0, asked), reporter=notes)
     assert names(tmp_path) == []
+    assert notes.notes[-1] == "nothing is kept, as no segment was finished"
 
 
 def test_work_can_be_kept_elsewhere(clip: Path, tmp_path: Path):

@@ -78,6 +78,7 @@ class Notes(Reporter):
         self.counts: list[tuple[int, int | None]] = []
         self.within_clip: list[float] = []
         self.warnings: list[str] = []
+        self.notes: list[str] = []
         self.num_ends = 0
 
     def stage(self, name: str) -> None:
@@ -91,6 +92,9 @@ class Notes(Reporter):
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
     def end(self) -> None:
         self.num_ends += 1

@@ -141,7 +141,7 @@ def test_an_avi_has_no_empty_frames(folder: Path):
 def test_lost_transparency_is_told(is_told: bool, folder: Path, capsys: pytest.CaptureFixture[str]):
     make_fading(folder / "in.gif", first=2 if is_told else 9, pixel_format="pal8")
     upscale("in.gif", "out.mp4", "--scale", "1")
-    told = "what is transparent becomes black: no output holds it"
+    told = "what is transparent becomes black: diffst writes no transparency"
     assert (f"warning: {told}" in capsys.readouterr().err) == is_told
     notes = json.loads((folder / "receipt.json").read_text(encoding="utf-8"))["notes"]
     assert notes == ([told] if is_told else [])
