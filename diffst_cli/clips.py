@@ -28,9 +28,11 @@ class ClipRules:
     """Keyframes on each side that the model sees beyond those, where the shot has them."""
     max_moments: int
     """Most moments in one clip; bounds memory when many new frames lie between two keyframes."""
+    segment_keyframes: int
+    """Keyframes after which a segment ends with the next clip, cut or not; bounds what an interrupt loses."""
 
     def __post_init__(self) -> None:
-        if self.clip_keyframes < 1 or self.max_moments < 1:
+        if min(self.clip_keyframes, self.max_moments, self.segment_keyframes) < 1:
             raise ValueError(f"clips of nothing: {self}")
         if self.overlap_keyframes < 0 or self.context_keyframes < 0:
             raise ValueError(f"negative overlap or context: {self}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from diffst.folders import EMBEDDED
 from diffst.star.load import Sampling
 from diffst.star.names import STAR_MODELS, WINDOWS, star_pipeline
-from diffst.wan.names import DECODERS
+from diffst.wan.names import DECODERS, WAN_MODEL
 from diffst_cli.errors import UsageError
 from diffst_cli.probe import VideoInfo
 
@@ -115,8 +115,7 @@ class UpscaleJob:
             )
         if self.crf is not None and not 0 <= self.crf <= MAX_CRF:  # NaN fails this too
             raise UsageError(f"`--crf` is `{self.crf:g}`; it takes 0 to {MAX_CRF}")
-        if not self.model:
-            raise UsageError("`--model` is empty", hint="`diffst models list` names the models")
+        _check_model(self)
         _check_decoder(self)
         _check_sampling(self)
 
@@ -203,6 +202,17 @@ def _check_time(job: UpscaleJob) -> None:
         raise UsageError(f"`--start` is `{_shown(job.start)}`; it takes 0 or more seconds")
     if job.duration is not None and job.duration <= 0:
         raise UsageError(f"`--duration` is `{_shown(job.duration)}`; it takes more than 0 seconds")
+
+
+def _check_model(job: UpscaleJob) -> None:
+    if not job.model:
+        raise UsageError("`--model` is empty", hint="`diffst models list` names the models")
+    names = (*EMBEDDED, WAN_MODEL, *STAR_MODELS)
+    if job.model not in names and not Path(job.model).is_dir():
+        raise UsageError(
+            f"there is no model `{job.model}`; `--model` takes {_listed(names)}, or a model's folder",
+            hint="`diffst models list` says what each is",
+        )
 
 
 def _check_decoder(job: UpscaleJob) -> None:

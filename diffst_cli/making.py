@@ -38,8 +38,14 @@ if TYPE_CHECKING:
 
 MANY = 2**31  # segments that may be announced before they are made
 # Where a clip of a model that tells how far it is stands when a stage begins, and how far the stage takes it: about,
-# since the network of such a model is asked dozens of times, and what is around it runs once.
-CLIP_STAGES = {"encode": (0.0, 0.05), "denoise": (0.05, 0.9), "decode": (0.95, 0.05)}
+# since a network that denoises is asked dozens of times, and what is around it runs once. Nano has one stage.
+CLIP_STAGES = {
+    "encode": (0.0, 0.05),
+    "denoise": (0.05, 0.9),
+    "decode": (0.95, 0.05),
+    "pictures": (0.0, 1.0),
+    "tiles": (0.0, 1.0),
+}
 
 
 class InexactEntry(Exception):  # noqa: N818 - told to the caller, which reads from the beginning

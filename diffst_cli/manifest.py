@@ -20,7 +20,7 @@ from diffst_cli.pieces import Piece
 from diffst_cli.segments import Segment
 from diffst_cli.timing import TimelineState
 
-FORMAT = 3  # of the file
+FORMAT = 4  # of the file
 MAX_COUNT = 2**40  # of anything counted in it
 MAX_DIGITS = 40  # of a number in a fraction
 MAX_BYTES = 2**28  # of the file; a segment takes about 600

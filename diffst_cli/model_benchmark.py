@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from diffst.wan.names import WAN_MODEL
 from diffst_cli.benchmark import STAGE_TITLES, Spread, peak_device_bytes
 from diffst_cli.errors import UsageError
 from diffst_cli.forecast import matrix_rate
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from diffst.wan.pipeline import DiffSTWanPipeline
 
 RANDOM_SIZES = {
-    "wan-1.3b": "1.3b"
+    WAN_MODEL: "1.3b"
 }  # models that can be had with random weights -> `build_random`'s size
 DEFAULT_OUTPUT = (1280, 720)
 DEFAULT_FRAMES = 33

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffst.star.names import COGVIDEOX_PIPELINE, star_pipeline
+from diffst.wan.names import WAN_MODEL
 from diffst_cli.forecast import (
     SizeForecast,
     TimeForecast,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from diffst.upscaler import ModelRules
     from diffst_cli.writer import Output
 
-WAN = "wan-1.3b"
 USUAL_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # that hold any rate and most codecs
 
 
@@ -66,7 +66,7 @@ def make_plan(job: UpscaleJob, *, is_named: bool) -> Plan:
     if job.model in LADDERS:  # large: planned without loading it
         run = plan_run(job, info, large_rules(job.model))
         obstacles = [missing(job.model)]
-        time = computed_time(run) if job.model == WAN else unknown_time()
+        time = computed_time(run) if job.model == WAN_MODEL else unknown_time()
     else:
         model = open_model(job)
         run = plan_run(job, info, model.rules)
@@ -94,7 +94,7 @@ def usual_output(source: Path) -> Path:
 
 def large_rules(model: str) -> ModelRules:
     """How clips of a large model are cut, without loading it."""
-    if model == WAN:
+    if model == WAN_MODEL:
         from diffst.wan.upscaler import RULES
 
         return RULES
@@ -113,7 +113,7 @@ def missing(model: str) -> str | None:
     from diffst_cli.downloaded import is_ready
     from diffst_cli.model_files import DOWNLOADS
 
-    if model == WAN:
+    if model == WAN_MODEL:
         from diffst.wan.upscaler import NO_WEIGHTS
 
         return f"`{model}` cannot run: {NO_WEIGHTS}"

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffst.wan.names import WAN_MODEL
 from diffst_cli.clips import ClipRules
 from diffst_cli.errors import UserError
 from diffst_cli.free_memory import GIGABYTE, free_bytes
@@ -37,6 +38,8 @@ MAX_QUEUE_FRAMES = 16
 MAX_CLIP_BYTES = 512 * 2**20  # of output frames in one clip
 # Of a clip's keyframes, which take about 40 bytes a pixel with their motion.
 MAX_CLIP_PIXELS = 16 * 1920 * 1080
+# Of the keyframes of a segment, which an interrupt may lose: minutes of a slow CPU.
+MAX_SEGMENT_PIXELS = 32 * 1920 * 1080
 
 STAR_GPU_PRECISION = "fp16"  # of the published results
 USED_SHARE = 0.9  # of the free memory; the rest is for what else runs, and for the laws' error
@@ -48,14 +51,14 @@ DECODER_FRAMES = 16
 CODER_SAMPLES = Fraction(3, 2)  # a pixel, in 4:2:0
 
 LADDERS: dict[str, Callable[[Workload], Iterator[Rung]]] = {
-    "wan-1.3b": wan_ladder,
+    WAN_MODEL: wan_ladder,
     "star-light": star_ladder,
     "star-heavy": star_ladder,
     "star-cogvideox": cogvideox_ladder,
 }
 """By model."""
 PIPELINES = {
-    "DiffSTWanPipeline": "wan-1.3b",
+    "DiffSTWanPipeline": WAN_MODEL,
     "StarPipeline": "star-light",
     "StarCogVideoXPipeline": "star-cogvideox",
 }
@@ -326,7 +329,7 @@ def _clip_frames(rules: ClipRules, factor: Fraction, num_frames: int | None) -> 
 
 def longest_stretch(rules: ClipRules) -> int:
     """Most keyframes that are made as one shot: of a segment, which ends with a whole clip."""
-    return MAX_KEYFRAMES + rules.clip_keyframes
+    return rules.segment_keyframes + rules.clip_keyframes
 
 
 def _shot_frames(rules: ClipRules, factor: Fraction, num_frames: int | None) -> int:
@@ -353,11 +356,15 @@ def choose_clip_rules(rules: ModelRules, *, frame_pixels: int, output_bytes: int
         output_bytes: Of one output frame.
     """
     most = max(2, MAX_CLIP_BYTES // output_bytes)
+    # Where clips fade into each other, a segment inside a shot makes one twice, so segments stay long.
+    fades = rules.overlap_keyframes > 0
+    segment = MAX_KEYFRAMES if fades else max(1, MAX_SEGMENT_PIXELS // frame_pixels)
     return ClipRules(
         clip_keyframes=min(rules.clip_keyframes, max(2, MAX_CLIP_PIXELS // frame_pixels)),
         overlap_keyframes=rules.overlap_keyframes,
         context_keyframes=rules.context_keyframes,
         max_moments=min(rules.max_frames or most, most),
+        segment_keyframes=min(segment, MAX_KEYFRAMES),
     )
 
 

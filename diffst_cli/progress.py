@@ -26,6 +26,7 @@ PLAIN_SECONDS = 5.0  # between progress lines when stderr is not a terminal
 LIVE_SECONDS = 0.25  # between redraws on a terminal
 BAR_WIDTH = 24  # columns; left out of a terminal too narrow for it
 SEPARATOR = " · "
+LONG_SECONDS = 2 * 24 * 3600  # of which nobody wants to know minutes
 MAX_NAMES = 3  # of videos, in one line
 ASCII = str.maketrans({"·": "|", "━": "#", "─": "-"})  # for terminals without these characters
 
@@ -307,7 +308,10 @@ def print_note(message: str) -> None:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as `1:02:03`, or `2:03` below an hour."""
+    """Seconds as `1:02:03`, `2:03` below an hour, `4 days 5 h` from two days on."""
+    if seconds >= LONG_SECONDS:
+        days, hours = divmod(round(seconds / 3600), 24)
+        return f"{days} days {hours} h"
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -147,6 +147,8 @@ class Journey:
             log.debug("%s: %s", job.input, info)
             require_start(info, job.start)
             self._output = open_output(job, info)
+            if (pictures := self._output.target.pictures) is not None:
+                self._reporter.note(f"the output is pictures: `{pictures}`")
             recipe = make_recipe(job, info)  # may take seconds, for which no interrupt should wait
             with interrupts_deferred():  # until the folder is ours to clean up
                 self._work = stack.enter_context(open_work(job, recipe, self._output))

@@ -104,11 +104,13 @@ def plan_segments(
     first = before = next(clips, None)
     if first is None or before is None:
         return
+    most = min(MAX_KEYFRAMES, rules.segment_keyframes)
+    least = min(MIN_KEYFRAMES, most)
     index, start = 0, 0
     stop_keyframe = scan.num_frames
     for clip in clips:
         num_keyframes = before.moments[-1].keyframe + 1 - first.moments[0].keyframe
-        if num_keyframes >= (MIN_KEYFRAMES if clip.starts_shot else MAX_KEYFRAMES):
+        if num_keyframes >= (least if clip.starts_shot else most):
             yield scan.segment(index, first, start, clip.first_instant, stop_keyframe)
             index, start = index + 1, clip.first_instant
             first = before if clip.shared_before else clip

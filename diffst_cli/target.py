@@ -38,6 +38,11 @@ class Target:
             f".{self.path.stem[:MAX_STEM]}.diffst-{token}{suffix}"
         )
 
+    @property
+    def pictures(self) -> Path | None:
+        """Their names, with a `%05d` where there are several; None for a video."""
+        return None if self.pattern is None else self.folder / self.pattern
+
     def picture(self, number: int) -> Path:
         """Final name of picture `number`, from 1."""
         assert self.pattern is not None

@@ -21,6 +21,7 @@ from diffst_cli.probe import VideoInfo, probe
 SCALE = 4  # reference size over degraded size
 FPS_FACTOR = 2  # reference frame rate over degraded frame rate
 SIZE_MULTIPLE = SCALE * 2  # the degraded clip is 4:2:0, so even both ways
+LEAST_SIDE = 64  # pixels of a reference, after cropping
 NOISE_SEED = 20260
 
 COLOUR_FILTER = (
@@ -86,12 +87,16 @@ def make_reference(clip: Clip, work: Path, num_frames: int) -> Reference:
         num_frames: At most this many frames.
 
     Raises:
-        UserError: The source cannot be read, or is smaller than 64 pixels either way.
+        UserError: The source cannot be read, or is smaller than `LEAST_SIDE` either way.
     """
     info = probe(clip.source)
     width, height = (side // SIZE_MULTIPLE * SIZE_MULTIPLE for side in (info.width, info.height))
-    if min(width, height) < 64:
-        raise UserError(f"`{clip.source}` is too small to measure: {info.width}x{info.height}")
+    if min(width, height) < LEAST_SIDE:
+        raise UserError(
+            f"`{clip.source}` is too small to measure: {info.width}x{info.height}; "
+            f"each side takes {LEAST_SIDE} pixels or more",
+            hint="leave it out",
+        )
     path = work / "reference" / f"{clip.name}.nut"
     filters = [
         f"trim=end_frame={num_frames}",

@@ -14,6 +14,9 @@ from diffst.fusion import picture_made, picture_to_look_up
 from diffst.neighbourhood import Neighbourhood
 from diffst.tiling import Canvas, Tile
 
+Run = tuple[list[int], list[tuple[int, tuple[int, float]]]]
+"""Keyframes to be made together, or new frames as their places among those asked for and their instants."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class KeyframeTile:
@@ -88,12 +91,8 @@ class Finished:
                 self.pictures[n] = picture
                 self._give(n, own)
 
-    def in_time(
-        self, group: int
-    ) -> Iterator[tuple[list[int], list[tuple[int, tuple[int, float]]]]]:
-        """The work in order of time: a run of keyframes still to be made, or new frames; the other is empty.
-
-        New frames come as their place in `made` and their instant.
+    def in_time(self, group: int) -> Iterator[Run]:
+        """The work in order of time: keyframes still to be made, or new frames; the other is empty.
 
         Args:
             group: Keyframes in a run, at most.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffst.cfca import CFCA, Instants, check_instants
 from diffst.codec import NanoCodec
-from diffst.finished import BetweenTile, Finished, KeyframesInWork, KeyframeTile
+from diffst.finished import BetweenTile, Finished, KeyframesInWork, KeyframeTile, Run
 from diffst.fusion import fuse_into
 from diffst.lanes import in_order, num_lanes
 from diffst.neighbourhood import ClipMotion, Neighbourhood, Remembered
@@ -27,6 +27,10 @@ OnStage = Callable[[str, float], None]
 StageClock = Callable[[str], AbstractContextManager[None]]
 OnProgress = Callable[[str, int, int], None]
 """Told, while a stage lasts, its name, how much of it is done, and how much there is to do."""
+
+
+def unwatched(_stage: str, _done: int, _total: int) -> None:
+    """The `OnProgress` of nobody."""
 
 
 class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -73,6 +77,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         *,
         output_type: torch.dtype = torch.float32,
         on_stage: OnStage | None = None,
+        on_progress: OnProgress = unwatched,
     ) -> Tensor:
         """Make the frames of the asked instants at the asked size.
 
@@ -82,6 +87,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             size: Output height and width in pixels.
             output_type: torch.float32, range [0, 1], or torch.uint8 or torch.uint16, full range and rounded.
             on_stage: Told the name of each finished stage and the seconds it took; a stage may report many times.
+            on_progress: Told of `pictures`, or `tiles` where they are cut, each time one is finished.
 
         Returns:
             (len(instants), 3, height, width) of `output_type`.
@@ -101,7 +107,10 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         if self._before is not None and made_alike:
             finished.take_over(self._before.pictures_of(frames))
         motion = ClipMotion(frames, self._before)
-        pieces = self.cut_up(motion, frames, finished, on_stage)
+        cut = list(tiles((frames.shape[-2], frames.shape[-1]), size, self.longest_tile))
+        todo = list(finished.in_time(self.config.window_latents))
+        pieces = self.cut_up(motion, cut, todo, finished, stage_clock(on_stage, frames.device))
+        num_pieces = len(cut) * sum(1 if keyframes else len(new) for keyframes, new in todo)
         make = partial(
             self.make,
             guidance=guidance,
@@ -109,13 +118,14 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             stage=stage_clock(on_stage, frames.device, lanes),
         )
         with closing(in_order(make, pieces, lanes, finished.allow)) as results:
-            for piece, picture in results:
+            for number, (piece, picture) in enumerate(results, start=1):
                 if isinstance(piece, BetweenTile):
                     finished.forget(piece)
                 elif picture is not None:
                     piece.group.canvas.add(picture, piece.tile)
                     if piece.tile is piece.group.last_tile:
                         finished.add(piece.group)
+                on_progress("pictures" if len(cut) == 1 else "tiles", number, num_pieces)
         self._before, self._tile_before = motion.end(finished.pictures), self.longest_tile
         return made
 
@@ -125,15 +135,17 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         return self.vrg is None and self.config.window_latents == 1
 
     def cut_up(
-        self, motion: ClipMotion, frames: Tensor, finished: Finished, on_stage: OnStage | None
+        self,
+        motion: ClipMotion,
+        cut: Sequence[Tile],
+        todo: Sequence[Run],
+        finished: Finished,
+        stage: StageClock,
     ) -> Iterator[KeyframeTile | BetweenTile]:
         """The work of a clip in order of time, each picture cut into tiles where it is large."""
-        seen = (frames.shape[-2], frames.shape[-1])
-        cut = list(tiles(seen, finished.size, self.longest_tile))
-        stage = stage_clock(on_stage, frames.device)
         waiting: deque[BetweenTile] = deque()
         # Never more at once: what a convolution makes of a picture may depend on those beside it, in its last bits.
-        for keyframes, new in finished.in_time(self.config.window_latents):
+        for keyframes, new in todo:
             # 2. Motion between the keyframes around.
             if keyframes:
                 with stage("cfca"):
@@ -217,10 +229,6 @@ def cut_keyframes(
         # A small picture is one tile; seams are mixed before they are rounded.
         kind = made.dtype if tile.size == size else torch.float32
         yield KeyframeTile(around=around, tile=tile, output_type=kind, group=group)
-
-
-def unwatched(_stage: str, _done: int, _total: int) -> None:
-    """The `OnProgress` of nobody."""
 
 
 def stage_clock(on_stage: OnStage | None, device: torch.device, lanes: int = 1) -> StageClock:

@@ -14,10 +14,10 @@ from diffst.attempts import Attempt, plainly
 from diffst.checkpoint import load_pipeline, num_parameters, weights_hash
 from diffst.folders import EMBEDDED, model_folder
 from diffst.limits import Limits
-from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage
+from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage, unwatched
 from diffst.star.load import Sampling, load_any_star
 from diffst.star.names import STAR_MODELS, star_pipeline
-from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
+from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE, WAN_MODEL
 from diffst.wan.pipeline import DiffSTWanPipeline
 
 DESCRIPTIONS = {
@@ -154,10 +154,15 @@ class DiffSTUpscaler:
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pipeline = pipeline
         self.tile: int | None = None  # output pixels
+        self.on_progress: OnProgress = unwatched
 
     def keep_within(self, limits: Limits) -> None:
         """See `LimitedModel`; without a tile given, pictures are cut as they are best cut."""
         self.tile = limits.tile
+
+    def watch(self, on_progress: OnProgress) -> None:
+        """See `WatchedModel`."""
+        self.on_progress = on_progress
 
     def __call__(
         self,
@@ -172,7 +177,12 @@ class DiffSTUpscaler:
         scale = out_size[0] / frames.shape[-2]
         self.pipeline.longest_tile = None if self.tile is None else round(self.tile / scale)
         made: Tensor = self.pipeline(
-            given, instants, out_size, output_type=frames.dtype, on_stage=on_stage
+            given,
+            instants,
+            out_size,
+            output_type=frames.dtype,
+            on_stage=on_stage,
+            on_progress=self.on_progress,
         )
         return made.cpu()
 
@@ -233,7 +243,6 @@ def load_model(
         FileNotFoundError: Its files are missing.
     """
     from diffst.wan.convert import tiny_decoder_from
-    from diffst.wan.upscaler import NAME as WAN
     from diffst.wan.upscaler import NO_WEIGHTS, WanUpscaler
 
     if star_pipeline(name) is not None:
@@ -243,7 +252,7 @@ def load_model(
     chosen = choose_device(device)
     kind = choose_precision(precision, chosen)
     folder = EMBEDDED.get(name, Path(name))
-    if name == WAN and not folder.is_dir():
+    if name == WAN_MODEL and not folder.is_dir():
         raise ValueError(NO_WEIGHTS)
     if name not in EMBEDDED and not folder.is_dir():
         raise ValueError(

@@ -25,12 +25,15 @@ class StubFrame:
     time: Fraction
 
 
-def rules(clip: int = 4, overlap: int = 1, context: int = 2, max_moments: int = 1000) -> ClipRules:
+def rules(
+    clip: int = 4, overlap: int = 1, context: int = 2, max_moments: int = 1000, segment: int = 1000
+) -> ClipRules:
     return ClipRules(
         clip_keyframes=clip,
         overlap_keyframes=overlap,
         context_keyframes=context,
         max_moments=max_moments,
+        segment_keyframes=segment,
     )
 
 

@@ -120,6 +120,12 @@ def test_a_bad_value_is_a_usage_error_that_names_its_option(options: dict[str, A
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("model", ["nanoo", "/no/such/folder"])
+def test_a_model_that_does_not_exist_is_told_at_once_with_those_that_do(model: str):
+    with pytest.raises(UsageError, match=f"there is no model `{model}`; `--model` takes `nano`, "):
+        job(model=model)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -216,7 +222,7 @@ def test_what_is_not_a_time_is_refused(text: str):
         parse_seconds(text, "--start")
 
 
-@pytest.mark.parametrize("model", ["nano", "wan-1.3b", "elsewhere"])
+@pytest.mark.parametrize("model", ["nano", "wan-1.3b", "tests"])
 def test_options_of_a_sampler_are_refused_for_models_that_do_not_sample(model: str):
     for option in (
         {"steps": 4},

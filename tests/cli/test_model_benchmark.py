@@ -26,7 +26,7 @@ from diffst_cli.model_benchmark import (
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same classes at a size for tests, under a name of its own."""
-    monkeypatch.setitem(model_benchmark.RANDOM_SIZES, "wan-tiny", "tiny")
+    monkeypatch.setitem(model_benchmark.RANDOM_SIZES, "wan-1.3b", "tiny")
     monkeypatch.setattr(model_benchmark, "matrix_rate", lambda device, precision: 2e12)
 
 
@@ -34,7 +34,7 @@ def job(decoder: str = "full") -> UpscaleJob:
     return UpscaleJob(
         input=Path("in.mp4"),
         output=Path("out.mp4"),
-        model="wan-tiny",
+        model="wan-1.3b",
         device="cpu",
         precision="fp32",
         decoder=decoder,
@@ -162,11 +162,11 @@ def test_time_outside_of_stages_is_told():
 
 def test_command_writes_everything_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "speed.json"
-    words = ["--model", "wan-tiny", "--random-weights", "--device", "cpu", "--size", "64x32"]
+    words = ["--model", "wan-1.3b", "--random-weights", "--device", "cpu", "--size", "64x32"]
     limits = ["--frames", "5", "--repeats", "1", "--scale", "2", "--json", str(file)]
     assert main(["benchmark", *words, *limits]) == 0
     written = json.loads(file.read_text())
-    assert written["model"] == "wan-tiny"
+    assert written["model"] == "wan-1.3b"
     assert written["precision"] in ("bf16", "fp32")
     assert written["parameters"]["transformer"] > 0
     assert written["output_size"] == [64, 32]
@@ -178,14 +178,14 @@ def test_command_writes_everything_as_json(tmp_path: Path, capsys: pytest.Captur
     ("words", "sentence"),
     [
         (["--model", "nano"], "there is no `nano` with random weights"),
-        (["--model", "wan-tiny", "--frames", "0"], "`--frames` and `--repeats` take 1 or more"),
-        (["--model", "wan-tiny", "--levers", "fast"], "there is no lever `fast`; there are fused"),
+        (["--model", "wan-1.3b", "--frames", "0"], "`--frames` and `--repeats` take 1 or more"),
+        (["--model", "wan-1.3b", "--levers", "fast"], "there is no lever `fast`; there are fused"),
         (
-            ["--model", "wan-tiny", "--device", "cpu", "--levers", "cudnn_attention"],
+            ["--model", "wan-1.3b", "--device", "cpu", "--levers", "cudnn_attention"],
             "`cudnn_attention` needs a GPU of NVIDIA",
         ),
-        (["--model", "wan-tiny", "in.mp4"], "measures the model alone, without a video"),
-        (["--model", "wan-tiny", "--input-size", "64x32"], "measures the model alone"),
+        (["--model", "wan-1.3b", "in.mp4"], "measures the model alone, without a video"),
+        (["--model", "wan-1.3b", "--input-size", "64x32"], "measures the model alone"),
     ],
 )
 def test_wrong_words_are_usage_errors(

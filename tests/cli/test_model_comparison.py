@@ -10,13 +10,13 @@ from diffst_cli.commands.benchmark import benchmark
 from diffst_cli.model_comparison import BASELINE_STEPS, OURS, STOCK, TINY
 
 WAYS = [STOCK, "stock, 2 steps", "stock, 5 steps", OURS, TINY]
-TOY = ["benchmark", "--random-weights", "--model", "wan-tiny", "--device", "cpu"]
+TOY = ["benchmark", "--random-weights", "--model", "wan-1.3b", "--device", "cpu"]
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same classes at a size for tests, under a name of its own."""
-    monkeypatch.setitem(model_benchmark.RANDOM_SIZES, "wan-tiny", "tiny")
+    monkeypatch.setitem(model_benchmark.RANDOM_SIZES, "wan-1.3b", "tiny")
     monkeypatch.setattr(model_benchmark, "matrix_rate", lambda device, precision: 2e12)
     monkeypatch.setattr(model_comparison, "BASELINE_STEPS", (2, 5))
 

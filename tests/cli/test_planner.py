@@ -84,6 +84,25 @@ def test_clips_of_huge_frames_are_short():
     assert chosen(16384, 16384, 1) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("overlap", "size", "expected"),
+    [
+        (0, (320, 180), 180),
+        (0, (1280, 720), 72),
+        (0, (3840, 2160), 8),
+        (0, (16384, 16384), 1),
+        (2, (3840, 2160), 180),
+    ],
+)
+def test_an_interrupt_loses_minutes_however_large_pictures_are(
+    overlap: int, size: tuple[int, int], expected: int
+):
+    rules = ModelRules(clip_keyframes=12, overlap_keyframes=overlap, context_keyframes=4)
+    pixels = size[0] * size[1]
+    cut = choose_clip_rules(rules, frame_pixels=pixels, output_bytes=pixels * 3)
+    assert cut.segment_keyframes == expected
+
+
 @pytest.mark.parametrize(("frame_bytes", "expected"), [(100, 16), (8 * 2**20, 8), (2**30, 2)])
 def test_few_large_frames_wait_between_threads(frame_bytes: int, expected: int):
     assert queue_frames(frame_bytes) == expected
@@ -169,7 +188,13 @@ def test_one_memory_holds_both(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("num_frames", [1, 11, 12, 13, 23, 24, 100])
 @pytest.mark.parametrize("factor", [1, 2])
 def test_number_of_clips_is_what_the_cutter_makes(num_frames: int, factor: int):
-    rules = ClipRules(clip_keyframes=12, overlap_keyframes=1, context_keyframes=2, max_moments=99)
+    rules = ClipRules(
+        clip_keyframes=12,
+        overlap_keyframes=1,
+        context_keyframes=2,
+        max_moments=99,
+        segment_keyframes=180,
+    )
     times = [Fraction(number, 25) for number in range(num_frames)]
     frames = [
         (Frame(index=number, time=time, image=np.zeros((1, 1, 3), np.uint8)), False)

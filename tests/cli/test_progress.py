@@ -154,7 +154,16 @@ def test_more_frames_than_estimated_stay_at_all(half_done: Progress):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0:00"), (59.6, "1:00"), (125, "2:05"), (3725, "1:02:05")]
+    ("seconds", "shown"),
+    [
+        (0, "0:00"),
+        (59.6, "1:00"),
+        (125, "2:05"),
+        (3725, "1:02:05"),
+        (172_799, "47:59:59"),
+        (172_800, "2 days 0 h"),
+        (6_697_368, "77 days 12 h"),
+    ],
 )
 def test_clock_times(seconds: float, shown: str):
     assert clock(seconds) == shown

@@ -37,7 +37,11 @@ def look_through(job: UpscaleJob, *, wholly: bool) -> Work:
     info = probe(job.input)
     work = open_work(job, make_recipe(job, info), open_output(job, info))
     work.rules = ClipRules(
-        clip_keyframes=4, overlap_keyframes=0, context_keyframes=1, max_moments=8
+        clip_keyframes=4,
+        overlap_keyframes=0,
+        context_keyframes=1,
+        max_moments=8,
+        segment_keyframes=180,
     )
     work.way = "whole frames"
     with work, looked_through(job, info, work, Stages()):

@@ -97,6 +97,13 @@ def test_segments_end_at_cuts_where_there_are_any():
     assert [segment.cuts for segment in planned] == [(0, 3, 10), (10,), (25,), (25,)]
 
 
+def test_segments_are_as_short_as_the_rules_say_cut_or_not():
+    short = rules(clip=4, overlap=0, segment=6)
+    planned = plan(even(30), short, cuts=[0, 13], lengths=(9, 100), fps_x=Fraction(1))
+    # Clips begin at 0, 4, 8, 12, and anew at the cut; the cut ends no segment of fewer than 6 keyframes.
+    assert [segment.start for segment in planned] == [0, 8, 17, 25]
+
+
 def test_a_segment_that_begins_in_a_shot_makes_the_clip_before_its_own():
     first, second = plan(even(16), rules(clip=4, overlap=1, context=2), fps_x=Fraction(1))[:2]
     assert (first.start, first.stop, first.first_keyframe, first.shared) == (0, 9, 0, 0)

@@ -55,7 +55,13 @@ def plan(*rungs: Rung, chosen: int = 0, device: str = "mps") -> RunPlan:
         bytes_per_sample=1,
         precision="fp32",
     )
-    rules = ClipRules(clip_keyframes=8, overlap_keyframes=1, context_keyframes=1, max_moments=16)
+    rules = ClipRules(
+        clip_keyframes=8,
+        overlap_keyframes=1,
+        context_keyframes=1,
+        max_moments=16,
+        segment_keyframes=180,
+    )
     return RunPlan(
         model="any",
         device=device,

@@ -202,6 +202,13 @@ def test_stages_report_their_time():
     assert all(seconds > 0 for seconds in seen.values())
 
 
+def test_progress_is_told_for_each_picture():
+    told, asked = [], [(0, 0.0), (0, 0.5), (1, 0.0)]
+    tiny_pipeline()(smooth_clip(4), asked, SIZE, on_progress=lambda *now: told.append(now))
+    # Keyframes 0 and 1, the new frame, and keyframe 2, which it looks up.
+    assert told == [("pictures", number, 4) for number in (1, 2, 3, 4)]
+
+
 def test_a_saved_folder_loads_as_the_same_pipeline(tmp_path):
     pipeline = tiny_pipeline()
     pipeline.save_pretrained(tmp_path)

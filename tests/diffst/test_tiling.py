@@ -94,6 +94,15 @@ def test_the_edge_on_the_latent_grid_is_taken_where_several_fit():
     assert in_phase(range(103, 104), 103, Fraction(4)) == 103  # the picture's edge is on every grid
 
 
+def test_progress_is_told_for_each_tile(small_tiles: None, pipeline: DiffSTPipeline):
+    told: list[tuple[str, int, int]] = []
+    size, frames = (2 * 96, 2 * 200), moving_texture(2, 96, 200)
+    pipeline(frames, [(0, 0.0), (0, 0.5)], size, on_progress=lambda *now: told.append(now))
+    total = 3 * len(list(tiles((96, 200), size)))
+    assert total > 3
+    assert told == [("tiles", number + 1, total) for number in range(total)]
+
+
 def test_a_canvas_gives_back_what_was_cut_up():
     picture = torch.rand(2, 3, 700, 1400)
     made = torch.zeros_like(picture)

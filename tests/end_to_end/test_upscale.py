@@ -229,6 +229,17 @@ def test_pictures_in_and_out(folder: Path):
     assert means[-1] == pytest.approx(20, abs=3)
 
 
+@pytest.mark.parametrize(("output", "named"), [("out", "out/%05d.png"), ("o_%d.png", "o_%d.png")])
+def test_who_forgot_the_ending_learns_at_once_that_pictures_are_made(
+    folder: Path, output: str, named: str, capsys: pytest.CaptureFixture[str]
+):
+    make_video(folder / "in.mp4", num_frames=2)
+    upscale("in.mp4", output, "--scale", "1")
+    note, plan = "the output is pictures: `" + named + "`\n", "nano on cpu"
+    said = capsys.readouterr().err
+    assert said.index(note) < said.index(plan)
+
+
 def test_a_file_that_ends_early_is_finished_with_a_warning(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ):

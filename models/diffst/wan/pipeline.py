@@ -99,10 +99,11 @@ class DiffSTWanPipeline(DiffSTPipeline):
         *,
         output_type: torch.dtype = torch.float32,
         on_stage: OnStage | None = None,
+        on_progress: OnProgress = unwatched,
     ) -> Tensor:
         """Make the frames of the asked instants at the asked size; see `DiffSTPipeline`."""
         made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
-        start, shot = 0, self.shot(size, on_stage)
+        start, shot = 0, self.shot(size, on_stage, on_progress)
         for pictures in itertools.chain(shot.feed(frames, instants), shot.finish()):
             made[start : start + len(pictures)] = in_range(pictures, output_type)
             start += len(pictures)

@@ -22,7 +22,6 @@ from diffst.wan.shot import Shot
 from diffst.wan.sizes import TILE_OVERLAP, TIME_STRIDE
 from diffst.wan.windows import OVERLAP_LATENTS, Windows
 
-NAME = "wan-1.3b"
 NO_WEIGHTS = (
     "it has no trained DiffST weights, and nobody has published any of this size; "
     "use `nano`, which is built in, or `star-light`, or give the folder of a pipeline that you trained"

@@ -29,7 +29,13 @@ from tests.diffst.wan.live_memory import LiveMemory
 SIZE = (32, 48)
 CPU = torch.device("cpu")
 STEP = Fraction(1, 25)
-RULES = ClipRules(clip_keyframes=8, overlap_keyframes=2, context_keyframes=2, max_moments=100)
+RULES = ClipRules(
+    clip_keyframes=8,
+    overlap_keyframes=2,
+    context_keyframes=2,
+    max_moments=100,
+    segment_keyframes=180,
+)
 
 
 def footage(num_frames: int) -> Tensor:
