@@ -79,6 +79,8 @@ class TrainConfig:
     device: str = "cpu"
     bfloat16: bool = False
     """Run convolutions in bfloat16 (weights stay float32)."""
+    data_workers: int = 0
+    """Processes that make windows ahead; 0 makes them between steps, which a GPU would wait for."""
     threads: int = 2
     """CPU threads of torch."""
     save_seconds: float = 60.0

@@ -1,4 +1,4 @@
-"""Training windows from a prepared cache: cut, turned at random, stacked into batches by threads.
+"""Training windows from a prepared cache: cut, turned at random, stacked into batches.
 
 A window is K neighbouring degraded keyframes with their flows, and the true high-resolution frames at the instants
 2, 2.5, 3, ..., K - 3 (in keyframes), those where a keyframe has two neighbours on each side.
@@ -7,16 +7,15 @@ A window is K neighbouring degraded keyframes with their flows, and the true hig
 from __future__ import annotations
 
 import json
-import queue
-import threading
-from collections.abc import Generator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffst.training.ahead import made_ahead
 from diffst.training.degradation import FACTOR
 from diffst.training.windows import (
     AUGMENTATIONS,
@@ -34,8 +33,6 @@ REAL_SHARE = 0.5  # part of the windows that comes from real clips
 NUM_CANDIDATES = 4  # places looked at for one window
 FLAT_GRADIENT = 1.0  # mean gradient in code values below which a crop teaches next to nothing
 LARGE_MOTION = 6.0  # low-resolution pixels a keyframe from which more motion does not weigh more
-BATCHES_AHEAD = 2  # per worker thread
-REFRESH_BATCHES = 200  # of one thread, after which it looks for clips that have been finished since
 
 Image = NDArray[np.uint8]
 
@@ -72,7 +69,7 @@ class WindowDataset:
         """Find the clips.
 
         Args:
-            cache_dir: What `prepare` filled, or is filling.
+            cache_dir: What `prepare` filled.
             lr_crop: Side of a window at low resolution, in pixels.
             num_keyframes: Keyframes in a window, K; at least 5.
             faded_share: Share of the windows whose contrast is lowered.
@@ -83,30 +80,20 @@ class WindowDataset:
         """
         if num_keyframes < 2 * CONTEXT_KEYFRAMES + 1:
             raise ValueError(f"a window needs at least 5 keyframes, not {num_keyframes}")
-        self.cache_dir = cache_dir
         self.lr_crop = lr_crop
         self.num_keyframes = num_keyframes
         self.faded_share = faded_share
         self.seed = seed
-        self.clips: list[Clip] = []
-        self.refresh()
-
-    def refresh(self) -> int:
-        """Look for clips again; gives how many there are. A running `batches` uses them from its next window on."""
-        found = [
-            _read_clip_entry(path.parent) for path in sorted(self.cache_dir.glob("*/meta.json"))
-        ]
-        fitting = [
+        found = [_read_clip_entry(path.parent) for path in sorted(cache_dir.glob("*/meta.json"))]
+        self.clips = [
             clip
             for clip in found
-            if clip.num_keyframes >= self.num_keyframes and min(clip.size) >= self.lr_crop
+            if clip.num_keyframes >= num_keyframes and min(clip.size) >= lr_crop
         ]
-        if not fitting:
+        if not self.clips:
             raise ValueError(
-                f"no clip in {self.cache_dir} holds {self.num_keyframes} keyframes of {self.lr_crop} px"
+                f"no clip in {cache_dir} holds {num_keyframes} keyframes of {lr_crop} px"
             )
-        self.clips = fitting
-        return len(fitting)
 
     def sample(self, rng: np.random.Generator) -> Window:
         """Cut one window at random, turn it and fade it at random."""
@@ -124,60 +111,18 @@ class WindowDataset:
 
     def batch(self, batch_size: int, rng: np.random.Generator) -> Batch:
         """Sample and stack `batch_size` windows."""
-        windows = [self.sample(rng) for _ in range(batch_size)]
-        return stack_windows(windows)
+        return stack_windows([self.sample(rng) for _ in range(batch_size)])
 
-    def batches(self, batch_size: int, *, num_workers: int = 1) -> Generator[Batch, None, None]:
-        """Batches without end, made ahead by threads; the order depends on the seed and `num_workers` only.
+    def batch_of_step(self, step: int, batch_size: int) -> Batch:
+        """The windows of a step; which they are follows from the seed and the step's number alone."""
+        return self.batch(batch_size, np.random.default_rng((self.seed, step)))
 
-        Clips finished meanwhile join from time to time, so training may start while the cache is being filled.
-        Closing the iterator stops the threads. An error in a thread is raised here.
-        """
-        stop = threading.Event()
-        lanes: list[queue.Queue[Batch | Exception]] = []
-        threads = []
-        for seed in np.random.SeedSequence(self.seed).spawn(num_workers):
-            lane: queue.Queue[Batch | Exception] = queue.Queue(BATCHES_AHEAD)
-            arguments = (lane, batch_size, np.random.default_rng(seed), stop)
-            threads.append(threading.Thread(target=self._fill, args=arguments, daemon=True))
-            lanes.append(lane)
-        for thread in threads:
-            thread.start()
-        try:
-            while True:
-                for lane in lanes:
-                    item = lane.get()
-                    if isinstance(item, Exception):
-                        raise item
-                    yield item
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
-
-    def _fill(
-        self,
-        lane: queue.Queue[Batch | Exception],
-        batch_size: int,
-        rng: np.random.Generator,
-        stop: threading.Event,
-    ) -> None:
-        for number in count():
-            item: Batch | Exception
-            try:
-                if number % REFRESH_BATCHES == 0:
-                    self.refresh()
-                item = self.batch(batch_size, rng)
-            except Exception as error:  # handed to the thread that reads
-                item = error
-            while not stop.is_set():
-                try:
-                    lane.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if stop.is_set() or isinstance(item, Exception):
-                return
+    def batches(
+        self, batch_size: int, *, first_step: int = 0, num_workers: int = 0
+    ) -> Iterator[Batch]:
+        """Batches of step `first_step`, `first_step` + 1, ... without end; see `made_ahead`."""
+        make = partial(self.batch_of_step, batch_size=batch_size)
+        return made_ahead(make, first_step=first_step, num_workers=num_workers)
 
     def _cut(self, clip: Clip, variant: str, rng: np.random.Generator) -> Window:
         keyframes = np.load(clip.folder / f"lr_{variant}.npy", mmap_mode="r")

@@ -6,7 +6,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
@@ -218,10 +217,15 @@ class Trainer:
             lr_crop=config.crop,
             num_keyframes=KEYFRAMES,
             faded_share=config.faded_share,
-            seed=config.seed + self.step_number,
+            seed=config.seed,
         )
-        with closing(data.batches(config.batch_windows)) as batches:
-            self.train_until_time_is_up(batches)
+        self.train_until_time_is_up(
+            data.batches(
+                config.batch_windows,
+                first_step=self.step_number,
+                num_workers=config.data_workers,
+            )
+        )
         return config.out / "best"
 
     def train_until_time_is_up(self, batches: Iterator[Batch]) -> None:
@@ -303,9 +307,8 @@ class Trainer:
             "kept_bicubic": [],
             "new_fused_bicubic": [],
         }
-        with closing(data.batches(VALIDATION_BATCH)) as batches:
-            chosen = list(islice(batches, VALIDATION_WINDOWS // VALIDATION_BATCH))
-        for batch in chosen:
+        num_batches = VALIDATION_WINDOWS // VALIDATION_BATCH
+        for batch in islice(data.batches(VALIDATION_BATCH), num_batches):
             keyframes, flows, targets, interpolate = to_device(batch, self.device)
             made = forward(self.average, keyframes, flows)
             plain = F.interpolate(keyframes[:, 2], scale_factor=4, mode="bicubic")

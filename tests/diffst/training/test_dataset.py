@@ -1,5 +1,4 @@
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -73,15 +72,10 @@ def test_targets_between_keyframes_are_the_dropped_frames(tmp_path: Path) -> Non
     assert (np.bincount(window.targets[1].ravel(), minlength=256) <= levels).all()
 
 
-def test_incomplete_clips_wait_for_the_next_refresh(tmp_path: Path) -> None:
+def test_incomplete_clips_are_left_out(tmp_path: Path) -> None:
     write_clip(tmp_path, "a")
-    unfinished = write_clip(tmp_path, "b") / "meta.json"
-    text = unfinished.read_text()
-    unfinished.unlink()
-    dataset = WindowDataset(tmp_path, lr_crop=8)
-    assert len(dataset.clips) == 1
-    unfinished.write_text(text)
-    assert dataset.refresh() == 2
+    (write_clip(tmp_path, "b") / "meta.json").unlink()
+    assert len(WindowDataset(tmp_path, lr_crop=8).clips) == 1
 
 
 def test_clips_too_short_or_too_small_are_left_out(tmp_path: Path) -> None:
@@ -130,47 +124,27 @@ def test_a_share_of_the_windows_is_faded(
     assert abs(faded - 200 * share) <= 3 * (200 * share * (1 - share)) ** 0.5
 
 
-def test_same_seed_gives_the_same_batches_with_two_threads(tmp_path: Path) -> None:
-    write_clip(tmp_path, "a")
-    runs = []
-    for _ in range(2):
-        batches = WindowDataset(tmp_path, lr_crop=8, seed=3).batches(2, num_workers=2)
-        runs.append(list(islice(batches, 5)))
-    for first, second in zip(*runs, strict=True):
-        torch.testing.assert_close(first.keyframes, second.keyframes)
-        torch.testing.assert_close(first.flows, second.flows)
-    assert not torch.equal(runs[0][0].keyframes, runs[0][1].keyframes)
-
-
-def test_closing_the_batches_ends_their_threads(tmp_path: Path) -> None:
-    write_clip(tmp_path, "a")
-    before = threading.active_count()
-    batches = WindowDataset(tmp_path, lr_crop=8).batches(2, num_workers=2)
-    next(batches)
-    assert threading.active_count() == before + 2
-    batches.close()
-    assert threading.active_count() == before
-
-
-def test_running_batches_take_up_finished_clips(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_step_has_the_same_windows_whoever_makes_them_and_wherever_a_run_began(
+    tmp_path: Path, num_workers: int
 ) -> None:
-    monkeypatch.setattr("diffst.training.dataset.REFRESH_BATCHES", 1)
     write_clip(tmp_path, "a")
-    dataset = WindowDataset(tmp_path, lr_crop=8)
-    write_clip(tmp_path, "b")
-    batches = dataset.batches(1)
-    next(batches)
-    batches.close()
-    assert len(dataset.clips) == 2
+    dataset = WindowDataset(tmp_path, lr_crop=8, seed=3)
+    whole = list(islice(dataset.batches(2), 5))
+    batches = dataset.batches(2, first_step=2, num_workers=num_workers)
+    for expected, made in zip(whole[2:], batches, strict=False):
+        torch.testing.assert_close(made.keyframes, expected.keyframes)
+        torch.testing.assert_close(made.flows, expected.flows)
+    assert not torch.equal(whole[0].keyframes, whole[1].keyframes)
 
 
-def test_error_in_a_thread_reaches_the_reader(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_error_of_a_batch_reaches_the_reader(tmp_path: Path, num_workers: int) -> None:
     folder = write_clip(tmp_path, "a", variants=("clean",))
     dataset = WindowDataset(tmp_path, lr_crop=8)
     (folder / "hr.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"hr\.npy"):
-        next(dataset.batches(2))
+        next(dataset.batches(2, num_workers=num_workers))
 
 
 def test_the_usual_way_to_shrink_a_video_is_shown_most_often(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class OneBatch:
     def __init__(self, *_args, **_kwargs):
         pass
 
-    def batches(self, size):
+    def batches(self, size, **_options):
         while True:
             yield moving_batch(size)
 

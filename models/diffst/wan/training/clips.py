@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count
-from multiprocessing import get_context
-from typing import Any
+from functools import partial
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from diffst.flow import neighbour_flows
+from diffst.training.ahead import made_ahead
 from diffst.training.degradation import FACTOR
 from diffst.wan.training.degradation import degrade_second_order, draw_second_order
 from diffst.wan.training.manifest import Clip
@@ -31,7 +28,6 @@ DROP_FACTORS = range(2, 9)  # one frame of so many is kept
 PICTURE_RATE = Fraction(
     1
 )  # frames a second: a picture has the bits of a second of video, or it is a blot
-STEPS_AHEAD = 2  # made per worker process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,19 +169,8 @@ class ClipWindows:
         if not 0 <= process < num_processes:
             raise ValueError(f"there is no process {process} of {num_processes}")
         rows = range(process * self.batch_windows, (process + 1) * self.batch_windows)
-        if not self.num_workers:
-            return (self.batch(step, rows) for step in count(first_step))
-        loader: DataLoader[ClipBatch | ValueError] = DataLoader(
-            _Steps(self, rows),
-            batch_size=None,
-            sampler=count(first_step),
-            num_workers=self.num_workers,
-            prefetch_factor=STEPS_AHEAD,
-            collate_fn=_as_it_is,
-            # Spawned, because a fork would copy locks that torch's threads may hold.
-            multiprocessing_context=get_context("spawn"),
-        )
-        return map(_raised, loader)
+        make = partial(self.batch, rows=rows)
+        return made_ahead(make, first_step=first_step, num_workers=self.num_workers)
 
     def _window(self, plan: Plan, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Degraded frames (F, 3, h, w), none dropped, and the true targets (T, 3, 4h, 4w), uint8."""
@@ -199,30 +184,6 @@ class ClipWindows:
         small = degrade_second_order(frames, draw_second_order(rng), frame_rate=rate)
         targets = frames[plan.first_target : plan.first_target + plan.num_targets]
         return channels_first(small), channels_first(targets)
-
-
-class _Steps(Dataset["ClipBatch | ValueError"]):
-    """A process's share of each step, by the step's number; an error is given, not raised, to stay as it is."""
-
-    def __init__(self, windows: ClipWindows, rows: range) -> None:
-        self.windows, self.rows = windows, rows
-
-    def __getitem__(self, step: int) -> ClipBatch | ValueError:
-        cv2.setNumThreads(1)
-        try:
-            return self.windows.batch(step, self.rows)
-        except ValueError as error:
-            return error
-
-
-def _raised(made: ClipBatch | ValueError) -> ClipBatch:
-    if isinstance(made, ValueError):
-        raise made
-    return made
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch  # nothing to convert
 
 
 def cropped(frames: Image, side: int, rng: np.random.Generator) -> Image:
