@@ -106,6 +106,7 @@ def test_the_commands_for_a_gpu_would_run(
         raise Reached
 
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "random").mkdir()  # as one of the commands does
     monkeypatch.setattr(model_benchmark, "choose_place", lambda job: (job.device, job.precision))
     monkeypatch.setattr(model_comparison, "choose_place", lambda job: (job.device, job.precision))
     for module in (model_benchmark, model_comparison):
