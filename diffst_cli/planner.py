@@ -26,6 +26,7 @@ from diffst_cli.ladders import (
     star_ladder,
     wan_ladder,
 )
+from diffst_cli.libraries import load_libraries
 from diffst_cli.segments import MAX_KEYFRAMES
 from diffst_cli.words import gigabytes
 
@@ -255,6 +256,7 @@ def choose_place(job: UpscaleJob) -> tuple[str, str]:
     Raises:
         UserError: The device is not there.
     """
+    load_libraries()  # here, since nothing before needs them
     from diffst.upscaler import PRECISIONS, choose_device, choose_precision
 
     try:

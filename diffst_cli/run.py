@@ -26,7 +26,6 @@ from diffst_cli.errors import UserError
 from diffst_cli.forecast import forecast_disk
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import UpscaleJob
-from diffst_cli.libraries import load_libraries
 from diffst_cli.making import Recipient, SegmentMaker, make_all
 from diffst_cli.memory import keep_freed_memory, peak_bytes
 from diffst_cli.pieces import Piece
@@ -81,7 +80,6 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
     Raises:
         UserError: It does not exist, was not downloaded, is damaged, or its device is not there.
     """
-    load_libraries()
     from diffst.upscaler import load_model
     from diffst_cli.downloaded import require_ready
 
@@ -151,8 +149,6 @@ class Journey:
             self._output = open_output(job, info)
             if (pictures := self._output.target.pictures) is not None:
                 self._reporter.note(f"the output is pictures: `{pictures}`")
-            self._reporter.stage("loading the model")
-            load_libraries()
             recipe = make_recipe(job, info)  # may take seconds, for which no interrupt should wait
             with interrupts_deferred():  # until the folder is ours to clean up
                 self._work = stack.enter_context(open_work(job, recipe, self._output))

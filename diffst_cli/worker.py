@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from diffst_cli.errors import explain
 from diffst_cli.job import UpscaleJob
+from diffst_cli.libraries import load_libraries
 from diffst_cli.making import InexactEntry, Recipient, SegmentMaker
 from diffst_cli.pieces import Piece, PieceSettings
 from diffst_cli.planner import Room, find_room, plan_run
@@ -173,6 +174,7 @@ def _leave_with(parent: int) -> None:
 
 
 def _serve(line: Line, open_model: OpenModel, job: UpscaleJob) -> None:
+    load_libraries()
     model = open_model(job)
     line.send(Ready(model.rules, find_room(job)))
     order = line.receive()
