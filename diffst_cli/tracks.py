@@ -22,6 +22,9 @@ SCALE = 4  # reference size over degraded size
 FPS_FACTOR = 2  # reference frame rate over degraded frame rate
 SIZE_MULTIPLE = SCALE * 2  # the degraded clip is 4:2:0, so even both ways
 LEAST_SIDE = 64  # pixels of a reference, after cropping
+LEAST_FRAMES = (
+    5  # minterpolate gives two fewer, and one new frame must have a kept one on each side
+)
 NOISE_SEED = 20260
 
 COLOUR_FILTER = (
@@ -87,7 +90,8 @@ def make_reference(clip: Clip, work: Path, num_frames: int) -> Reference:
         num_frames: At most this many frames.
 
     Raises:
-        UserError: The source cannot be read, or is smaller than `LEAST_SIDE` either way.
+        UserError: The source cannot be read, is smaller than `LEAST_SIDE` either way, or says that it has
+            fewer than `LEAST_FRAMES`.
     """
     info = probe(clip.source)
     width, height = (side // SIZE_MULTIPLE * SIZE_MULTIPLE for side in (info.width, info.height))
@@ -95,6 +99,12 @@ def make_reference(clip: Clip, work: Path, num_frames: int) -> Reference:
         raise UserError(
             f"`{clip.source}` is too small to measure: {info.width}x{info.height}; "
             f"each side takes {LEAST_SIDE} pixels or more",
+            hint="leave it out",
+        )
+    if info.num_frames is not None and info.num_frames < LEAST_FRAMES:
+        raise UserError(
+            f"`{clip.source}` is too short to measure: {info.num_frames} frames; "
+            f"it takes {LEAST_FRAMES} or more",
             hint="leave it out",
         )
     path = work / "reference" / f"{clip.name}.nut"

@@ -12,14 +12,13 @@ from diffst_cli.errors import UsageError
 from diffst_cli.layouts import OWN_TRACKS
 from diffst_cli.report_files import check_report, write_report
 from diffst_cli.systems import BASELINE, parse_systems
-from diffst_cli.tracks import TRACKS
+from diffst_cli.tracks import LEAST_FRAMES, TRACKS
 
 if TYPE_CHECKING:
     from diffst_cli.scores import ClipScore
 
 DEFAULT_WORK = Path("diffst-evaluation")
 DEFAULT_FRAMES = 49
-MIN_FRAMES = 5  # minterpolate gives two fewer, and one new frame must have a kept one on each side
 DEFAULT_CRF = 16.0
 
 
@@ -70,7 +69,7 @@ def evaluate(
         ),
     ] = "psnr,ssim,ms-ssim,vmaf,frame-difference,warping,tof",
     frames: Annotated[
-        int, typer.Option(min=MIN_FRAMES, help="Frames of each clip, at most.")
+        int, typer.Option(min=LEAST_FRAMES, help="Frames of each clip, at most.")
     ] = DEFAULT_FRAMES,
     crf: Annotated[
         float,

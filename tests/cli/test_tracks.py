@@ -3,6 +3,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from diffst_cli.measuring import read_luma
 from diffst_cli.probe import probe
 from diffst_cli.tracks import TRACKS, Track, make_input, make_reference, take_input
 from tests.cli.test_measuring import write_luma
+from tests.media import write_image
 
 NUM_FRAMES = 7
 
@@ -121,6 +123,15 @@ def test_a_clip_too_small_to_measure_is_refused(tmp_path: Path):
     source = write_luma(tmp_path / "tiny.mkv", flat_frames()[:, :60])
     with pytest.raises(UserError, match=r"tiny\.mkv` is too small to measure: 150x60"):
         make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
+
+
+def test_a_clip_too_short_to_measure_is_refused(tmp_path: Path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(4):
+        write_image(folder / f"{index}.png", np.zeros((80, 80, 3), np.uint8))
+    with pytest.raises(UserError, match=r"pictures` is too short to measure: 4 frames; it takes 5"):
+        make_reference(clip_of(folder), tmp_path / "work", NUM_FRAMES)
 
 
 def test_a_work_folder_may_begin_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
