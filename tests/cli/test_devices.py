@@ -157,7 +157,7 @@ def test_a_process_that_hangs_is_replaced(asked: UpscaleJob, monkeypatch: pytest
     [
         (fakes.open_deadly, "segment 0 ended 3 worker processes"),
         (fakes.open_broken, "the disk is full"),
-        (run.open_model, "no `model_index.json` in `tests`"),
+        (run.open_model, "no `model_index.json` in `.`"),
     ],
 )
 def test_what_cannot_be_made_ends_the_run(
@@ -167,7 +167,7 @@ def test_what_cannot_be_made_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(run, "open_model", open_model)
-    model = "tests" if "`tests`" in message else "nano"
+    model = "." if "`.`" in message else "nano"
     with pytest.raises(UserError, match=message):
         run_job(replace(asked, devices=("cpu",), model=model))
     assert not asked.output.exists()

@@ -10,7 +10,7 @@ from diffst import lanes
 from diffst.upscaler import ModelRules
 from diffst.wan.upscaler import RULES as WAN_RULES
 from diffst_cli import planner
-from diffst_cli.clips import ClipRules, make_clips
+from diffst_cli.clips import make_clips
 from diffst_cli.job import UpscaleJob
 from diffst_cli.planner import (
     RunPlan,
@@ -24,6 +24,7 @@ from diffst_cli.planner import (
 from diffst_cli.probe import VideoInfo
 from diffst_cli.reader import Frame
 from diffst_cli.timing import Timeline
+from tests.cli.test_clips import rules as clip_rules
 
 
 def job(**options: Any) -> UpscaleJob:
@@ -188,13 +189,7 @@ def test_one_memory_holds_both(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("num_frames", [1, 11, 12, 13, 23, 24, 100])
 @pytest.mark.parametrize("factor", [1, 2])
 def test_number_of_clips_is_what_the_cutter_makes(num_frames: int, factor: int):
-    rules = ClipRules(
-        clip_keyframes=12,
-        overlap_keyframes=1,
-        context_keyframes=2,
-        max_moments=99,
-        segment_keyframes=180,
-    )
+    rules = clip_rules(clip=12, overlap=1, context=2, max_moments=99)
     times = [Fraction(number, 25) for number in range(num_frames)]
     frames = [
         (Frame(index=number, time=time, image=np.zeros((1, 1, 3), np.uint8)), False)

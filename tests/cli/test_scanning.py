@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from diffst_cli import segments, shots
-from diffst_cli.clips import ClipRules
 from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import probe
 from diffst_cli.reader import Frame, FrameReader
@@ -17,6 +16,7 @@ from diffst_cli.run import open_output, open_work
 from diffst_cli.scanning import end_of_last_frame, looked_through
 from diffst_cli.stages import Stages
 from diffst_cli.work import Work
+from tests.cli.test_clips import rules as clip_rules
 from tests.cli.test_planner import job as asked
 from tests.cli.test_planner import video
 from tests.media import make_video
@@ -36,13 +36,7 @@ def look_through(job: UpscaleJob, *, wholly: bool) -> Work:
     """The work of a run that is left when its plan is complete, or at its first segment."""
     info = probe(job.input)
     work = open_work(job, make_recipe(job, info), open_output(job, info))
-    work.rules = ClipRules(
-        clip_keyframes=4,
-        overlap_keyframes=0,
-        context_keyframes=1,
-        max_moments=8,
-        segment_keyframes=180,
-    )
+    work.rules = clip_rules(clip=4, overlap=0, context=1, max_moments=8)
     work.way = "whole frames"
     with work, looked_through(job, info, work, Stages()):
         found = work.planned()

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from diffst.limits import Limits
 from diffst_cli import free_memory
-from diffst_cli.clips import ClipRules
 from diffst_cli.errors import UserError
 from diffst_cli.ladders import Rung, Workload
 from diffst_cli.planner import RunPlan
 from diffst_cli.stepping import SteppingModel, needed, shares
+from tests.cli.test_clips import rules as clip_rules
 from tests.fakes import BilinearModel, Call, TellingModel
 
 INSTANTS = [(keyframe, alpha) for keyframe in range(8) for alpha in (0.0, 0.5)]
@@ -55,13 +55,7 @@ def plan(*rungs: Rung, chosen: int = 0, device: str = "mps") -> RunPlan:
         bytes_per_sample=1,
         precision="fp32",
     )
-    rules = ClipRules(
-        clip_keyframes=8,
-        overlap_keyframes=1,
-        context_keyframes=1,
-        max_moments=16,
-        segment_keyframes=180,
-    )
+    rules = clip_rules(clip=8, overlap=1, context=1, max_moments=16)
     return RunPlan(
         model="any",
         device=device,

@@ -18,24 +18,19 @@ from diffst.wan.shot import Shot
 from diffst.wan.stream import ShotStream
 from diffst.wan.upscaler import WanUpscaler
 from diffst.wan.windows import Step, Windows
-from diffst_cli.clips import Clip, ClipRules, make_clips
+from diffst_cli.clips import Clip, make_clips
 from diffst_cli.reader import Frame
 from diffst_cli.shot_streams import ClipMaker
 from diffst_cli.stages import Stages
 from diffst_cli.stitch import stitch
 from diffst_cli.timing import Timeline
+from tests.cli.test_clips import rules as clip_rules
 from tests.diffst.wan.live_memory import LiveMemory
 
 SIZE = (32, 48)
 CPU = torch.device("cpu")
 STEP = Fraction(1, 25)
-RULES = ClipRules(
-    clip_keyframes=8,
-    overlap_keyframes=2,
-    context_keyframes=2,
-    max_moments=100,
-    segment_keyframes=180,
-)
+RULES = clip_rules(clip=8, overlap=2, context=2, max_moments=100)
 
 
 def footage(num_frames: int) -> Tensor:
