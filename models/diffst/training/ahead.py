@@ -36,8 +36,9 @@ def made_ahead(
         num_workers=num_workers,
         prefetch_factor=STEPS_AHEAD,
         collate_fn=_as_it_is,
-        # Spawned, because a fork would copy locks that torch's threads may hold.
-        multiprocessing_context=get_context("spawn"),
+        # A fork would copy locks that torch's threads may hold. What is spawned takes its interpreter down at its end,
+        # which aborts it where the thread that hands a batch over is inside torch then.
+        multiprocessing_context=get_context("forkserver"),
     )
     return map(_raised, loader)
 
