@@ -46,29 +46,39 @@ class Evaluation:
     """x264 rate factor of the outputs; it names their folder."""
 
 
-def evaluate(settings: Evaluation, reporter: Reporter) -> list[ClipScore]:
-    """Scores by track, then clip, then system.
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What was measured."""
 
-    A system that fails is left out from there on, and of what is returned: its means would be over
-    other clips than those of the rest.
+    scores: list[ClipScore]
+    """By track, then clip, then system."""
+    left_out: tuple[str, ...]
+    """Clips and systems that failed; no score is theirs."""
+
+
+def evaluate(settings: Evaluation, reporter: Reporter) -> Evaluated:
+    """Measure every system on every clip of every track.
+
+    A clip that cannot be read is left out for all systems. A system that fails is left out from there on, and
+    of what is returned: its means would be over other clips than those of the rest.
 
     Args:
         settings: What to compare.
-        reporter: Told what is about to be measured, and of each system that failed.
+        reporter: Told what is about to be measured, and of each clip and system that failed.
 
     Raises:
-        UserError: A clip cannot be read, or the last system that was left fails or gives frames that
+        UserError: No clip can be read, or the last system that was left fails or gives frames that
             do not match.
     """
     clips = find_set(settings.reference_dir)
     _check_inputs(clips, settings.tracks)
-    references = [make_reference(clip, settings.work, settings.num_frames) for clip in clips]
+    ready = _make_ready(clips, settings, reporter)
     systems, scores = list(settings.systems), []
     for track in settings.tracks:
-        for clip, reference in zip(clips, references, strict=True):
-            source = _input(clip, reference, track, settings)
+        for reference, inputs in ready:
+            source = inputs[track]
             for system in tuple(systems):
-                reporter.stage(f"{track}: {clip.name}: {system.name}")
+                reporter.stage(f"{track}: {reference.name}: {system.name}")
                 try:
                     scores.append(_score_system(system, source, reference, track, settings))
                 except UserError as error:
@@ -77,8 +87,37 @@ def evaluate(settings: Evaluation, reporter: Reporter) -> list[ClipScore]:
                         raise
                     reporter.fail(error)
                     reporter.warn(f"`{system.name}` is left out of what follows, and of the tables")
-    left = {system.name for system in systems}
-    return [score for score in scores if score.system in left]
+    names = {clip.name for clip in clips} - {reference.name for reference, _ in ready}
+    failed = (
+        *sorted(names),
+        *(system.name for system in settings.systems if system not in systems),
+    )
+    measured = [score for score in scores if score.system not in failed]
+    return Evaluated(scores=measured, left_out=failed)
+
+
+def _make_ready(
+    clips: Sequence[Clip], settings: Evaluation, reporter: Reporter
+) -> list[tuple[Reference, dict[str, Path]]]:
+    """Of each clip that can be read, the reference and its input by track.
+
+    Raises:
+        UserError: There is none.
+    """
+    ready: list[tuple[Reference, dict[str, Path]]] = []
+    for clip in clips:
+        reporter.stage(f"preparing {clip.name}")
+        try:
+            reference = make_reference(clip, settings.work, settings.num_frames)
+            inputs = {track: _input(clip, reference, track, settings) for track in settings.tracks}
+        except UserError as error:
+            if not ready and clip is clips[-1]:
+                raise
+            reporter.fail(error)
+            reporter.warn(f"`{clip.name}` is left out")
+        else:
+            ready.append((reference, inputs))
+    return ready
 
 
 def _score_system(

@@ -6,17 +6,29 @@ import os
 import secrets
 from pathlib import Path
 
+import typer
+
 from diffst_cli.errors import UsageError, UserError
 
+STDOUT = Path("-")  # prints a report instead
 SUFFIXES = (".json", ".jsonl", ".csv", ".html", ".log", ".txt")  # of what a report may replace
 
 
-def check_report(path: Path, option: str) -> None:
+def check_report(path: Path, option: str, *, may_be_stdout: bool = True) -> None:
     """See, before the work, that a report can be written after it.
+
+    Args:
+        path: Where to; `-` is standard output.
+        option: What names it on the command line.
+        may_be_stdout: False for a file that grows with the work, or that is read again.
 
     Raises:
         UsageError: It cannot be a file, or would replace one of another kind: a video, say.
     """
+    if path == STDOUT:
+        if not may_be_stdout:
+            raise UsageError(f"`{option}` cannot be `-`, standard output", hint="name a file")
+        return
     folder = path.absolute().parent
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(
@@ -31,11 +43,14 @@ def check_report(path: Path, option: str) -> None:
 
 
 def write_report(path: Path, content: bytes) -> None:
-    """Write a report; the file is there whole or not at all.
+    """Write a report; the file is there whole or not at all. `-` prints it.
 
     Raises:
         UserError: It cannot be written.
     """
+    if path == STDOUT:
+        typer.echo(content, nl=False)
+        return
     # What is no plain file, such as /dev/stdout, has to be written as it is.
     plain = not path.is_symlink() and (path.is_file() or not path.exists())
     place = path.absolute().with_name(f".diffst-{secrets.token_hex(4)}.part") if plain else path

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffst_cli.errors import UserError
+from diffst_cli.report_files import write_report
 
 if TYPE_CHECKING:
     from diffst_cli.receipt import Receipt
@@ -83,7 +84,4 @@ def write_receipt(path: Path, summary: RunSummary) -> None:
         UserError: It cannot be written.
     """
     text = json.dumps(receipt_of(summary), indent=1, ensure_ascii=False)
-    try:
-        path.write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write the receipt `{path}`: {error.strerror}") from error
+    write_report(path, f"{text}\n".encode())

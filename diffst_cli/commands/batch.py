@@ -53,7 +53,7 @@ def batch(
         if source.is_dir() and output.absolute() in (log.absolute(), log.absolute().parent):
             with suppress(OSError):  # which the check tells
                 output.mkdir(parents=True, exist_ok=True)
-        check_report(log, "--log")
+        check_report(log, "--log", may_be_stdout=False)
     template = replace(make_job(source, output), ray=ray)
     if watch:
         find = partial(find_jobs, template, glob, may_be_empty=True)

@@ -13,7 +13,7 @@ import typer
 
 from diffst_cli.errors import UsageError
 from diffst_cli.job import DEFAULT_SCALE, PRECISIONS, UpscaleJob, parse_number, parse_size
-from diffst_cli.report_files import check_report, write_report
+from diffst_cli.report_files import STDOUT, check_report, write_report
 
 if TYPE_CHECKING:
     from diffst_cli.benchmark import Result
@@ -81,7 +81,10 @@ def benchmark(
     ] = False,
     repeats: Annotated[int, typer.Option(help="Runs that count, after one to warm up.")] = 3,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write every figure as JSON.")
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", help="Also write every figure as JSON; - prints it."
+        ),
     ] = None,
 ) -> None:
     """Measure speed on this machine, from file to file and by stage."""
@@ -130,7 +133,7 @@ def benchmark(
         raise UsageError("`--compare` and `--levers` go with `--random-weights`")
     else:
         measured = _measure_video(source, input_size, frames, repeats, make_job, shown)
-    typer.echo(measured[1])
+    typer.echo(measured[1], err=json_file == STDOUT)
     if json_file is not None:
         write_json(json_file, measured[0], model=model)
 

@@ -158,7 +158,7 @@ def _files(folders: list[Path], output: Path, *, overwrite: bool) -> list[Path]:
             raise UsageError(f"there is no file or folder `{folder}`")
     if output.is_file() and not overwrite:
         raise UserError(f"`{output}` exists", hint="`--overwrite` replaces it")
-    check_report(output, "--output")
+    check_report(output, "--output", may_be_stdout=False)
     files = media_in(folders)
     if not files:
         named = ", ".join(f"`{folder}`" for folder in folders)

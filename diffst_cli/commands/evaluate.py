@@ -10,7 +10,7 @@ import typer
 
 from diffst_cli.errors import UsageError
 from diffst_cli.layouts import OWN_TRACKS
-from diffst_cli.report_files import check_report, write_report
+from diffst_cli.report_files import STDOUT, check_report, write_report
 from diffst_cli.systems import BASELINE, parse_systems
 from diffst_cli.tracks import LEAST_FRAMES, TRACKS
 
@@ -77,23 +77,29 @@ def evaluate(
     ] = DEFAULT_CRF,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Write every frame's numbers as JSON."),
+        typer.Option(
+            "--json", metavar="FILE", help="Write every frame's numbers as JSON; - prints it."
+        ),
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write each clip's numbers as CSV.")
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE", help="Write each clip's numbers as CSV; - prints it."
+        ),
     ] = None,
 ) -> int:
     """Degrade videos, upscale them with several programs, and compare with the truth.
 
     Inputs are a quarter of the size at half the frame rate: `kept` frames were
     in them, `new` ones are predicted. docs/quality.md has the protocol.
-    A program that fails is left out of the tables, and the exit code is 1.
+    A program that fails or a clip that cannot be read is left out of the tables, and the exit code is 1.
     """
     from diffst_cli.evaluate import Evaluation
     from diffst_cli.evaluate import evaluate as run
     from diffst_cli.measures import how_to_get, parse_metrics
     from diffst_cli.progress import reporter
-    from diffst_cli.scores import trim_to_common
+    from diffst_cli.score_tables import to_csv, to_json
+    from diffst_cli.scores import summarise, trim_to_common
 
     settings = Evaluation(
         reference_dir=reference_dir,
@@ -107,37 +113,36 @@ def evaluate(
     for path, option in ((json_file, "--json"), (csv_file, "--csv")):
         if path is not None:
             check_report(path, option)
+    if json_file == csv_file == STDOUT:
+        raise UsageError("`--json` and `--csv` cannot both be `-`, standard output")
     shown = reporter(quiet=False)
     shown.begin("evaluate")
     try:
-        scores = trim_to_common(run(settings, shown))
+        done = run(settings, shown)
     finally:
         shown.end()
-    _report(scores, json_file, csv_file)
-    typer.echo(
-        "\nNot measured:\n\n" + "\n".join(f"- {line}" for line in how_to_get(settings.metrics))
-    )
-    return int({score.system for score in scores} != {system.name for system in settings.systems})
-
-
-def _report(scores: Sequence[ClipScore], json_file: Path | None, csv_file: Path | None) -> None:
-    """Print the tables and write the files."""
-    from diffst_cli.score_tables import clip_table, gain_table, summary_table, to_csv, to_json
-    from diffst_cli.scores import summarise, summarise_gains
-
-    means = summarise(scores)
-    typer.echo(
-        f"{clip_table(scores)}\n\nMeans over clips, ± half of the 95 % interval (Student's t):\n"
-    )
-    typer.echo(summary_table(means))
-    gains = summarise_gains(scores, scores[0].system)
-    if gains:
-        typer.echo(f"\nGains of `{scores[0].system}` clip by clip, and the worst clip's:\n")
-        typer.echo(gain_table(gains))
+    scores, missing = trim_to_common(done.scores), how_to_get(settings.metrics)
+    tables = [*_tables(scores), "Not measured:", "\n".join(f"- {line}" for line in missing)]
+    typer.echo("\n\n".join(tables), err=STDOUT in (json_file, csv_file))
     if json_file is not None:
-        write_report(json_file, to_json(scores, means).encode())
+        write_report(json_file, to_json(scores, summarise(scores)).encode())
     if csv_file is not None:
         write_report(csv_file, to_csv(scores).encode())
+    return int(bool(done.left_out))
+
+
+def _tables(scores: Sequence[ClipScore]) -> list[str]:
+    """The tables to print, and what each says."""
+    from diffst_cli.score_tables import clip_table, gain_table, summary_table
+    from diffst_cli.scores import summarise, summarise_gains
+
+    means = "Means over clips, ± half of the 95 % interval (Student's t):"
+    tables = [clip_table(scores), means, summary_table(summarise(scores))]
+    gains = summarise_gains(scores, scores[0].system)
+    if gains:
+        first = f"Gains of `{scores[0].system}` clip by clip, and the worst clip's:"
+        tables += [first, gain_table(gains)]
+    return tables
 
 
 def _tracks(text: str) -> tuple[str, ...]:

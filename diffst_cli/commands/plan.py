@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from diffst_cli.commands.options import JobMaker, takes_job_options
-from diffst_cli.report_files import check_report, write_report
+from diffst_cli.report_files import STDOUT, check_report, write_report
 
 
 @takes_job_options
@@ -29,7 +29,7 @@ def plan(
     ] = None,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Also write the plan as JSON."),
+        typer.Option("--json", metavar="FILE", help="Also write the plan as JSON; - prints it."),
     ] = None,
 ) -> None:
     """Say what `upscale` would do with the same options: clips, memory, time, disk. Writes no video."""
@@ -40,6 +40,6 @@ def plan(
         check_report(json_file, "--json")
     job = make_job(source, output or usual_output(source))
     planned = make_plan(job, is_named=output is not None)
-    typer.echo(report(planned))
+    typer.echo(report(planned), err=json_file == STDOUT)
     if json_file is not None:
         write_report(json_file, json.dumps(to_json(planned), indent=1).encode() + b"\n")

@@ -33,7 +33,8 @@ def upscale(
     ],
     make_job: JobMaker,
     receipt: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write what was checked, as JSON.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write what was checked, as JSON; - prints it."),
     ] = None,
     ray: RayOption = None,
     quiet: QuietOption = False,

@@ -21,6 +21,7 @@ from diffst_cli.systems import System, ffmpeg_system
 from tests.cli.test_measuring import write_luma
 from tests.cli.test_run import Notes
 from tests.cli.test_tracks import NUM_FRAMES, moving_frames, write_pictures
+from tests.media import make_video
 
 Runner = Callable[..., list[ClipScore]]
 
@@ -63,7 +64,7 @@ def run(tmp_path: Path) -> Runner:
             num_frames=NUM_FRAMES,
             crf=0,
         )
-        return evaluate(settings, reporter or Reporter())
+        return evaluate(settings, reporter or Reporter()).scores
 
     return run_systems
 
@@ -91,7 +92,7 @@ def test_the_true_video_scores_as_perfect(run: Runner, tmp_path: Path):
 def test_interpolation_beats_repetition_on_new_frames(run: Runner):
     notes = Notes()
     baseline, repeated = run(ffmpeg_system(crf=0), REPEAT, reporter=notes)
-    assert notes.stages == ["clean: clip: ffmpeg", "clean: clip: repeat"]
+    assert notes.stages == ["preparing clip", "clean: clip: ffmpeg", "clean: clip: repeat"]
     assert (baseline.system, baseline.num_frames) == ("ffmpeg", NUM_FRAMES - 2)
     assert min(baseline.series["psnr_y"][1::2]) > max(repeated.series["psnr_y"][1::2]) + 3
     for error in ("frame_difference", "tof"):
@@ -223,7 +224,7 @@ def test_a_published_set_is_measured_with_its_own_inputs(tmp_path: Path):
         num_frames=5,
         crf=0,
     )
-    own, made = evaluate(settings, Reporter())
+    own, made = evaluate(settings, Reporter()).scores
     assert (own.track, own.clip, own.num_frames) == ("lq", "000", 5)
     assert (made.track, made.clip, made.num_frames) == ("clean", "000", 5)
     assert own.series != made.series
@@ -276,9 +277,36 @@ def test_a_command_that_fails_is_told_and_the_rest_of_the_table_is_there(
     assert len(csv_file.read_text().splitlines()) == 2
 
 
+def test_a_clip_that_cannot_be_read_is_told_and_the_others_are_measured(
+    run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    del run  # has made the references
+    (tmp_path / "references" / "broken.mp4").write_bytes(b"no video")
+    make_video(tmp_path / "references" / "tiny.mp4", size=(16, 16), num_frames=5)
+    options = ["--systems", "ffmpeg", "--tracks", "clean", "--metrics", "psnr", "--json", "-"]
+    assert main(command_line(tmp_path, *options)) == 1
+    printed = capsys.readouterr()
+    assert [clip["clip"] for clip in json.loads(printed.out)["clips"]] == ["clip"]
+    assert printed.err.count("error: ") == 2
+    assert "warning: `broken` is left out\n" in printed.err
+    assert "too small to measure: 16x16" in printed.err
+    assert "| ffmpeg |" in printed.err
+
+
+def test_no_readable_clip_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "references").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        make_video(tmp_path / "references" / name, size=(16, 16), num_frames=5)
+    assert main(command_line(tmp_path, "--systems", "ffmpeg")) == 1
+    said = capsys.readouterr().err
+    assert said.count("too small to measure") == 2
+    assert said.count("is left out") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
+        (["--json", "-", "--csv", "-"], 2, "error: `--json` and `--csv` cannot both be `-`"),
         (
             ["--tracks", "web,vhs"],
             2,

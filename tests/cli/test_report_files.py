@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -80,3 +81,38 @@ def test_a_log_may_lie_in_the_folder_that_a_batch_makes(
     out.rmdir()
     assert main(["batch", str(source), str(out), "--log", str(out)]) == 2
     assert "which cannot be a file" in capsys.readouterr().err
+
+
+def test_a_dash_prints_the_report_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "clip.mp4", num_frames=2)
+    assert main(["plan", "clip.mp4", "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["output"]
+    assert "clip.mp4" in printed.err
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        (["batch", "folder", "out", "--log", "-"], "--log"),
+        (["dataset", "scan", "folder", "--output", "-"], "--output"),
+    ],
+)
+def test_what_grows_or_is_read_again_cannot_be_printed(
+    line: list[str],
+    option: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    make_video(tmp_path / "folder" / "clip.mp4", num_frames=2)
+    assert main(line) == 2
+    assert f"error: `{option}` cannot be `-`, standard output\nhint: name a file" in (
+        capsys.readouterr().err
+    )
