@@ -386,5 +386,5 @@ def test_a_failed_check_is_named_and_the_receipt_tells_all(clip: Path, folder: P
 
 def test_a_receipt_that_cannot_be_written_is_a_users_error(clip: Path, folder: Path):
     summary = run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
-    with pytest.raises(UserError, match="cannot write .*missing"):
+    with pytest.raises(UserError, match=r"cannot write .*missing"):
         write_receipt(folder / "missing" / "receipt.json", summary)

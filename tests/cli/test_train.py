@@ -60,11 +60,29 @@ def test_nano_in_too_little_memory_is_told_what_helps_too(tmp_path, capsys, monk
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
     monkeypatch.setattr("diffst.training.loop.train", fail)
-    write_clip(tmp_path / "clips", "a", size=(16, 16))
-    places = "\n".join(f'{key} = "{tmp_path}/clips"' for key in ("data", "validation", "out"))
-    (tmp_path / "nano.toml").write_text(f"{places}\nminutes = 1\n")
-    assert main(["train", str(tmp_path / "nano.toml")]) == 1
+    assert main(["train", str(nano_file(tmp_path, "minutes = 1"))]) == 1
     assert "hint: lower `batch_windows` or `crop`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("batch_windows = 0", "is not a training file: `batch_windows` is at least 1, not 0"),
+        ('device = "gpu"', "cannot start: device `gpu` is not available on this machine"),
+    ],
+)
+def test_what_is_wrong_with_a_run_of_nano_is_said_in_a_sentence(tmp_path, capsys, line, sentence):
+    assert main(["train", str(nano_file(tmp_path, line))]) == 1
+    assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def nano_file(folder, line):
+    """A training file of nano's size, with a clip in place."""
+    write_clip(folder / "clips", "a", size=(16, 16))
+    places = "\n".join(f'{key} = "{folder}/clips"' for key in ("data", "validation"))
+    path = folder / "nano.toml"
+    path.write_text(f'{places}\nout = "{folder}/out"\n{line}\n')
+    return path
 
 
 @pytest.mark.parametrize(

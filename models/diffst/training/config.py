@@ -36,12 +36,17 @@ TOML_WORDS = {
     "dict[str, float]": "a table",
     "dict[str, str]": "a table",
 }
+CROP_MULTIPLE = 16  # low-resolution pixels
 Config = TypeVar("Config", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training run."""
+    """A training run.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
 
     data: Path
     """Folder made by `python -m diffst.training.prepare`: the training windows."""
@@ -56,7 +61,7 @@ class TrainConfig:
     batch_windows: int = 8
     """Windows a step; each gives three frames: kept, new, kept."""
     crop: int = 64
-    """Side of a window at low resolution, in pixels, a multiple of 16."""
+    """Side of a window at low resolution, in pixels, a multiple of `CROP_MULTIPLE`."""
     faded_share: float = 0.25
     """Share of the training windows whose contrast is lowered, as in fog or at dusk."""
     learning_rate: float = 5e-4
@@ -86,6 +91,25 @@ class TrainConfig:
     save_seconds: float = 60.0
     """Time between checkpoints."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_windows", "threads"):
+            self.check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("minutes", "learning_rate", "save_seconds"):
+            self.check(name, getattr(self, name) > 0, "above 0")
+        weights = [field.name for field in fields(self) if field.name.startswith("weight_")]
+        for name in ("data_workers", "seed", *weights):
+            self.check(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("ema", "warmup_fraction"):
+            self.check(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        self.check("faded_share", 0 <= self.faded_share <= 1, "0 to 1")
+        is_multiple = self.crop >= CROP_MULTIPLE and self.crop % CROP_MULTIPLE == 0
+        self.check("crop", is_multiple, f"a multiple of {CROP_MULTIPLE}")
+
+    def check(self, name: str, is_right: bool, wanted: str) -> None:
+        """Raise ValueError where a value is not what is `wanted`; one that is no number never is."""
+        if not is_right:
+            raise ValueError(f"`{name}` is {wanted}, not {getattr(self, name)}")
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -133,6 +157,6 @@ def load_config(path: Path) -> TrainConfig:
     """Read a TOML file; relative paths are taken from the current folder, as on a command line.
 
     Raises:
-        ValueError: A key is unknown or a required one is missing.
+        ValueError: A key is unknown, a required one is missing, or a value is out of its range.
     """
     return parse_config(TrainConfig, read_table(path), path)

@@ -26,6 +26,7 @@ from diffst.training.dataset import WindowDataset
 from diffst.training.folders import put_in_place, recovered
 from diffst.training.frequency import MAX_TIMESTEP, dynamic_frequency
 from diffst.training.windows import Batch
+from diffst.upscaler import choose_device
 
 KEYFRAMES = 6  # in a window; the targets lie at its middle: keyframe 2, the instant 2.5, keyframe 3
 TARGETS = ((2, 0.0), (2, 0.5), (3, 0.0))
@@ -157,11 +158,15 @@ class Trainer:
     """One run: the model being trained, its average, its optimiser, its log."""
 
     def __init__(self, config: TrainConfig, report: Report) -> None:
-        """Start anew, from `start_from`, or from `out/last` where a run was left."""
+        """Start anew, from `start_from`, or from `out/last` where a run was left.
+
+        Raises:
+            ValueError: There is no such device.
+        """
         self.report = report
         torch.set_num_threads(config.threads)
         self.config = config
-        self.device = torch.device(config.device)
+        self.device = choose_device(config.device)
         self.step_number = 0
         self.seconds_before = 0.0
         self.best = float("-inf")
