@@ -208,8 +208,8 @@ def enlarged_with(
     count, channels, height, width = frames.shape
     on_cpu = frames.device.type == "cpu"
     rows = max(1, STRIP_PIXELS // (count * width)) if on_cpu else height
-    line = cubic_weights(factor, frames.device)
-    places = torch.einsum("py,qx->pqyx", line, line).flatten(0, 1).float()
+    line = cubic_weights(factor)
+    places = torch.einsum("py,qx->pqyx", line, line).flatten(0, 1).float().to(frames.device)
     kernels = places.unsqueeze(1).repeat(channels, 1, 1, 1)
     padded = F.pad(frames, (2, 2, 2, 2), mode="replicate").contiguous(
         memory_format=torch.channels_last
@@ -224,10 +224,13 @@ def enlarged_with(
     return made
 
 
-def cubic_weights(factor: int, device: torch.device) -> Tensor:
-    """Weights of the five nearest pixels at each place within a pixel, (factor, 5) float64 (Keys, a = -0.75)."""
-    places = (torch.arange(factor, dtype=torch.float64, device=device) + 0.5) / factor - 0.5
-    x = (torch.arange(-2, 3, dtype=torch.float64, device=device) - places[:, None]).abs()
+def cubic_weights(factor: int) -> Tensor:
+    """Weights of the five nearest pixels at each place within a pixel, (factor, 5) float64 (Keys, a = -0.75).
+
+    On the CPU: Apple's GPUs have no float64.
+    """
+    places = (torch.arange(factor, dtype=torch.float64) + 0.5) / factor - 0.5
+    x = (torch.arange(-2, 3, dtype=torch.float64) - places[:, None]).abs()
     a = -0.75
     near = (a + 2) * x**3 - (a + 3) * x**2 + 1
     far = a * (x**3 - 5 * x**2 + 8 * x - 4)

@@ -1,5 +1,7 @@
 """What the tool gets from `load_model`."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -73,6 +75,15 @@ def test_what_is_not_there_is_refused():
         choose_device("toaster")
     with pytest.raises(ValueError, match="precision `int4` is not one of auto, fp32, bf16, fp16"):
         choose_precision("int4", torch.device("cpu"))
+
+
+def test_a_gpu_that_only_emulates_bfloat16_takes_float32(monkeypatch: pytest.MonkeyPatch):
+    def is_supported(*, including_emulation: bool = True) -> bool:
+        return including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
+    monkeypatch.setattr(torch.cuda, "device", lambda _device: nullcontext())
+    assert choose_precision("auto", torch.device("cuda")) is torch.float32
 
 
 def test_the_table_of_models_starts_with_nano():

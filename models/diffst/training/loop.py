@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import islice
 from math import cos, log10, pi
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -170,7 +169,7 @@ class Trainer:
         self.step_number = 0
         self.seconds_before = 0.0
         self.best = float("-inf")
-        last = recovered(config.out / "last")
+        last, _ = (recovered(config.out / name) for name in ("last", "best"))
         if (last / "model_index.json").is_file():
             self.average = load_pipeline(last)
         elif config.start_from is not None:
@@ -184,15 +183,16 @@ class Trainer:
         for name in self.modules():
             getattr(self.pipeline, name).requires_grad_(True).train()
             getattr(self.average, name).requires_grad_(False)
-        groups: list[dict[str, Any]] = [
-            {
-                "params": list(getattr(self.pipeline, name).parameters()),
-                "rate": config.learning_rate * (SLOW_RATE if name in SLOW_PARTS else 1.0),
-            }
+        # Peak rates, one a component; not in the optimiser's groups, where a resumed run would find its old ones.
+        self.rates = [
+            config.learning_rate * (SLOW_RATE if name in SLOW_PARTS else 1.0)
             for name in self.modules()
         ]
-        self.parameters = [parameter for group in groups for parameter in group["params"]]
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=1e-4)
+        groups = [list(getattr(self.pipeline, name).parameters()) for name in self.modules()]
+        self.parameters = [parameter for group in groups for parameter in group]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": group} for group in groups], betas=(0.9, 0.99), weight_decay=1e-4
+        )
         if (last / "trainer.pt").is_file():
             self.restore(last / "trainer.pt")
 
@@ -254,8 +254,9 @@ class Trainer:
         """One step of the optimiser; the value of each loss."""
         config = self.config
         rise = min(1.0, fraction / config.warmup_fraction) if config.warmup_fraction > 0 else 1.0
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * rise * (0.01 + 0.99 * 0.5 * (1 + cos(pi * fraction)))
+        part = rise * (0.01 + 0.99 * 0.5 * (1 + cos(pi * fraction)))
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * part
         keyframes, flows, targets, interpolate = to_device(batch, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
             made = forward(self.pipeline, keyframes, flows)
@@ -344,15 +345,13 @@ class Trainer:
         # A run that is killed while it saves goes on from the checkpoint before.
         self.average.save_pretrained(unfinished)
         torch.save(state, unfinished / "trainer.pt")
-        put_in_place(unfinished, last)
         if quality > self.best:
             self.best = quality
-            shutil.copytree(
-                last,
-                self.config.out / "best",
-                dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("*.pt"),
-            )
+            better = self.config.out / "best.unfinished"
+            shutil.rmtree(better, ignore_errors=True)
+            shutil.copytree(unfinished, better, ignore=shutil.ignore_patterns("*.pt"))
+            put_in_place(better, self.config.out / "best")
+        put_in_place(unfinished, last)
         line: Line = {
             "step": self.step_number,
             "seconds": round(self.seconds_before + seconds),

@@ -70,8 +70,14 @@ def spectrum(error: Tensor) -> Tensor:
 
 
 def consistency(error: Tensor) -> Tensor:
-    """L_consis: L1 between the frame-to-frame changes, which is the change of the error; (B, T, 3, H, W), T >= 2."""
-    return (error[:, 1:] - error[:, :-1]).abs().mean()
+    """L_consis: L1 between the frame-to-frame changes, which is the change of the error; (B, T, 3, H, W), T >= 2.
+
+    Frames whose error is 0 all over are not counted: they stand in for what cannot be compared.
+    """
+    change = (error[:, 1:] - error[:, :-1]).abs().mean((2, 3, 4))
+    is_counted = error.flatten(2).any(2)
+    pairs = is_counted[:, 1:] & is_counted[:, :-1]
+    return (change * pairs).sum() / pairs.sum().clamp_min(1)
 
 
 def latent(made: Tensor, true: Tensor) -> Tensor:

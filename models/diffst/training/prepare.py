@@ -18,15 +18,16 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from diffst.flow import dis_flow
+from diffst.flow import neighbour_flows
 from diffst.training.degradation import Track, degrade_space, draw_degradation
 from diffst.training.media import code_round_trip, read_clip, read_info
 from diffst.training.motion import render
@@ -137,6 +138,7 @@ def prepare_clip(task: ClipTask, out_dir: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)  # clips are what is made side by side
     rng = np.random.default_rng(task.seed)
     frames, frame_rate, matrix = _render_frames(task, rng) if task.synthetic else _read_frames(task)
     np.save(folder / "hr.npy", frames)
@@ -185,13 +187,9 @@ def crop_to_grid(frames: Image) -> Image:
 
 
 def keyframe_flows(keyframes: Image) -> NDArray[np.float16]:
-    """Optical flow between neighbours, (Tk - 1, 2, h, w, 2): [k, 0] from k to k + 1, [k, 1] back, in pixels."""
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in keyframes]
-    flows = np.empty((len(grey) - 1, 2, *grey[0].shape, 2), np.float16)
-    for index, (first, second) in enumerate(pairwise(grey)):
-        flows[index, 0] = dis_flow(first, second)
-        flows[index, 1] = dis_flow(second, first)
-    return flows
+    """What `neighbour_flows` finds, channels last, (Tk - 1, 2, h, w, 2): [k, 0] from k to k + 1, [k, 1] back."""
+    flows = neighbour_flows(torch.tensor(keyframes).permute(0, 3, 1, 2))
+    return flows.permute(0, 1, 3, 4, 2).numpy().astype(np.float16)
 
 
 def prepare(out_dir: Path, data: Path, *, num_synthetic: int, num_workers: int) -> int:

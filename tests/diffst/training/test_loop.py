@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,3 +192,31 @@ def test_a_run_saves_logs_and_goes_on(config):
         resumed.average.codec.parameters(), saved.codec.parameters(), strict=True
     ):
         assert torch.equal(ours, theirs)
+
+
+def test_a_run_that_goes_on_takes_the_learning_rate_that_is_asked_for(config):
+    loop.train(config)
+    resumed = loop.Trainer(dataclasses.replace(config, learning_rate=1e-6), lambda _: None)
+    resumed.train_step(moving_batch(), 0.0 + config.warmup_fraction)
+    assert max(group["lr"] for group in resumed.optimizer.param_groups) <= 1e-6
+
+
+def test_the_best_checkpoint_is_one_model_even_if_the_next_is_cut_off(config, monkeypatch):
+    loop.train(config)
+    best = {path: path.read_bytes() for path in (config.out / "best").rglob("*.safetensors")}
+    trainer = loop.Trainer(config, lambda _: None)
+    trainer.best = -1.0
+    for name in trainer.modules():
+        for parameter in getattr(trainer.average, name).parameters():
+            parameter.data.add_(1e-3)
+
+    def stop_in_between(source, target, **_options):
+        (target / "codec").mkdir(parents=True, exist_ok=True)
+        name = Path("codec", "diffusion_pytorch_model.safetensors")
+        shutil.copyfile(source / name, target / name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copytree", stop_in_between)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.checkpoint({}, 1.0)
+    assert {path: path.read_bytes() for path in best} == best

@@ -49,6 +49,16 @@ def test_a_steady_error_is_consistent_and_a_flicker_is_not():
     torch.testing.assert_close(losses.consistency(error), torch.tensor(0.4))
 
 
+def test_consistency_leaves_out_changes_to_frames_that_are_not_counted():
+    error = torch.full((2, 3, 3, 4, 4), 0.2)
+    error[0, 1] = 0
+    assert losses.consistency(error) == 0
+    error[1, 1] = -0.2
+    torch.testing.assert_close(losses.consistency(error), torch.tensor(0.4))
+    error[1, 1] = 0
+    assert losses.consistency(error) == 0
+
+
 def test_latent_is_the_squared_distance_and_moves_only_the_made_side():
     made = torch.full((1, 2, 3, 3), 1.0, requires_grad=True)
     true = torch.full((1, 2, 3, 3), 3.0, requires_grad=True)

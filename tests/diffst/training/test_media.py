@@ -85,3 +85,19 @@ def test_matrix_is_the_stated_one_or_follows_the_height(
     )
     assert read_clip(info).shape == (3, height, 64, 3)
     assert read_clip(info, divisor=2).shape == (3, height // 2, 32, 3)
+
+
+def test_a_clip_on_its_side_is_read_upright(tmp_path: Path) -> None:
+    make = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error"]
+    stored, turned = tmp_path / "stored.mp4", tmp_path / "turned.mp4"
+    source = "color=red:s=64x96:r=25:d=0.12,pad=128:96"
+    subprocess.run([*make, "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", stored], check=True)
+    turn = ["-display_rotation:v:0", "90", "-i", stored, "-c", "copy", turned]
+    subprocess.run([*make, *turn], check=True)
+    info = read_info(turned)
+    assert (info.width, info.height) == (96, 128)
+    frames = read_clip(info)
+    assert frames.shape[1:] == (128, 96, 3)
+    is_red = frames[0, :, :, 0] > 128
+    assert is_red[70:].all() or is_red[:58].all()
+    assert is_red.mean() == pytest.approx(0.5, abs=0.05)

@@ -6,7 +6,9 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
+import torch
 
+from diffst.flow import neighbour_flows
 from diffst.training.dataset import WindowDataset
 from diffst.training.prepare import (
     HELD_OUT,
@@ -109,6 +111,13 @@ def test_flow_of_a_pan_points_where_the_picture_goes() -> None:
     inner = flows[:, 16:-16, 16:-16]
     np.testing.assert_allclose(np.median(inner[0], axis=(0, 1)), [-3, 0], atol=0.1)
     np.testing.assert_allclose(np.median(inner[1], axis=(0, 1)), [3, 0], atol=0.1)
+
+
+def test_motion_is_found_as_it_is_when_a_video_is_upscaled() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), np.uint8)
+    found = neighbour_flows(torch.from_numpy(frames).permute(0, 3, 1, 2))
+    flows = keyframe_flows(frames).transpose(0, 1, 4, 2, 3)
+    np.testing.assert_array_equal(flows, found.numpy().astype(np.float16))
 
 
 def test_crop_takes_the_middle_and_an_odd_number_of_frames() -> None:
