@@ -85,10 +85,13 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffST
     if not index_file.is_file():
         raise FileNotFoundError(f"no `model_index.json` in `{folder}`")
     index = read_object(index_file)
-    kind = index.get("_class_name")
+    kind = str(index.get("_class_name"))
     if kind not in PIPELINES:
         raise ValueError(f"`{folder}` holds a `{kind}`, not a `{'` or a `'.join(PIPELINES)}`")
     pipeline, components = PIPELINES[kind]
+    for name in components:
+        if not (isinstance(index.get(name), list) and len(index[name]) == 2):
+            raise ValueError(f"`{index_file}` is damaged: it does not say what its `{name}` is")
     parts = {
         name: load_component(
             GUIDANCES.get(index[name][1], component),
@@ -115,8 +118,13 @@ def pipeline_class(folder: Path) -> str:
 def load_component(kind: type[Any], folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """One component from its `config.json` and safetensors files, every key matched."""
     config = read_object(folder / "config.json")
-    with init_empty_weights(include_buffers=False):
-        component = kind.from_config(config)
+    try:
+        with init_empty_weights(include_buffers=False):
+            component = kind.from_config(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"`{folder / 'config.json'}` does not describe a `{kind.__name__}`: {error}"
+        ) from error
     return fill_component(component, read_weights(folder), dtype, str(folder))
 
 

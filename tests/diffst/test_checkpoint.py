@@ -55,6 +55,23 @@ def test_a_configuration_that_is_none_is_named(folder, name, content):
         load_pipeline(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "changed", "sentence"),
+    [
+        ("model_index.json", {"codec": None}, "does not say what its `codec` is"),
+        ("model_index.json", {"vrg": ["diffst"]}, "does not say what its `vrg` is"),
+        ("model_index.json", {"_class_name": ["DiffSTPipeline"]}, "not a `DiffSTPipeline`"),
+        ("codec/config.json", {"channels": "many"}, "does not describe a `NanoCodec`"),
+        ("codec/config.json", {"channels": -1}, "does not describe a `NanoCodec`"),
+    ],
+)
+def test_a_configuration_that_says_what_cannot_be_is_named(folder, name, changed, sentence):
+    said = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(said | changed))
+    with pytest.raises(ValueError, match=sentence):
+        load_pipeline(folder)
+
+
 def test_a_folder_without_a_pipeline_is_refused(tmp_path, folder):
     with pytest.raises(FileNotFoundError, match="no `model_index"):
         load_pipeline(tmp_path)

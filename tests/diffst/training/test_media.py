@@ -90,9 +90,9 @@ def test_matrix_is_the_stated_one_or_follows_the_height(
 def test_a_clip_on_its_side_is_read_upright(tmp_path: Path) -> None:
     make = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error"]
     stored, turned = tmp_path / "stored.mp4", tmp_path / "turned.mp4"
-    source = "color=red:s=64x96:r=25:d=0.12,pad=128:96"
-    subprocess.run([*make, "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", stored], check=True)
-    turn = ["-display_rotation:v:0", "90", "-i", stored, "-c", "copy", turned]
+    source = ["-f", "lavfi", "-i", "color=red:s=64x96:r=25:d=0.12,pad=128:96"]
+    subprocess.run([*make, *source, "-pix_fmt", "yuv420p", str(stored)], check=True)
+    turn = ["-display_rotation:v:0", "90", "-i", str(stored), "-c", "copy", str(turned)]
     subprocess.run([*make, *turn], check=True)
     info = read_info(turned)
     assert (info.width, info.height) == (96, 128)
