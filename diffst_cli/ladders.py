@@ -24,6 +24,9 @@ NANO_PICTURES = 7  # finished keyframes that new frames look up, the one in work
 NANO_WHOLE_PIXELS = 640 * 480  # as in `diffst.tiling`: nano cuts larger pictures into tiles
 NANO_TILE_PIXELS = 512 * 512
 NANO_SMALL_TILES = (256, 128)  # input pixels, halo included: only where memory is short
+NANO_TILE_SLACK = (
+    48  # input pixels by which a tile may be longer: its edges lie on the latents' grid
+)
 MOST_PARTS = 8
 
 
@@ -137,7 +140,7 @@ def nano_rung(work: Workload, side: int | None, parts: int) -> Rung:
     whole = work.frame_pixels <= NANO_WHOLE_PIXELS
     together = work.frame_pixels if whole else NANO_TILE_PIXELS
     if side is not None:
-        together = min(side * side, work.frame_pixels)
+        together = min((side + NANO_TILE_SLACK) ** 2, work.frame_pixels)
     given = work.frame_pixels * 3 * work.bytes_per_sample * keyframes
     pictures = min(NANO_PICTURES, keyframes) if work.makes_new else 0
     made = work.output_pixels * 3 * work.bytes_per_sample * (frames + pictures)

@@ -98,7 +98,7 @@ def tiles(
 
 
 def spans(side: int, out_side: int, longest: int) -> list[Span]:
-    """Overlapping spans along one side, of about equal length, `longest` or little more."""
+    """Overlapping spans along one side, of about equal length: `longest`, or more where edges have to move."""
     ratio = Fraction(out_side, side)
     halo = max(HALO, math.ceil(2 / ratio))  # shrinking looks two output pixels far
     margin = halo + FADE // 2

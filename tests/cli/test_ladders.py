@@ -98,6 +98,14 @@ def test_nano_is_tiled_as_its_model_tiles_itself():
     assert ladders.NANO_TILE_PIXELS == tiling.LONGEST_SIDE**2
 
 
+@pytest.mark.parametrize("side", ladders.NANO_SMALL_TILES)
+def test_a_small_tile_is_no_longer_than_is_counted(side: int):
+    longest = side + ladders.NANO_TILE_SLACK
+    for width in range(side + 1, 2000, 7):
+        for span in tiling.spans(width, 4 * width, side):
+            assert tiling.length(span.seen) <= longest
+
+
 def test_nano_takes_more_for_each_picture_that_it_makes_at_once():
     one, two = (next(nano_ladder(workload(lanes=lanes))).device_bytes for lanes in (1, 2))
     pixels = min(workload().frame_pixels, ladders.NANO_TILE_PIXELS)
