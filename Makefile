@@ -1,6 +1,7 @@
 # Everything runs from .venv; `make setup` builds it and does nothing when it is up to date.
 # PYTHON=python3.12 make setup        another interpreter (3.10 or newer)
 # TORCH_INDEX=ADDRESS make setup      take torch from another package index, such as torch's own for CPU-only builds
+# TRAIN_CONFIG=FILE make nano         train by another file
 # TEST_PROCESSES=8 make test          test files at once; 2 otherwise
 
 PYTHON ?= python3

@@ -183,8 +183,12 @@ def _sample_aspect(info: VideoInfo, size: tuple[int, int]) -> tuple[Fraction, st
         return Fraction(1), "the size asked for squeezes the picture more than a player can undo"
     return (
         kept,
-        f"pixels are {kept.numerator}:{kept.denominator} wide, so the picture keeps its shape",
+        f"pixels become {_shape_words(kept)}, so the picture keeps its shape",
     )
+
+
+def _shape_words(aspect: Fraction) -> str:
+    return "square" if aspect == 1 else f"{aspect.numerator}:{aspect.denominator} wide"
 
 
 def _output_colour(info: VideoInfo, pixel_format: str) -> Colour:

@@ -64,7 +64,7 @@ class UpscaleJob:
     precision: str = "auto"
     """`auto`, `fp32`, `bf16` or `fp16`."""
     decoder: str = "full"
-    """`full`, or `tiny` for models of Wan's size: quicker, its pictures near those of `full`."""
+    """`full`, or `tiny` for models of Wan's size: quicker; how near its pictures are was not measured."""
     vram_limit: Fraction | None = None
     """Most memory for the model, in GB of 10^9 bytes: of the GPU, or of main memory where it runs there."""
     steps: int | None = None

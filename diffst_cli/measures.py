@@ -155,7 +155,7 @@ def parse_metrics(names: Sequence[str]) -> tuple[Metric, ...]:
 def how_to_get(metrics: Sequence[Metric]) -> list[str]:
     """Of each kind of metric that was not measured, which they are and what to do for them; a line each."""
     measured = {metric.name for metric in metrics}
-    install = "" if find_spec("pyiqa") else " after `pip install diffst[metrics]`"
+    install = "" if find_spec("pyiqa") else " after `pip install 'diffst[metrics]'`"
     lines = []
     for kind, first in ((OWN, ""), (METRICS.keys() - OWN.keys(), install)):
         left = [f"`{name}`" for name in METRICS if name in kind and name not in measured]

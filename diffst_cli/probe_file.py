@@ -104,7 +104,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         except (av.error.FFmpegError, ValueError) as error:
             raise UserError(
                 f"`{path}` is not a video that can be read",
-                hint="MP4, MOV, MKV, WebM, AVI, GIF, MPEG-TS and picture folders can; is it complete?",
+                hint="MP4, MOV, MKV, WebM, AVI, GIF, MPEG and picture folders can; is it complete?",
             ) from error
         with container:
             yield container

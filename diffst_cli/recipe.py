@@ -48,7 +48,8 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
         "input": fingerprint(files_of(info)),
         "weights": fingerprint(_model_files(job.model) + _decoder_files(job)),
         "diffst": version("diffst"),
-        "ffmpeg": f"{ffmpeg_path()} {read_version(ffmpeg_path())}",
+        # The program itself: wherever it lies, the same one gives the same bytes.
+        "ffmpeg": f"{read_version(ffmpeg_path())} {fingerprint((ffmpeg_path(),), times=False)}",
     }
 
 

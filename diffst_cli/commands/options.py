@@ -63,7 +63,7 @@ def _job_options(
         str | None,
         in_size(
             metavar="FACTOR",
-            help="Times the frame rate: any number from 1. Variable rate stays variable; 1 if not given.",
+            help="Times the frame rate: any number from 1 to 64. Variable rate stays variable; 1 if not given.",
         ),
     ] = None,
     fps: Annotated[
@@ -83,7 +83,7 @@ def _job_options(
         str, in_model(metavar="NAME", help="Model's name, or its folder.")
     ] = UpscaleJob.model,
     device: Annotated[
-        str, in_model(metavar="NAME", help="auto, cpu, mps, cuda or cuda:N.")
+        str, in_model(metavar="NAME", help="auto (a CUDA GPU, else cpu), cpu, mps, cuda or cuda:N.")
     ] = UpscaleJob.device,
     devices: Annotated[
         str | None,
@@ -93,20 +93,21 @@ def _job_options(
         ),
     ] = None,
     precision: Annotated[
-        str, in_model(metavar="NAME", help=f"{', '.join(PRECISIONS)}.")
+        str,
+        in_model(metavar="NAME", help=f"{', '.join(PRECISIONS)}; auto is bf16 where that is fast."),
     ] = UpscaleJob.precision,
     decoder: Annotated[
         str,
         in_model(
             metavar="NAME",
-            help="full, or tiny for models of Wan's size: quicker, not as good; `models pull wan-tiny-decoder` first.",
+            help="full, or tiny for models of Wan's size: quicker, less exact; `models pull wan-tiny-decoder` first.",
         ),
     ] = UpscaleJob.decoder,
     vram_limit: Annotated[
         str | None,
         in_model(
             metavar="GB",
-            help="Most memory that the model may take: of the GPU, or of main memory without one.",
+            help="Most memory, held to on a GPU: of the model. On a CPU planned for: of the whole program.",
         ),
     ] = None,
     steps: Annotated[

@@ -1,4 +1,4 @@
-"""`diffst train`: the recipe that made nano, the stages of a model of Wan's size, and STAR."""
+"""`diffst train`: nano's recipe, the stages of a model of Wan's size, and STAR."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ LIST_SUFFIX = ".jsonl"
 
 def train(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="TOML file; see docs/guide.md for its keys.")
+        Path,
+        typer.Argument(
+            metavar="CONFIG",
+            help="TOML file; keys: docs/guide.md (nano), docs/wan.md, docs/star.md.",
+        ),
     ],
     quiet: QuietOption = False,
 ) -> None:
-    """Train a DiffST model on prepared clips; called again, it goes on where it stopped."""
+    """Train nano, a model of Wan's size, or STAR; called again, it goes on where it stopped."""
     from diffst.star.training.config import StarTrainConfig
     from diffst.training.config import TrainConfig
     from diffst_cli.progress import print_note

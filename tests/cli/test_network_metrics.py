@@ -129,7 +129,7 @@ def test_what_no_package_has_names_its_repository():
 
 @pytest.mark.parametrize(
     ("found", "way"),
-    [(None, " after `pip install diffst[metrics]`"), (object(), "")],
+    [(None, " after `pip install 'diffst[metrics]'`"), (object(), "")],
 )
 def test_what_was_not_measured_is_listed_with_the_way_to_it(
     monkeypatch: pytest.MonkeyPatch, found: object, way: str

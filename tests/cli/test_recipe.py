@@ -1,4 +1,5 @@
 import os
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffst_cli.ffmpeg import ffmpeg_path
 from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.recipe import SAMPLE_BYTES, SAMPLES, fingerprint, make_recipe, recipe_hash
@@ -65,6 +67,19 @@ def test_what_does_not_change_the_output_does_not_change_the_recipe(clip: VideoI
         restart=True,
     )
     assert make_recipe(job, clip) == make_recipe(other, clip)
+
+
+def test_the_same_ffmpeg_elsewhere_is_the_same_recipe(
+    clip: VideoInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), device="cpu")
+    here = make_recipe(job, clip)
+    elsewhere = tmp_path / "ffmpeg"
+    shutil.copy(ffmpeg_path(), elsewhere)
+    monkeypatch.setattr("diffst_cli.recipe.ffmpeg_path", lambda: elsewhere)
+    assert make_recipe(job, clip) == here
+    elsewhere.write_bytes(elsewhere.read_bytes() + b"another build")
+    assert make_recipe(job, clip) != here
 
 
 def test_outputs_of_one_name_are_told_apart_in_a_folder_of_all_their_work(clip: VideoInfo):

@@ -204,7 +204,7 @@ def test_a_size_of_another_shape_keeps_the_picture_s_shape(clip: VideoInfo, tmp_
     output = tmp_path / "out.mp4"
     receipt = write(clip, settings_for(clip, output, size=(128, 48)), ten_frames(clip, (128, 48)))
     assert receipt.ok
-    assert receipt.notes == ("pixels are 1:2 wide, so the picture keeps its shape",)
+    assert receipt.notes == ("pixels become 1:2 wide, so the picture keeps its shape",)
     assert probe(output).sample_aspect == Fraction(1, 2)
 
 

@@ -36,7 +36,7 @@ def open_perceptual(name: str, device: torch.device) -> PerceptualLoss:
         import pyiqa
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
         raise ValueError(
-            f"loss `{name}` is not available: {error}; run `pip install diffst[metrics]`, with the torchvision that "
+            f"loss `{name}` is not available: {error}; run `pip install 'diffst[metrics]'`, with the torchvision that "
             "belongs to this torch"
         ) from error
     try:

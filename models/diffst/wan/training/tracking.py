@@ -18,7 +18,7 @@ from diffst.wan.training.config import WanTrainConfig
 from diffst.wan.training.validation import Validation
 
 PROJECT = "diffst"
-INSTALL = {"tensorboard": "pip install diffst[train]", "wandb": "pip install wandb"}
+INSTALL = {"tensorboard": "pip install 'diffst[train]'", "wandb": "pip install wandb"}
 SAMPLE_FRAMES_PER_SECOND = 8  # slow enough to see single frames
 
 
