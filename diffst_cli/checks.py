@@ -12,7 +12,7 @@ from pathlib import Path
 from diffst_cli.encoding import Encoding
 from diffst_cli.probe import StreamInfo, VideoInfo
 from diffst_cli.probe_file import open_container
-from diffst_cli.streams import COVER, ENCODER_CODECS, StreamPlan, codec_name, language_of
+from diffst_cli.streams import COVER, ENCODER_CODECS, StreamPlan, codec_name, language_in
 
 AUDIO_DELAY_SECONDS = (
     0.03  # an encoder's padding, cut off or not: 1024 samples at 44.1 kHz are 0.023 s
@@ -190,15 +190,15 @@ def _check_colour(promise: Promise, actual: VideoInfo) -> Check:
 def check_streams(promise: Promise, actual: VideoInfo) -> list[Check]:
     """One check for each kind of stream that the source has, and for chapters and the title."""
     checks = []
-    languages = promise.plan.container.languages
+    container = promise.plan.container
     for kind in ("audio", "subtitle", "attachment", "cover"):
         expected = [
-            _stream_words(stream.source, stream.encoder, languages=languages)
+            _stream_words(stream.source, stream.encoder, language_in(stream.source, container))
             for stream in promise.plan.kept
             if _kind(stream.source) == kind
         ]
         found = [
-            _stream_words(stream, "copy", languages=languages)
+            _stream_words(stream, "copy", language_in(stream, container))
             for stream in actual.streams
             if _kind(stream) == kind
         ]
@@ -217,12 +217,12 @@ def _kind(stream: StreamInfo) -> str:
     return "cover" if stream.kind == "video" and COVER in stream.disposition else stream.kind
 
 
-def _stream_words(stream: StreamInfo, encoder: str, *, languages: bool) -> str:
+def _stream_words(stream: StreamInfo, encoder: str, language: str) -> str:
     """Codec and language; attachments have neither that survives a change of container."""
     if stream.kind == "attachment":
         return "file"
     codec = codec_name(stream) if encoder == "copy" else ENCODER_CODECS.get(encoder, encoder)
-    return f"{codec} {language_of(stream) if languages else ''}".strip()
+    return f"{codec} {language}".strip()
 
 
 def check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list[Check]:

@@ -12,7 +12,7 @@ import ffmpeg
 from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument
 from diffst_cli.frame_pipe import failure
 from diffst_cli.probe import StreamInfo, VideoInfo
-from diffst_cli.streams import BITRATES, COVER, KeptStream, StreamPlan
+from diffst_cli.streams import BITRATES, COVER, KeptStream, StreamPlan, language_in, language_of
 
 # Facts of the source's file, not of its content, which some muxers would copy as if they were.
 FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
@@ -20,6 +20,8 @@ MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
 LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
 # Drops what was copied from before the cut: a copied stream starts at the packet after it.
+# Opus refuses 5.1 with side speakers, as AC3 has it, and all that is not of these.
+OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
 DROP_BEFORE_ZERO = "noise=drop=lt(pts\\,0)"
 
 
@@ -143,7 +145,7 @@ def mux_arguments(
     if placement.frame_rate is not None:
         # A piece of a frame or two is decoded without the others' delay, and players judge by that
         # distance whether a rate is constant.
-        options["bsf:0"] = f"setts=pts=PTS:dts=min(PTS\\,STARTDTS+N/({placement.frame_rate}*TB))"
+        options["bsf:0"] = f"setts=pts=PTS:dts=min(DTS\\,STARTDTS+N/({placement.frame_rate}*TB))"
     elif placement.frame_seconds is not None:
         # Else each packet has its distance to the one decoded next, which may be a long gap away, and
         # the file would end so long after its last frame. Muxers use it for nothing else.
@@ -159,6 +161,9 @@ def mux_arguments(
         options["default_mode"] = "passthrough"
     for number, stream in enumerate(kept, start=1):
         options |= _stream_options(number, stream, placement)
+        language = language_in(stream.source, plan.container)
+        if language != language_of(stream.source):
+            options[f"metadata:s:{number}"] = f"language={language}"
     arguments: list[str] = ffmpeg.output(*inputs, file_argument(output), **options).get_args()
     num_attached = sum(stream.source.kind == "attachment" for stream in kept)
     repeated = [*_tag_arguments(info), *_attach_arguments(covers, num_attached)]
@@ -184,14 +189,19 @@ def _sources(
     Else those would be lost that are still shown there, but came before the keyframe at which it is entered.
     """
     if skipped is None:
-        whole = _input(info.path)
+        whole = _source(info)
         return whole, whole
     early = min(skipped, LONGEST_SUBTITLE)
     offset = {"itsoffset": _seconds(-early)}
     return (
-        _input(info.path, ss=_seconds(skipped)),
-        _input(info.path, ss=_seconds(skipped - early), **offset),
+        _source(info, ss=_seconds(skipped)),
+        _source(info, ss=_seconds(skipped - early), **offset),
     )
+
+
+def _source(info: VideoInfo, **options: str) -> ffmpeg.nodes.FilterableStream:
+    """The source, its demuxer forced as where it is decoded, so that no content can choose another."""
+    return _input(info.path, f=info.container.split(",")[0], **options)
 
 
 def _input(path: Path, **options: str) -> ffmpeg.nodes.FilterableStream:
@@ -231,6 +241,8 @@ def _stream_options(number: int, stream: KeptStream, placement: Placement) -> di
     options = {f"c:{number}": stream.encoder, f"disposition:{number}": _disposition(stream.source)}
     if stream.encoder in BITRATES:
         options[f"b:{number}"] = BITRATES[stream.encoder]
+    if stream.encoder == "libopus":
+        options[f"filter:{number}"] = f"aformat=channel_layouts={OPUS_LAYOUTS}"
     is_cut = placement.skipped is not None
     if stream.source.kind == "subtitle" and (is_cut or placement.length is not None):
         options[f"bsf:{number}"] = f"{_shown_within(placement.length)},{DROP_BEFORE_ZERO}"
@@ -262,7 +274,7 @@ def _extract_covers(video: Path, info: VideoInfo, plan: StreamPlan) -> list[Path
             continue
         suffix = COVER_SUFFIXES[stream.source.codec]
         path = video.with_name(f"{video.name}.cover{stream.source.index}{suffix}")
-        picture = _input(info.path)[str(stream.source.index)]
+        picture = _source(info)[str(stream.source.index)]
         output = ffmpeg.output(picture, file_argument(path), c="copy", f="image2", update=1)
         run_ffmpeg(output.overwrite_output().get_args(), "copying the cover picture")
         covers.append(path)

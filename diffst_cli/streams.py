@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diffst_cli import languages
 from diffst_cli.probe import StreamInfo, VideoInfo
 
 # Decoder names, which is what a probe sees, where they differ from the codec's name.
@@ -47,8 +48,8 @@ class Container:
     """Codecs copied as they are."""
     text_fallback: str | None = None
     """Encoder for other text subtitles."""
-    languages: bool = True
-    """Whether it stores the streams' languages."""
+    languages: str = languages.ANY
+    """Pattern of the codes of languages that it stores."""
     covers: bool = False
     attachments: bool = False
     chapters: bool = False
@@ -68,6 +69,7 @@ MP4 = Container(
     lossless_fallback="alac",
     subtitles=frozenset({"mov_text", "dvd_subtitle"}),
     text_fallback="mov_text",
+    languages=languages.THREE_LETTERS,
     covers=True,
     chapters=True,
 )
@@ -80,6 +82,7 @@ CONTAINERS = {
         audio_fallback="aac",
         subtitles=frozenset({"mov_text"}),
         text_fallback="mov_text",
+        languages=languages.QUICKTIME,
         chapters=True,
     ),
     ".mkv": Container(
@@ -107,7 +110,7 @@ CONTAINERS = {
         audio=frozenset({"mp3", "mp2", "ac3", "aac", "pcm_u8", "pcm_s16le"}),
         audio_fallback="libmp3lame",
         lossless_fallback="pcm_s16le",
-        languages=False,
+        languages="",
     ),
     ".gif": Container(name="gif", audio=frozenset(), audio_fallback=""),
     ".png": Container(name="png", audio=frozenset(), audio_fallback=""),
@@ -156,9 +159,15 @@ def plan_streams(info: VideoInfo, suffix: str) -> StreamPlan:
         notes.append(
             f"chapters left out: {_cannot(container, 'them')}; use a `.mkv` output to keep them"
         )
-    if any(language_of(stream.source) for stream in kept) and not container.languages:
+    lost = {
+        f"`{language_of(stream.source)}`"
+        for stream in kept
+        if language_of(stream.source) and not language_in(stream.source, container)
+    }
+    if lost:
+        what = ", ".join(sorted(lost)) if container.languages else "them"
         notes.append(
-            f"languages left out: {_cannot(container, 'them')}; use a `.mkv` output to keep them"
+            f"languages left out: {_cannot(container, what)}; use a `.mkv` output to keep them"
         )
     return StreamPlan(
         container=container,
@@ -182,6 +191,11 @@ def describe(stream: StreamInfo) -> str:
 def language_of(stream: StreamInfo) -> str:
     """A stream's language code; empty when it has none."""
     return stream.language if stream.language and stream.language != "und" else ""
+
+
+def language_in(stream: StreamInfo, container: Container) -> str:
+    """The code that a container stores of a stream's language; empty for none."""
+    return languages.stored(language_of(stream), container.languages)
 
 
 def _choose(stream: StreamInfo, container: Container) -> tuple[str | None, str | None]:

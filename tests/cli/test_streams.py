@@ -8,7 +8,7 @@ import pytest
 from diffst_cli.muxing import Placement, mux
 from diffst_cli.probe import StreamInfo, VideoInfo, probe
 from diffst_cli.streams import CONTAINERS, codec_name, describe, plan_streams
-from tests.outputs import TONE, make_clip
+from tests.outputs import TONE, copy_video, make_clip
 
 ENCODERS = {
     "mp3": ["libmp3lame"],
@@ -154,6 +154,44 @@ def test_mp4_turns_text_subtitles_into_its_own_and_says_what_it_leaves_out(
         "subtitle stream 2 (ass, eng) converted to mov_text, without its styles: MP4 cannot hold it",
         "attachment stream 3 (unknown) left out: MP4 cannot hold it; use a `.mkv` output to keep it",
     )
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kept", "lost"),
+    [
+        (".mkv", ["fre", "deu", "pt-BR"], ""),
+        (".mp4", ["fre", "deu", None], "languages left out: MP4 cannot hold `pt-BR`"),
+        (".mov", ["fra", "ger", None], "languages left out: MOV cannot hold `pt-BR`"),
+    ],
+)
+def test_a_language_is_kept_as_the_container_writes_it(
+    suffix: str, kept: list[str | None], lost: str, tmp_path: Path
+) -> None:
+    tones = [word for _ in range(3) for word in ("-f", "lavfi", "-i", f"{TONE}:duration=0.4")]
+    maps = [word for number in range(4) for word in ("-map", str(number))]
+    named = [
+        word
+        for number, code in enumerate(("fre", "deu", "pt-BR"))
+        for word in (f"-metadata:s:a:{number}", f"language={code}")
+    ]
+    source = make_clip(tmp_path / "source.mkv", *tones, *maps, *named, "-c:a", "aac")
+    output = tmp_path / f"out{suffix}"
+    receipt = copy_video(source, output)
+    assert receipt.ok
+    found = [each.language for each in probe(output).streams if each.kind == "audio"]
+    assert [None if code == "und" else code for code in found] == kept
+    notes = [note for note in plan_streams(probe(source), suffix).notes if "languages" in note]
+    assert notes == ([f"{lost}; use a `.mkv` output to keep them"] if lost else [])
+
+
+@pytest.mark.parametrize("layout", ["5.1(side)", "2.1", "octagonal"])
+def test_webm_takes_surround_in_a_layout_that_opus_has(layout: str, tmp_path: Path) -> None:
+    source = tmp_path / "source.mkv"
+    tone = ["-f", "lavfi", "-i", f"{TONE}:duration=0.5"]
+    make_clip(source, *tone, "-af", f"aformat=channel_layouts={layout}", "-c:a", "flac")
+    output = tmp_path / "out.webm"
+    assert codecs(joined(source, output), "audio") == ["opus"]
+    assert decoded_seconds(output) == pytest.approx(0.5, abs=0.06)
 
 
 def test_webm_turns_subtitles_into_webvtt(everything: VideoInfo, tmp_path: Path) -> None:

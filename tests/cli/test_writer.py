@@ -335,3 +335,17 @@ def test_a_rate_the_file_cannot_hold_is_refused(clip: VideoInfo, tmp_path: Path)
     with pytest.raises(UsageError, match="50 frames a second, and 60 were"):
         Output(clip, settings_for(clip, tmp_path / "out.gif", frame_rate=Fraction(60)))
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_frames_that_come_faster_than_the_rate_stated_keep_their_times(
+    suffix: str, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / "source.mkv", num_frames=2)
+    info = probe(source)
+    slow = [Fraction(n, 25) for n in range(30)]
+    fast = [slow[-1] + Fraction(n + 1, 50) for n in range(60)]
+    settings = settings_for(info, tmp_path / f"out{suffix}", preset="medium")
+    receipt = write(info, settings, grey_frames(info, settings.size, slow + fast), cuts=(40,))
+    assert receipt.ok, [check for check in receipt.checks if not check.ok]
+    assert frame_times(settings.path) == pytest.approx(slow + fast, abs=0.0011)
