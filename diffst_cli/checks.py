@@ -235,7 +235,10 @@ def check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list
     for before, after in zip(kept, found, strict=False):  # a missing one already failed
         # What a file states of a damaged stream may be wrong, its packets are not.
         first = packets.first_times.get(after.index)
-        if before.start_seconds is None or first is None:
+        if before.start_seconds is None or (first is None and promise.trimmed):
+            continue
+        if first is None:
+            checks.append(Check(name="audio", ok=False, expected="sound", actual="none"))
             continue
         wanted = float(before.start_seconds - promise.first_time)
         wanted = max(wanted, 0.0) if promise.trimmed else wanted

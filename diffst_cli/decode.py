@@ -31,7 +31,7 @@ NUT_OPTIONS = {
 
 
 def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
-    """Ffmpeg's arguments to write the frames to its stdout, raw in NUT, with the source's own times.
+    """Ffmpeg's arguments to write the frames to its stdout, raw in NUT, at the source's own times plus `_lift`.
 
     Args:
         info: The video.
@@ -46,7 +46,7 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
         "f": demuxer,  # forced, so that no content can choose another demuxer
         "noautorotate": None,
     }
-    if begin is not None:
+    if begin is not None and not is_below_zero(info):
         early = TRIM_MARGIN_SECONDS if demuxer in INDEXED else BLIND_SEEK_SECONDS
         options["ss"] = f"{max(float(begin - info.origin_seconds - early), 0):.6f}"
     stream = ffmpeg.input(file_argument(info.path), **options)[str(info.stream_index)]
@@ -60,9 +60,20 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
         pix_fmt=_pixel_format(info),
         fps_mode="passthrough",
         copyts=None,
+        output_ts_offset=_lift(info),
         enc_time_base=f"{info.time_base.numerator}:{info.time_base.denominator}",
     )
     return list(output.get_args())
+
+
+def is_below_zero(info: VideoInfo) -> bool:
+    """Whether a Matroska file's clock begins below 0, where ffmpeg's seeking loses its way."""
+    return info.origin_seconds < 0 and info.container.startswith("matroska")
+
+
+def _lift(info: VideoInfo) -> int:
+    """Seconds that are added to all times on the way here: NUT holds none below 0, and ffmpeg would move them all."""
+    return max(0, math.ceil(-info.origin_seconds))
 
 
 def _filters(info: VideoInfo, begin: Fraction | None) -> Iterator[tuple[str, dict[str, str | int]]]:
@@ -120,7 +131,7 @@ def _white(info: VideoInfo) -> int | None:
 
 def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[Image, Fraction]]:
     """Each raw picture ffmpeg writes, (height, width, 3 or 4), and its time in seconds."""
-    white = _white(info)
+    white, lift = _white(info), _lift(info)
     dtype = np.dtype(np.uint8 if info.bytes_per_sample == 1 else "<u2")
     shape = (info.height, info.width, 4 if info.has_alpha else 3)
     num_bytes = math.prod(shape) * dtype.itemsize
@@ -139,6 +150,6 @@ def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[
                 picture = cast("Image", np.frombuffer(packet, dtype).reshape(shape))
                 if white is not None:
                     picture[:, :, :3] = stretch_white(picture[:, :, :3], white)
-                yield picture, packet.pts * packet.time_base
+                yield picture, packet.pts * packet.time_base - lift
     except av.error.FFmpegError:  # nothing came, or ffmpeg was stopped within a frame
         return

@@ -26,6 +26,8 @@ class Scan:
     times: tuple[Fraction, ...]
     """Different presentation times in order, seconds; none for a raw stream without timestamps."""
     num_packets: int
+    num_unstamped: int
+    """Packets that do not say when they are shown."""
     last_duration: Fraction
     """Of the last packet in presentation order, seconds; 0 when unstated."""
     complete: bool
@@ -38,7 +40,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
     durations: dict[
         int, int
     ] = {}  # by timestamp; one that comes twice is a damaged or joined clock
-    num_packets = 0
+    num_packets = num_unstamped = 0
     complete = True
     try:
         for packet in container.demux(stream):
@@ -48,7 +50,9 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
                 continue
             num_packets += 1
             stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is not None:
+            if stamp is None:
+                num_unstamped += 1
+            else:
                 durations[stamp] = packet.duration or 0
             if num_packets >= SCANNED_PACKETS:
                 complete = False
@@ -65,6 +69,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
         frame=frame,
         times=tuple(stamp * time_base for stamp in stamps),
         num_packets=num_packets,
+        num_unstamped=num_unstamped,
         last_duration=durations[stamps[-1]] * time_base if stamps else Fraction(0),
         complete=complete,
     )

@@ -57,6 +57,11 @@ def probe_file(path: Path) -> VideoInfo:
             raise UserError(
                 f"no picture can be decoded from `{path}`", hint="the file is damaged or encrypted"
             )
+        if scan.num_unstamped and (container.start_time or 0) < 0:
+            raise UserError(
+                f"`{path}` begins before its clock's zero, and its first frames do not say when they are shown",
+                hint="cut it once more from what it was cut from, without `-avoid_negative_ts disabled`",
+            )
         return _describe(path, container, stream, scan, scan.frame)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from diffst_cli.decode import decode_arguments, decoded_pictures
+from diffst_cli.decode import decode_arguments, decoded_pictures, is_below_zero
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import FfmpegProcess, error_lines
 from diffst_cli.pixels import Image, composite, is_transparent
@@ -169,8 +169,13 @@ def require_start(info: VideoInfo, start: Fraction | None) -> None:
     """Passes a time at which the video is not over; where its headers say that it is, they may be wrong.
 
     Raises:
-        UserError: It is over.
+        UserError: It is over; or the file cannot be entered there, as its sound would be lost.
     """
+    if start is not None and is_below_zero(info):
+        raise UserError(
+            f"`{info.path}` begins before its clock's zero, so no part of it can be taken",
+            hint="copy it first: `ffmpeg -i IN -c copy -map 0 OUT.mkv`; without `--start` it can be upscaled as it is",
+        )
     if start is not None and info.duration_seconds and start >= info.duration_seconds:
         with read_frames(info, start=start) as reader:
             next(iter(reader))
