@@ -142,7 +142,8 @@ def mux_arguments(
             for stream in kept
         ]
         options |= _source_options(info, plan)
-    if placement.frame_rate is not None:
+    counts_frames = plan.container.name == "avi"
+    if placement.frame_rate is not None and not counts_frames:
         # A piece of a frame or two is decoded without the others' delay, and players judge by that
         # distance whether a rate is constant.
         options["bsf:0"] = f"setts=pts=PTS:dts=min(DTS\\,STARTDTS+N/({placement.frame_rate}*TB))"
@@ -152,7 +153,7 @@ def mux_arguments(
         options["bsf:0"] = f"setts=pts=PTS:dts=DTS:duration={_seconds(placement.frame_seconds)}/TB"
     if placement.length is not None:
         options["t"] = _seconds(placement.length)
-    if plan.container.name == "avi" and placement.frame_rate is not None:
+    if placement.frame_rate is not None and counts_frames:
         # It counts frames; else it would count the ticks of the pieces, most of them without a frame.
         options["r"] = str(placement.frame_rate)
     if plan.container.name in ("mp4", "mov"):

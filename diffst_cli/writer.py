@@ -172,6 +172,11 @@ class Output:
         return max(length - Fraction(times[-1]), SHORTEST)
 
     def _promise(self, times: array[float], first_time: Fraction, last: Fraction) -> Promise:
+        lead = first_time - self._info.origin_seconds
+        if self.streams.container.name == "avi" and self._cut[0] is None and lead > 0:
+            # It cannot begin late: its first frame is shown from the beginning, the others when they should be.
+            times = array("d", (times[0] - float(lead), *times[1:]))
+            first_time = self._info.origin_seconds
         return Promise(
             info=self._info,
             encoding=self.encoding,

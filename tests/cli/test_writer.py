@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diffst_cli import writer as writer_module
+from diffst_cli.checks import read_packets
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.pixels import Image
 from diffst_cli.probe import VideoInfo, probe
@@ -410,3 +411,26 @@ def test_sound_that_is_lost_fails_the_receipt(
     assert [(check.name, check.actual) for check in receipt.checks if not check.ok] == [
         ("audio", "none")
     ]
+
+
+def test_a_late_video_is_shown_from_the_beginning_in_avi(tmp_path: Path) -> None:
+    late = make_clip(tmp_path / "picture.mp4")
+    inputs = ["-itsoffset", "0.2", "-i", str(late), "-f", "lavfi", "-i", f"{TONE}:duration=0.6"]
+    source = make(tmp_path / "source.mkv", *inputs, "-c:v", "copy", "-c:a", "mp2")
+    output = tmp_path / "out.avi"
+    receipt = copy_video(source, output)
+    assert receipt.ok, [check for check in receipt.checks if not check.ok]
+    times = read_packets(output, probe(output).stream_index).video_times
+    assert times == pytest.approx([0, *(n / 25 for n in range(6, 15))])
+
+
+def test_an_avi_that_leaves_out_a_frame_keeps_its_rate_and_times(tmp_path: Path) -> None:
+    dropped = ["-vf", "select='not(eq(n,3)+eq(n,4))'", "-fps_mode", "passthrough"]
+    source = make_clip(tmp_path / "source.avi", *dropped, "-c:v", "mpeg4", num_frames=20)
+    info = probe(source)
+    assert (float(info.frame_rate), info.is_variable) == (25, False)
+    output = tmp_path / "out.avi"
+    assert copy_video(source, output).ok
+    slots = [n / 25 for n in range(20) if n not in (3, 4)]
+    for path in (source, output):
+        assert read_packets(path, info.stream_index).video_times == pytest.approx(slots)
