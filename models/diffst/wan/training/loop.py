@@ -20,7 +20,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from diffst.training.folders import put_in_place
+from diffst.training.folders import put_in_place, recovered
 from diffst.training.windows import Batch
 from diffst.wan.training.card import model_card
 from diffst.wan.training.clips import ClipBatch
@@ -43,6 +43,9 @@ from diffst.wan.training.state import (
 )
 from diffst.wan.training.tracking import log_sample, start_trackers
 from diffst.wan.training.validation import Validation, validate
+
+SAVED = ("last", "state")
+"""Folders of a checkpoint, in the order in which they are put in place."""
 
 Line = dict[str, float]
 Report = Callable[[Line], None]
@@ -99,8 +102,13 @@ class WanTrainer:
         self.accelerator.step = self.step_number * config.gradient_accumulation
 
     def left_state(self) -> RunState | None:
-        """Where a run of this stage was left in `out`."""
-        left, config = read_state(self.state_folder), self.config
+        """Where a run of this stage was left in `out`; what was aside when it was killed is in its place again."""
+        config = self.config
+        if self.accelerator.is_main_process:
+            for name in SAVED:
+                recovered(config.out / name)
+        self.accelerator.wait_for_everyone()
+        left = read_state(self.state_folder)
         if left and left.stage != config.stage:
             raise ValueError(
                 f"`{config.out}` holds a run of stage {left.stage}; "
@@ -205,7 +213,7 @@ class WanTrainer:
             measured = self.export(weights, unfinished / "last")
             figures = measured.figures if measured else {}
             # A run that is killed in between goes on from the state before, and makes the same model again.
-            for name in ("last", "state"):
+            for name in SAVED:
                 put_in_place(unfinished / name, config.out / name)
             unfinished.rmdir()
             accelerator.log(figures, step=self.step_number)

@@ -163,6 +163,15 @@ def test_bfloat16_computes_short_and_keeps_weights_long(config):
     assert {p.dtype for p in parameters} == {torch.float32}
 
 
+@pytest.mark.parametrize("name", ["last", "state"])
+def test_a_folder_that_was_aside_when_a_run_was_killed_is_back_when_it_goes_on(config, name):
+    loop.train(dataclasses.replace(config, steps=2))
+    (config.out / name).rename(config.out / f"{name}.old")
+    trainer = loop.WanTrainer(config, lambda _: None)
+    assert trainer.step_number == 2
+    assert load_pipeline(config.out / "last").config.trained
+
+
 def test_a_run_of_another_stage_is_not_gone_on_with(config):
     loop.train(dataclasses.replace(config, steps=1))
     with pytest.raises(ValueError, match=r"holds a run of stage 1; put `.*last` in `start_from`"):
