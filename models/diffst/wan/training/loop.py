@@ -221,7 +221,7 @@ class WanTrainer:
                 log_sample(accelerator, config.out / "samples", measured, self.step_number)
             line = {"step": self.step_number, "seconds": round(seconds), **means, **figures}
             with (config.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
+                log.write(json_line(line))
             self.report(line)
         accelerator.wait_for_everyone()
 
@@ -248,6 +248,12 @@ class WanTrainer:
         )
         (folder / "README.md").write_text(text, encoding="utf-8")
         return measured
+
+
+def json_line(line: Line) -> str:
+    """A line of the log; JSON has no infinity, as the PSNR of equal pictures, and no NaN: both become null."""
+    known = {name: value if isfinite(value) else None for name, value in line.items()}
+    return json.dumps(known, allow_nan=False) + "\n"
 
 
 def train(config: WanTrainConfig, report: Report = lambda _: None) -> Path:

@@ -172,6 +172,13 @@ def test_a_folder_that_was_aside_when_a_run_was_killed_is_back_when_it_goes_on(c
     assert load_pipeline(config.out / "last").config.trained
 
 
+def test_the_log_is_json_whatever_was_measured(config):
+    trainer = loop.WanTrainer(config, lambda _: None)
+    trainer.checkpoint({"total": 0.5, "latent": float("nan"), "cfca": float("inf")}, 1.0)
+    text = (config.out / "log.jsonl").read_text()
+    assert text == '{"step": 0, "seconds": 1, "total": 0.5, "latent": null, "cfca": null}\n'
+
+
 def test_a_run_of_another_stage_is_not_gone_on_with(config):
     loop.train(dataclasses.replace(config, steps=1))
     with pytest.raises(ValueError, match=r"holds a run of stage 1; put `.*last` in `start_from`"):
