@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
@@ -191,13 +192,18 @@ class WanTrainer:
     def averaged_weights(self) -> Weights:
         """All weights of the model's parts, the average in the place of those that learn, on the CPU.
 
-        Every process calls it, since each may hold a part; what the first one gets is complete.
+        Every process calls it, since each may hold a part; what the first one gets is complete. Where each holds all,
+        the others get nothing: on one machine they would fill its memory with copies that nobody reads.
         """
-        given = self.accelerator.get_state_dict(self.model)
-        weights = {name: whole(value) for name, value in given.items()}
-        for name, value in zip(self.learning, self.average.shadow_params, strict=True):
-            weights[name] = whole(value)
-        return weights
+        accelerator = self.accelerator
+        is_spread = accelerator.distributed_type == DistributedType.FSDP
+        if not (is_spread or accelerator.is_main_process):
+            return {}
+        averages = zip(self.learning, self.average.shadow_params, strict=True)
+        learnt = {name: whole(value) for name, value in averages}
+        given = accelerator.get_state_dict(self.model)
+        kept = {name: whole(value) for name, value in given.items() if name not in learnt}
+        return kept | learnt
 
     def checkpoint(self, means: Line, seconds: float) -> None:
         """Write `last/`, the model as it would be used, and `state/`, to go on from; measure it; log one line."""
@@ -207,7 +213,7 @@ class WanTrainer:
         state = RunState(
             stage=config.stage, lora_rank=config.lora_rank, step=self.step_number, seconds=seconds
         )
-        average = {name: weights[name] for name in self.learning}
+        average = {name: weights[name] for name in self.learning if name in weights}
         write_state(unfinished / "state", state, average, accelerator)
         if accelerator.is_main_process:
             measured = self.export(weights, unfinished / "last")

@@ -102,6 +102,23 @@ def test_the_average_follows_its_formula_and_is_what_is_saved(config):
     assert torch.equal(trainer.pipeline.transformer.proj_out.bias.detach(), now[1])
 
 
+def test_weights_are_copied_once_and_by_the_process_that_writes_them(config, monkeypatch):
+    trainer = loop.WanTrainer(config, lambda _: None)
+    copied: list[torch.Tensor] = []
+
+    def whole(value: torch.Tensor) -> torch.Tensor:
+        copied.append(value)
+        return value
+
+    monkeypatch.setattr(loop, "whole", whole)
+    made = trainer.averaged_weights()
+    assert len(copied) == len(made) == len(trainer.model.state_dict())
+    copied.clear()
+    monkeypatch.setattr(type(trainer.accelerator), "is_main_process", False)
+    assert trainer.averaged_weights() == {}
+    assert not copied
+
+
 @pytest.mark.parametrize("stage", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_windows_one_by_one_equal_both_at_once(config, stage):
     lines, weights = [], []
