@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from diffst.checkpoint import load_pipeline, new_nano
 from diffst.upscaler import load_model
@@ -12,6 +14,8 @@ from diffst.wan.training import loop
 from diffst.wan.training.config import WanTrainConfig
 from diffst.wan.training.stages import aggregated, decoded_run, encoded
 from tests.diffst.wan.training.toy import sample, toy_batch
+
+PARTS = ("cfca", "vrg", "transformer", "codec")
 
 
 def learnt(config: WanTrainConfig, batch) -> tuple[float, float]:
@@ -70,7 +74,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_digit(config, tmp_path, stag
     assert [line["step"] for line in lines[0]] == [2, 3]
     assert lines[0] == lines[1]
     ours, theirs = (load_pipeline(out / "last") for out in (whole.out, halves.out))
-    for name in ("cfca", "vrg", "transformer", "codec"):
+    for name in PARTS:
         for key, value in ours.components[name].state_dict().items():
             assert torch.equal(value, theirs.components[name].state_dict()[key]), (name, key)
 
@@ -81,7 +85,7 @@ def test_a_stage_changes_its_parts_and_no_others(config, stage, parts):
     after = load_pipeline(loop.train(dataclasses.replace(config, stage=stage)))
     changed = {
         name
-        for name in ("cfca", "vrg", "transformer", "codec")
+        for name in PARTS
         for key, value in before.components[name].state_dict().items()
         if not torch.equal(value, after.components[name].state_dict()[key])
     }
@@ -174,10 +178,25 @@ def test_stages_follow_each_other(config, tmp_path):
     assert load_pipeline(folder).config.trained
 
 
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # see `loop.train`
 def test_bfloat16_computes_short_and_keeps_weights_long(config):
-    folder = loop.train(dataclasses.replace(config, stage=2, bfloat16=True, steps=1))
-    parameters = load_pipeline(folder).transformer.parameters()
-    assert {p.dtype for p in parameters} == {torch.float32}
+    run = dataclasses.replace(config, stage=2, bfloat16=True, steps=1)
+    trainer = loop.WanTrainer(run, lambda _: None)
+    computed = set()
+    first = trainer.pipeline.transformer.blocks[0].attn1.to_q
+    first.register_forward_hook(lambda module, given, made: computed.add(made.dtype))
+    folder = trainer.run()
+    assert computed == {torch.bfloat16}
+    saved = [*folder.glob("*/*.safetensors"), *run.out.glob("state/*.safetensors")]
+    assert {path.parent.name for path in saved} == {*PARTS, "state"}
+    # Read as they lie there: what loads a pipeline makes them float32.
+    assert {kind for path in saved for kind in kinds(path)} == {"F32"}
+
+
+def kinds(path: Path) -> set[str]:
+    """Types of the tensors of a file of safetensors."""
+    with safe_open(path, framework="pt") as held:
+        return {held.get_slice(name).get_dtype() for name in held.keys()}  # noqa: SIM118
 
 
 @pytest.mark.parametrize("name", ["last", "state"])
