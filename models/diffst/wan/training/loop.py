@@ -15,7 +15,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
@@ -29,7 +28,7 @@ from diffst.wan.training.config import WanTrainConfig
 from diffst.wan.training.data import open_data
 from diffst.wan.training.export import Weights, finished_pipeline
 from diffst.wan.training.sharding import whole
-from diffst.wan.training.stages import STAGES, Sample, StageModel
+from diffst.wan.training.stages import STAGES, Cut, Sample, StageModel
 from diffst.wan.training.start import (
     GRADIENT_LIMIT,
     new_accelerator,
@@ -161,13 +160,13 @@ class WanTrainer:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * rise
         sample = Sample.of(batch, accelerator.device)
-        run = self.decoded_latents(sample)
+        cut = self.next_cut(sample)
         shown: list[Tensor] = []
         self.optimizer.zero_grad(set_to_none=True)
         for part in sample.parts(config.gradient_accumulation):
             torch.manual_seed(config.seed + self.step_number)  # of losses that draw
             with accelerator.accumulate(self.model):
-                terms: dict[str, Tensor] = self.model(part, run)
+                terms: dict[str, Tensor] = self.model(part, cut)
                 total = torch.stack([self.weights[name] * term for name, term in terms.items()])
                 accelerator.backward(total.sum())
             shown.append(torch.stack([*terms.values(), total.sum()]).detach())
@@ -181,13 +180,10 @@ class WanTrainer:
         means = accelerator.reduce(torch.stack(shown).mean(0), reduction="mean").tolist()
         return dict(zip([*terms, "total"], means, strict=True)) | {"gradient": norm}
 
-    def decoded_latents(self, sample: Sample) -> range:
-        """Which latents stage 2 decodes in this step, the same on all processes; of a single picture its only one."""
+    def next_cut(self, sample: Sample) -> Cut:
+        """Which latents this step trains on, the same on all processes; a picture has but one."""
         num_latents = self.config.latents if sample.targets.shape[1] > 1 else 1
-        length = min(self.config.run_latents, num_latents)
-        rng = np.random.default_rng((self.config.seed, self.step_number))
-        first = int(rng.integers(num_latents - length + 1))
-        return range(first, first + length)
+        return Cut.of_step(self.config.seed, self.step_number, num_latents, self.config.run_latents)
 
     def averaged_weights(self) -> Weights:
         """All weights of the model's parts, the average in the place of those that learn, on the CPU.
