@@ -7,6 +7,7 @@ devices: each process takes its share of the windows, and gradients are averaged
 from __future__ import annotations
 
 import json
+import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -23,9 +24,9 @@ from torch import Tensor, nn
 from diffst.training.folders import put_in_place, recovered
 from diffst.training.windows import Batch
 from diffst.wan.training.card import model_card
-from diffst.wan.training.clips import ClipBatch
+from diffst.wan.training.clips import ClipBatch, ClipWindows
 from diffst.wan.training.config import WanTrainConfig
-from diffst.wan.training.data import open_data
+from diffst.wan.training.data import StepData, open_data
 from diffst.wan.training.export import Weights, finished_pipeline
 from diffst.wan.training.sharding import whole
 from diffst.wan.training.stages import STAGES, Cut, Sample, StageModel
@@ -43,6 +44,8 @@ from diffst.wan.training.state import (
 )
 from diffst.wan.training.tracking import log_sample, start_trackers
 from diffst.wan.training.validation import Validation, validate
+
+log = logging.getLogger(__name__)
 
 SAVED = ("last", "state")
 """Folders of a checkpoint, in the order in which they are put in place."""
@@ -134,6 +137,9 @@ class WanTrainer:
             num_processes=accelerator.num_processes,
         )
         start_trackers(accelerator, config, self.step_number)
+        if accelerator.is_main_process:
+            warn_of_left_out(config.data, self.data)
+            warn_of_left_out(config.validation, self.validation)
         start = time.monotonic()
         values: list[Line] = []
         while self.step_number < config.steps:
@@ -222,8 +228,8 @@ class WanTrainer:
             if measured:
                 log_sample(accelerator, config.out / "samples", measured, self.step_number)
             line = {"step": self.step_number, "seconds": round(seconds), **means, **figures}
-            with (config.out / "log.jsonl").open("a") as log:
-                log.write(json_line(line))
+            with (config.out / "log.jsonl").open("a") as file:
+                file.write(json_line(line))
             self.report(line)
         accelerator.wait_for_everyone()
 
@@ -250,6 +256,12 @@ class WanTrainer:
         )
         (folder / "README.md").write_text(text, encoding="utf-8")
         return measured
+
+
+def warn_of_left_out(path: Path | None, source: StepData | None) -> None:
+    """Log how many clips of a list are used, where not all are."""
+    for sentence in source.left_out if isinstance(source, ClipWindows) else ():
+        log.warning("`%s`: %s", path, sentence)
 
 
 def json_line(line: Line) -> str:
