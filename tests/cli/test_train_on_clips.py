@@ -61,6 +61,19 @@ def test_videos_and_pictures_are_learnt_and_a_run_goes_on_to_the_last_digit(run_
     assert [numbers(line) for line in cut] == [numbers(line) for line in whole]
 
 
+def test_clips_that_are_too_short_are_told_of_once(run_file, tmp_path, caplog):
+    found = tmp_path / "clips.jsonl"
+    lines = found.read_text().splitlines()
+    short = json.dumps({**json.loads(lines[1]), "num_frames": LONGEST - 1})
+    found.write_text("\n".join([*lines, short]) + "\n")
+    run_file.write_text(run_file.read_text().replace("steps = 3", "steps = 1"))
+    assert main(["train", "--quiet", str(run_file)]) == 0
+    # Of the list that is trained on, and of the one that is measured on, which is the same here.
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert all(f"`{found}`: 1 of 2 videos are used" in sentence for sentence in said)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [

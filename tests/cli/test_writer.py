@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from diffst_cli import writer as writer_module
-from diffst_cli.checks import read_packets
-from diffst_cli.errors import UsageError, UserError
+from diffst_cli.errors import UsageError
 from diffst_cli.pixels import Image
 from diffst_cli.probe import VideoInfo, probe
-from diffst_cli.reader import read_frames, require_start
+from diffst_cli.reader import read_frames
 from diffst_cli.receipt import Check, Receipt
 from diffst_cli.writer import Output
 from tests.outputs import (
@@ -336,101 +335,3 @@ def test_a_rate_the_file_cannot_hold_is_refused(clip: VideoInfo, tmp_path: Path)
     with pytest.raises(UsageError, match="50 frames a second, and 60 were"):
         Output(clip, settings_for(clip, tmp_path / "out.gif", frame_rate=Fraction(60)))
     assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_frames_that_come_faster_than_the_rate_stated_keep_their_times(
-    suffix: str, tmp_path: Path
-) -> None:
-    source = make_clip(tmp_path / "source.mkv", num_frames=2)
-    info = probe(source)
-    slow = [Fraction(n, 25) for n in range(30)]
-    fast = [slow[-1] + Fraction(n + 1, 50) for n in range(60)]
-    settings = settings_for(info, tmp_path / f"out{suffix}", preset="medium")
-    receipt = write(info, settings, grey_frames(info, settings.size, slow + fast), cuts=(40,))
-    assert receipt.ok, [check for check in receipt.checks if not check.ok]
-    assert frame_times(settings.path) == pytest.approx(slow + fast, abs=0.0011)
-
-
-def below_zero(folder: Path, suffix: str, *arguments: str) -> Path:
-    """A second of video, its clock begun half a second or two before 0, with a tone from the same moment."""
-    tone = ["-f", "lavfi", "-i", f"{TONE}:duration=1"]
-    whole = make_clip(folder / f"whole{suffix}", *tone, *arguments, num_frames=25)
-    if suffix == ".ts":  # of a clock that turns over within the minute
-        shift = ["-i", str(whole), "-c", "copy", "-output_ts_offset", "95440"]
-    else:
-        shift = ["-itsoffset", "-0.5", "-i", str(whole), "-c", "copy"]
-        shift += ["-avoid_negative_ts", "disabled"]
-    return make(folder / f"below{suffix}", *shift)
-
-
-IN_MATROSKA = ("-c:v", "mjpeg", "-c:a", "flac")
-
-
-@pytest.mark.parametrize(("suffix", "arguments"), [(".ts", ()), (".mkv", IN_MATROSKA)])
-def test_a_clock_that_begins_below_zero_keeps_sound_and_picture_together(
-    suffix: str, arguments: tuple[str, ...], tmp_path: Path
-) -> None:
-    source = below_zero(tmp_path, suffix, *arguments)
-    info = probe(source)
-    assert info.origin_seconds <= -0.5
-    output = tmp_path / "out.mkv"
-    with read_frames(info) as reader:
-        times = [frame.time for frame in reader]
-    assert times == pytest.approx(
-        [info.start_seconds + Fraction(n, 25) for n in range(25)], abs=0.001
-    )
-    assert copy_video(source, output).ok
-    made = probe(output)
-    assert float(made.start_seconds - made.origin_seconds) < 0.05
-    assert float(made.duration_seconds or 0) == pytest.approx(1, abs=0.1)
-
-
-def test_no_part_is_taken_of_a_file_that_cannot_be_entered(tmp_path: Path) -> None:
-    info = probe(below_zero(tmp_path, ".mkv", *IN_MATROSKA))
-    with pytest.raises(UserError, match="begins before its clock's zero, so no part"):
-        require_start(info, Fraction(1, 2))
-    begin = info.origin_seconds + Fraction(1, 2)
-    with read_frames(info, start=Fraction(1, 2)) as reader:  # as a run that goes on does
-        assert next(reader).time == pytest.approx(begin, abs=0.04)
-
-
-def test_frames_that_do_not_say_when_they_are_shown_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="its first frames do not say when they are shown"):
-        probe(below_zero(tmp_path, ".mkv", "-c:a", "flac"))
-
-
-def test_sound_that_is_lost_fails_the_receipt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = make_clip(tmp_path / "source.mkv", "-f", "lavfi", "-i", f"{TONE}:duration=0.4")
-    monkeypatch.setattr(
-        "diffst_cli.muxing._stream_options", lambda number, *_: {f"bsf:{number}": "noise=drop=1"}
-    )
-    receipt = copy_video(source, tmp_path / "out.mkv")
-    assert [(check.name, check.actual) for check in receipt.checks if not check.ok] == [
-        ("audio", "none")
-    ]
-
-
-def test_a_late_video_is_shown_from_the_beginning_in_avi(tmp_path: Path) -> None:
-    late = make_clip(tmp_path / "picture.mp4")
-    inputs = ["-itsoffset", "0.2", "-i", str(late), "-f", "lavfi", "-i", f"{TONE}:duration=0.6"]
-    source = make(tmp_path / "source.mkv", *inputs, "-c:v", "copy", "-c:a", "mp2")
-    output = tmp_path / "out.avi"
-    receipt = copy_video(source, output)
-    assert receipt.ok, [check for check in receipt.checks if not check.ok]
-    times = read_packets(output, probe(output).stream_index).video_times
-    assert times == pytest.approx([0, *(n / 25 for n in range(6, 15))])
-
-
-def test_an_avi_that_leaves_out_a_frame_keeps_its_rate_and_times(tmp_path: Path) -> None:
-    dropped = ["-vf", "select='not(eq(n,3)+eq(n,4))'", "-fps_mode", "passthrough"]
-    source = make_clip(tmp_path / "source.avi", *dropped, "-c:v", "mpeg4", num_frames=20)
-    info = probe(source)
-    assert (float(info.frame_rate), info.is_variable) == (25, False)
-    output = tmp_path / "out.avi"
-    assert copy_video(source, output).ok
-    slots = [n / 25 for n in range(20) if n not in (3, 4)]
-    for path in (source, output):
-        assert read_packets(path, info.stream_index).video_times == pytest.approx(slots)

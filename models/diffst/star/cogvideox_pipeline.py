@@ -22,7 +22,7 @@ from diffst.star.cogvideox_sampler import (
     make_schedule,
     sample,
 )
-from diffst.star.colour import fix_colours
+from diffst.star.colour import check_method, fix_colours
 from diffst.star.noise import Position, clip_noise
 from diffst.star.windows import Pieces, faded_pieces, in_pieces, num_pieces, tile_windows
 
@@ -58,6 +58,7 @@ class CogVideoXSettings:
             raise ValueError(f"{self.num_steps} steps; this STAR takes 1 to {NUM_TIMESTEPS}")
         if not 0 <= self.guidance <= MAX_GUIDANCE:
             raise ValueError(f"guidance {self.guidance:g}; this STAR takes 0 to {MAX_GUIDANCE}")
+        check_method(self.colour_fix)
 
 
 class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]

@@ -11,6 +11,12 @@ LEAST_VARIANCE = 1e-5  # added, so that a plain frame does not divide by 0
 NUM_LEVELS = 5  # of the wavelet; the coarsest blur reaches 31 pixels each way
 
 
+def check_method(method: str) -> None:
+    """Raise ValueError where there is no such method."""
+    if method not in COLOUR_FIXES:
+        raise ValueError(f"colour fix `{method}` is not one of {', '.join(COLOUR_FIXES)}")
+
+
 def fix_colours(pictures: Tensor, originals: Tensor, method: str) -> Tensor:
     """Give pictures the colours of the originals.
 
@@ -25,15 +31,14 @@ def fix_colours(pictures: Tensor, originals: Tensor, method: str) -> Tensor:
     Raises:
         ValueError: There is no such method.
     """
+    check_method(method)
     if method == "none":
         return pictures
     if method == "adain":
         return match_statistics(pictures, originals)
-    if method == "wavelet":
-        size = pictures.shape[-2:]
-        large = F.interpolate(originals, size=size, mode="bilinear", align_corners=False)
-        return match_low_frequencies(pictures, large)
-    raise ValueError(f"colour fix `{method}` is not one of {', '.join(COLOUR_FIXES)}")
+    size = pictures.shape[-2:]
+    large = F.interpolate(originals, size=size, mode="bilinear", align_corners=False)
+    return match_low_frequencies(pictures, large)
 
 
 def match_statistics(pictures: Tensor, originals: Tensor) -> Tensor:

@@ -87,7 +87,6 @@ def load_any_star(
             settings=CogVideoXSettings(**told.settings),  # type: ignore[arg-type]
         )
     from diffst.star.settings import StarSettings
-    from diffst.star.text import DEFAULT_PROMPT
     from diffst.star.upscaler import load_star
 
     return load_star(
@@ -95,7 +94,7 @@ def load_any_star(
         name=model if model in STAR_MODELS else "",
         device=device,
         precision=precision,
-        prompt=DEFAULT_PROMPT if told.prompt is None else told.prompt,
+        prompt=told.prompt,
         settings=StarSettings(**told.settings),  # type: ignore[arg-type]
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffst.star.colour import COLOUR_FIXES
+from diffst.star.colour import check_method
 from diffst.star.names import WINDOWS
 from diffst.star.vae import DECODE_FRAMES
 
@@ -51,6 +51,4 @@ class StarSettings:
             raise ValueError("windows and groups hold at least 1 frame")
         if self.windows not in WINDOWS:
             raise ValueError(f"windows `{self.windows}`; STAR takes {' or '.join(WINDOWS)}")
-        if self.colour_fix not in COLOUR_FIXES:
-            known = ", ".join(COLOUR_FIXES)
-            raise ValueError(f"colour fix `{self.colour_fix}` is not one of {known}")
+        check_method(self.colour_fix)

@@ -7,16 +7,19 @@ needed only for a prompt whose states are not already in the model's folder, and
 from __future__ import annotations
 
 import html
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from diffst.star.text_encoder import open_text_encoder
+
+log = logging.getLogger(__name__)
 
 STATES_FILE = "prompts.safetensors"
 NUM_TOKENS = 77
@@ -39,14 +42,15 @@ NEGATIVE_PROMPT = (
 )
 
 
-def prompt_states(folder: Path, prompt: str = DEFAULT_PROMPT) -> Tensor:
+def prompt_states(folder: Path, prompt: str | None = None) -> Tensor:
     """States of a prompt and of the negative prompt, from the folder's file or its text encoder.
 
-    Those of the default prompt are kept in the file, so that the encoder runs once.
+    Those of the default prompt are kept in the file where there is none yet, so that the encoder runs once.
 
     Args:
         folder: Of the model.
-        prompt: What the video shows; may be empty.
+        prompt: What the video shows; may be empty. None is the file's, which the model was trained with, or the
+            default one where there is no file.
 
     Returns:
         (2, L, D) float32.
@@ -57,13 +61,25 @@ def prompt_states(folder: Path, prompt: str = DEFAULT_PROMPT) -> Tensor:
     file = folder / STATES_FILE
     if file.is_file():
         with safe_open(file, framework="pt") as states:
-            if (states.metadata() or {}).get("prompt") == prompt:
+            if prompt in (None, (states.metadata() or {}).get("prompt")):
                 both = (states.get_tensor("prompt"), states.get_tensor("negative"))
                 return torch.stack(both).float()
-    made = encode_prompts(folder, [prompt + SUFFIX, NEGATIVE_PROMPT])
-    if prompt == DEFAULT_PROMPT:
-        save_states(folder, prompt, made)
+    wanted = DEFAULT_PROMPT if prompt is None else prompt
+    made = encode_prompts(folder, [wanted + SUFFIX, NEGATIVE_PROMPT])
+    if wanted == DEFAULT_PROMPT and not file.is_file():
+        keep_states(folder, wanted, made)
     return made
+
+
+def keep_states(folder: Path, prompt: str, states: Tensor) -> None:
+    """`save_states`, but a folder that cannot be written, as a shared one, only costs the next run its time."""
+    try:
+        save_states(folder, prompt, states)
+    except (
+        OSError,
+        SafetensorError,
+    ) as error:  # safetensors has a type of its own for what the system refuses
+        log.info("the prompt's states cannot be kept: %s", error)
 
 
 def save_states(folder: Path, prompt: str, states: Tensor) -> None:

@@ -15,7 +15,7 @@ from diffst.star.checkpoint import load_star_pipeline
 from diffst.star.model import CONTEXT_KEYFRAMES, OVERLAP_KEYFRAMES, SamplingModel
 from diffst.star.pipeline import StarPipeline
 from diffst.star.settings import StarSettings
-from diffst.star.text import DEFAULT_PROMPT, prompt_states
+from diffst.star.text import prompt_states
 from diffst.star.vae import FACTOR, decoding_type
 from diffst.upscaler import ModelRules, choose_device, choose_precision
 
@@ -66,7 +66,7 @@ def load_star(
     name: str = "",
     device: str = "auto",
     precision: str = "auto",
-    prompt: str = DEFAULT_PROMPT,
+    prompt: str | None = None,
     settings: StarSettings | None = None,
 ) -> StarModel:
     """Load a STAR folder as the tool wants it.
@@ -76,7 +76,7 @@ def load_star(
         name: Shown to the user; empty is the folder's.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto", "fp32", "bf16" or "fp16"; "auto" is float16 on CUDA, as published results.
-        prompt: What the video shows; may be empty.
+        prompt: What the video shows; may be empty. None is the folder's own, see `prompt_states`.
         settings: How to sample; None is as published.
 
     Raises:

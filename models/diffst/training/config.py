@@ -36,6 +36,7 @@ TOML_WORDS = {
     "dict[str, float]": "a table",
     "dict[str, str]": "a table",
 }
+SEEDS = range(2**63)  # a run adds its step to it, and torch takes 64 bits
 CROP_MULTIPLE = 16  # low-resolution pixels
 Config = TypeVar("Config", bound="DataclassInstance")
 

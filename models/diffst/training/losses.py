@@ -20,12 +20,12 @@ COARSE_WEIGHT = 0.5
 
 
 def to_ycbcr(frames: Tensor) -> Tensor:
-    """(..., 3, H, W) RGB -> luma and weighted colour differences, same shape; linear, so it serves errors too."""
-    matrix = torch.tensor(TO_YCBCR, dtype=frames.dtype, device=frames.device)
-    weight = torch.tensor(
-        [1.0, CHROMA_WEIGHT, CHROMA_WEIGHT], dtype=frames.dtype, device=frames.device
-    )
-    turned: Tensor = torch.einsum("yc,...chw->...yhw", matrix * weight[:, None], frames)
+    """(..., 3, H, W) RGB -> luma and weighted colour differences, same shape, float32; linear: errors too."""
+    matrix = torch.tensor(TO_YCBCR, device=frames.device)
+    weight = torch.tensor([1.0, CHROMA_WEIGHT, CHROMA_WEIGHT], device=frames.device)
+    # Autocast would have this product in bfloat16, whose 8 bits are no measure of an error and which no FFT takes.
+    with torch.autocast(frames.device.type, enabled=False):
+        turned: Tensor = torch.einsum("yc,...chw->...yhw", matrix * weight[:, None], frames.float())
     return turned
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -252,28 +251,3 @@ def pad(frames: Tensor) -> Tensor:
     height, width = frames.shape[-2:]
     high, wide = padded_size((height, width))
     return F.pad(frames, (0, wide - width, 0, high - height), mode="replicate")
-
-
-def from_vae(vae: AutoencoderKLWan) -> WanCodec:
-    """A codec around a VAE that was loaded elsewhere; it takes the VAE over.
-
-    Raises:
-        ValueError: A VAE of another family (Wan2.2's), which this codec does not drive rightly.
-    """
-    config: dict[str, Any] = dict(vae.config)
-    if config["is_residual"] or config["patch_size"] is not None:
-        raise ValueError("this is the VAE of Wan2.2; DiffST runs on the one of Wan2.1")
-    names = (
-        "base_dim",
-        "z_dim",
-        "dim_mult",
-        "num_res_blocks",
-        "temperal_downsample",
-        "latents_mean",
-        "latents_std",
-    )
-    with torch.device("meta"):
-        codec: WanCodec = WanCodec(**{name: config[name] for name in names})
-    codec.vae = vae
-    codec.eval()
-    return codec

@@ -206,6 +206,7 @@ def test_positions_that_are_too_few_are_refused(pipeline):
         ({"num_steps": 1001}, "1001 steps"),
         ({"guidance": -1.0}, "guidance -1; this STAR takes 0 to 100"),
         ({"guidance": float("nan")}, "guidance nan"),
+        ({"colour_fix": "sepia"}, "colour fix `sepia` is not one of adain, wavelet, none"),
     ],
 )
 def test_settings_out_of_range_are_refused(values, message):

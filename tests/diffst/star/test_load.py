@@ -5,11 +5,13 @@ import threading
 import time
 
 import pytest
+import torch
 
 from diffst.star.cogvideox_upscaler import StarCogVideoXModel
 from diffst.star.load import Sampling, load_any_star, prepare
+from diffst.star.text import save_states
 from diffst.star.upscaler import StarModel
-from tests.diffst.star.random_star import save_random
+from tests.diffst.star.random_star import TEXT, save_random
 from tests.diffst.star.tiny_cogvideox import tiny_pipeline
 
 TOLD = Sampling(num_steps=3, guidance=2.0, seed=5)
@@ -52,6 +54,16 @@ def test_a_prompt_reaches_the_text_encoder(tmp_path):
     tiny_pipeline().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="no `text_encoder`"):
         load_any_star(str(tmp_path), device="cpu", sampling=Sampling(prompt="a cat"))
+
+
+def test_a_model_trained_with_a_prompt_of_its_own_is_used_without_naming_it(tmp_path):
+    save_random(tmp_path)
+    states = torch.randn(2, *TEXT)
+    save_states(tmp_path, "a bee", states)
+    model = load_any_star(str(tmp_path), device="cpu", precision="fp32")
+    assert isinstance(model, StarModel)
+    assert model.text is not None
+    assert torch.equal(model.text, states)
 
 
 def test_a_setting_out_of_range_is_refused(tmp_path):

@@ -102,6 +102,22 @@ def test_states_of_the_default_prompt_are_made_once(tmp_path, monkeypatch):
     assert made[1:] == [["a wasp" + SUFFIX, NEGATIVE_PROMPT]]
 
 
+def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path, monkeypatch):
+    states = torch.randn(2, 3, 4)
+    monkeypatch.setattr(text, "encode_prompts", lambda *_: states)
+    # What safetensors says of any folder where it cannot make a file.
+    assert torch.equal(prompt_states(tmp_path / "missing"), states)
+
+
+def test_without_a_prompt_it_is_the_one_a_model_was_trained_with(tmp_path, monkeypatch):
+    states = torch.randn(2, 3, 4)
+    save_states(tmp_path, "a bee", states)
+    assert torch.equal(prompt_states(tmp_path), states)
+    monkeypatch.setattr(text, "encode_prompts", lambda *_: states + 1)
+    assert torch.equal(prompt_states(tmp_path, DEFAULT_PROMPT), states + 1)
+    assert torch.equal(prompt_states(tmp_path), states)
+
+
 def test_transformers_that_are_not_installed_are_told(tmp_path, monkeypatch):
     for part in ("text_encoder", "tokenizer"):
         (tmp_path / part).mkdir()

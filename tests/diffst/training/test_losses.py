@@ -20,6 +20,15 @@ def test_colour_differences_weigh_half():
     torch.testing.assert_close(losses.to_ycbcr(blue)[0, 1], torch.tensor([[0.25]]))
 
 
+def test_errors_are_measured_in_float32_under_autocast_too():
+    error = 0.02 * torch.randn(1, 5, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = losses.to_ycbcr(error)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = losses.to_ycbcr(error)
+    assert made.dtype == torch.float32
+    assert torch.equal(made, expected)
+
+
 def test_charbonnier_is_its_formula():
     values = torch.tensor([0.0, 0.3, -0.4])
     expected = sum(math.sqrt(v * v + 1e-6) for v in (0.0, 0.3, 0.4)) / 3

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors.torch import save_file
 
 from diffst.wan import build_random
@@ -150,6 +151,14 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, parts, change):
     save_file(vae, tmp_path / "v.safetensors")
     with pytest.raises(ValueError, match="do not fit"):
         pipeline_from_wan(tmp_path / "t.safetensors", tmp_path / "v.safetensors", size=TINY)
+
+
+def test_the_vae_of_another_family_is_refused(tmp_path, parts):
+    size = {"base_dim": 4, "z_dim": 16, "in_channels": 12, "patch_size": 2}
+    save_file(parts[0], tmp_path / "t.safetensors")
+    AutoencoderKLWan(**size, is_residual=True).save_pretrained(tmp_path / "v")
+    with pytest.raises(ValueError, match="do not fit"):
+        pipeline_from_wan(tmp_path / "t.safetensors", tmp_path / "v", size=TINY)
 
 
 def test_a_file_with_more_than_tensors_is_refused(tmp_path, parts):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import ClassVar
 
 from diffst.star.load import ready_folder
 from diffst.star.names import COGVIDEOX_PIPELINE, STAR_MODELS, UNET_PIPELINE
 from diffst.star.text import DEFAULT_PROMPT
-from diffst.training.config import parse_config, read_table
+from diffst.training.config import SEEDS, parse_config, read_table
 from diffst.training.dataset import CONTEXT_KEYFRAMES
 from diffst.training.degradation import FACTOR
 
@@ -72,8 +73,14 @@ class StarTrainConfig:
     def __post_init__(self) -> None:
         if self.parts not in self.PARTS:
             raise ValueError(f"`parts` is one of {', '.join(self.PARTS)}, not `{self.parts}`")
-        if self.weight_frequency < 0 or not self.learning_rate > 0:
-            raise ValueError("`learning_rate` is above 0, and `weight_frequency` not below")
+        if not 0 < self.learning_rate < inf:
+            raise ValueError(f"`learning_rate` is above 0 and finite, not {self.learning_rate}")
+        if not 0 <= self.weight_frequency < inf:
+            raise ValueError(
+                f"`weight_frequency` is at least 0 and finite, not {self.weight_frequency}"
+            )
+        if self.seed not in SEEDS:
+            raise ValueError(f"`seed` is at least 0 and below 2^63, not {self.seed}")
         for name in ("steps", "frames", "batch_clips", "save_steps", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is at least 1, not {getattr(self, name)}")

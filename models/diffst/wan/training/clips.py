@@ -123,14 +123,25 @@ class ClipWindows:
             "video": [c for c in large if c.kind == "video" and c.num_frames >= longest],
             "image": [c for c in large if c.kind == "image"],
         }
+        self.left_out: list[str] = []
+        """In a sentence for each kind of clip: how many are used, where not all are."""
         for kind, share in (("video", 1 - image_share), ("image", image_share)):
-            if share and not self.pools[kind]:
+            if share:
                 long = f" and {longest} frames long" if kind == "video" else ""
-                raise ValueError(
-                    f"the list of clips has no {kind} at least {crop * FACTOR} pixels wide and high{long}"
-                )
+                wanted = f"at least {crop * FACTOR} pixels wide and high{long}"
+                self._count(kind, wanted, [c for c in clips if c.kind == kind and not c.rejected])
         self.frames, self.crop, self.batch_windows = frames, crop, batch_windows
         self.image_share, self.seed, self.num_workers = image_share, seed, num_workers
+
+    def _count(self, kind: str, wanted: str, accepted: list[Clip]) -> None:
+        """Note how many of the accepted clips of a kind are as is `wanted`, or raise ValueError if none is."""
+        used = len(self.pools[kind])
+        if not used:
+            raise ValueError(f"the list of clips has no {kind} {wanted}")
+        if used < len(accepted):
+            self.left_out.append(
+                f"{used} of {len(accepted)} {kind}s are used; the others are not {wanted}"
+            )
 
     def plan(self, step: int) -> Plan:
         """What the windows of a step have in common."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
-from diffst.training.config import parse_config, read_table
+from diffst.training.config import SEEDS, parse_config, read_table
+from diffst.training.losses import COARSE_SIDES
 from diffst.wan.sizes import PIXEL_MULTIPLE, TIME_STRIDE
 from diffst.wan.training.stages import FACTOR, STAGES
 
@@ -14,6 +16,8 @@ LAST_TIMESTEP = 1000
 DEVICES = ("cuda", "cpu")
 TRACKERS = ("tensorboard", "wandb")
 CARD_KEYS = ("base_model", "license", "data")
+PIXEL_STAGE = 2
+LEAST_PIXEL_CROP = max(COARSE_SIDES) // FACTOR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,11 @@ class WanTrainConfig:
             raise ValueError(f"`frames` is 5, 9, 13, 17, ..., not {self.frames}")
         if self.crop < multiple or self.crop % multiple:
             raise ValueError(f"`crop` is a multiple of {multiple}, not {self.crop}")
+        if self.stage == PIXEL_STAGE and self.crop < LEAST_PIXEL_CROP:
+            raise ValueError(
+                f"`crop` is at least {LEAST_PIXEL_CROP} in stage {PIXEL_STAGE}, whose loss looks at means "
+                f"over {FACTOR * LEAST_PIXEL_CROP} pixels of the result, not {self.crop}"
+            )
         if not 2 <= self.run_latents <= self.latents:
             raise ValueError(
                 f"`run_latents` is 2 to {self.latents}, the latents of {self.frames} frames"
@@ -129,17 +138,17 @@ class WanTrainConfig:
         """Raise ValueError where a number is out of its range."""
         if not 0 <= self.ema < 1:
             raise ValueError(f"`ema` is at least 0 and below 1, not {self.ema}")
-        if self.rate_factor <= 0:
-            raise ValueError(f"`rate_factor` is above 0, not {self.rate_factor}")
-        if self.seed < 0:
-            raise ValueError(f"`seed` is at least 0, not {self.seed}")
+        if not 0 < self.rate_factor < inf:
+            raise ValueError(f"`rate_factor` is above 0 and finite, not {self.rate_factor}")
+        if self.seed not in SEEDS:
+            raise ValueError(f"`seed` is at least 0 and below 2^63, not {self.seed}")
         if self.timestep is not None and not 0 <= self.timestep <= LAST_TIMESTEP:
             raise ValueError(f"`timestep` is 0 to {LAST_TIMESTEP}, not {self.timestep}")
         if self.sigma is not None and not 0 < self.sigma <= 1:
             raise ValueError(f"`sigma` is above 0 and at most 1, not {self.sigma}")
 
     def check_weights(self) -> None:
-        """Raise ValueError where a loss is not one of the stage's, or its weight no weight."""
+        """Raise ValueError where a loss is not one of the stage's, its weight is no weight, or none has any."""
         stage = STAGES[self.stage]
         known = (*stage.weights, *stage.options)
         for name, weight in self.weights.items():
@@ -147,8 +156,12 @@ class WanTrainConfig:
                 raise ValueError(
                     f"stage {self.stage} has no loss `{name}`; it has {', '.join(known)}"
                 )
-            if type(weight) not in (int, float) or not weight >= 0:
-                raise ValueError(f"the weight of `{name}` is a number from 0 on, not {weight!r}")
+            if type(weight) not in (int, float) or not 0 <= weight < inf:
+                raise ValueError(
+                    f"the weight of `{name}` is a finite number from 0 on, not {weight!r}"
+                )
+        if not any((stage.weights | self.weights).values()):
+            raise ValueError(f"a weight of stage {self.stage} is above 0, not all of them 0")
 
     @staticmethod
     def check_names(key: str, names: Iterable[str], known: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ devices: each process takes its share of the windows, and gradients are averaged
 from __future__ import annotations
 
 import json
+import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -15,20 +16,20 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from diffst.training.folders import put_in_place
+from diffst.training.folders import put_in_place, recovered
 from diffst.training.windows import Batch
 from diffst.wan.training.card import model_card
-from diffst.wan.training.clips import ClipBatch
+from diffst.wan.training.clips import ClipBatch, ClipWindows
 from diffst.wan.training.config import WanTrainConfig
-from diffst.wan.training.data import open_data
+from diffst.wan.training.data import StepData, open_data
 from diffst.wan.training.export import Weights, finished_pipeline
 from diffst.wan.training.sharding import whole
-from diffst.wan.training.stages import STAGES, Sample, StageModel
+from diffst.wan.training.stages import STAGES, Cut, Sample, StageModel
 from diffst.wan.training.start import (
     GRADIENT_LIMIT,
     new_accelerator,
@@ -43,6 +44,11 @@ from diffst.wan.training.state import (
 )
 from diffst.wan.training.tracking import log_sample, start_trackers
 from diffst.wan.training.validation import Validation, validate
+
+log = logging.getLogger(__name__)
+
+SAVED = ("last", "state")
+"""Folders of a checkpoint, in the order in which they are put in place."""
 
 Line = dict[str, float]
 Report = Callable[[Line], None]
@@ -99,8 +105,13 @@ class WanTrainer:
         self.accelerator.step = self.step_number * config.gradient_accumulation
 
     def left_state(self) -> RunState | None:
-        """Where a run of this stage was left in `out`."""
-        left, config = read_state(self.state_folder), self.config
+        """Where a run of this stage was left in `out`; what was aside when it was killed is in its place again."""
+        config = self.config
+        if self.accelerator.is_main_process:
+            for name in SAVED:
+                recovered(config.out / name)
+        self.accelerator.wait_for_everyone()
+        left = read_state(self.state_folder)
         if left and left.stage != config.stage:
             raise ValueError(
                 f"`{config.out}` holds a run of stage {left.stage}; "
@@ -126,6 +137,9 @@ class WanTrainer:
             num_processes=accelerator.num_processes,
         )
         start_trackers(accelerator, config, self.step_number)
+        if accelerator.is_main_process:
+            warn_of_left_out(config.data, self.data)
+            warn_of_left_out(config.validation, self.validation)
         start = time.monotonic()
         values: list[Line] = []
         while self.step_number < config.steps:
@@ -152,13 +166,13 @@ class WanTrainer:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * rise
         sample = Sample.of(batch, accelerator.device)
-        run = self.decoded_latents(sample)
+        cut = self.next_cut(sample)
         shown: list[Tensor] = []
         self.optimizer.zero_grad(set_to_none=True)
         for part in sample.parts(config.gradient_accumulation):
             torch.manual_seed(config.seed + self.step_number)  # of losses that draw
             with accelerator.accumulate(self.model):
-                terms: dict[str, Tensor] = self.model(part, run)
+                terms: dict[str, Tensor] = self.model(part, cut)
                 total = torch.stack([self.weights[name] * term for name, term in terms.items()])
                 accelerator.backward(total.sum())
             shown.append(torch.stack([*terms.values(), total.sum()]).detach())
@@ -172,24 +186,26 @@ class WanTrainer:
         means = accelerator.reduce(torch.stack(shown).mean(0), reduction="mean").tolist()
         return dict(zip([*terms, "total"], means, strict=True)) | {"gradient": norm}
 
-    def decoded_latents(self, sample: Sample) -> range:
-        """Which latents stage 2 decodes in this step, the same on all processes; of a single picture its only one."""
+    def next_cut(self, sample: Sample) -> Cut:
+        """Which latents this step trains on, the same on all processes; a picture has but one."""
         num_latents = self.config.latents if sample.targets.shape[1] > 1 else 1
-        length = min(self.config.run_latents, num_latents)
-        rng = np.random.default_rng((self.config.seed, self.step_number))
-        first = int(rng.integers(num_latents - length + 1))
-        return range(first, first + length)
+        return Cut.of_step(self.config.seed, self.step_number, num_latents, self.config.run_latents)
 
     def averaged_weights(self) -> Weights:
         """All weights of the model's parts, the average in the place of those that learn, on the CPU.
 
-        Every process calls it, since each may hold a part; what the first one gets is complete.
+        Every process calls it, since each may hold a part; what the first one gets is complete. Where each holds all,
+        the others get nothing: on one machine they would fill its memory with copies that nobody reads.
         """
-        given = self.accelerator.get_state_dict(self.model)
-        weights = {name: whole(value) for name, value in given.items()}
-        for name, value in zip(self.learning, self.average.shadow_params, strict=True):
-            weights[name] = whole(value)
-        return weights
+        accelerator = self.accelerator
+        is_spread = accelerator.distributed_type == DistributedType.FSDP
+        if not (is_spread or accelerator.is_main_process):
+            return {}
+        averages = zip(self.learning, self.average.shadow_params, strict=True)
+        learnt = {name: whole(value) for name, value in averages}
+        given = accelerator.get_state_dict(self.model)
+        kept = {name: whole(value) for name, value in given.items() if name not in learnt}
+        return kept | learnt
 
     def checkpoint(self, means: Line, seconds: float) -> None:
         """Write `last/`, the model as it would be used, and `state/`, to go on from; measure it; log one line."""
@@ -199,21 +215,21 @@ class WanTrainer:
         state = RunState(
             stage=config.stage, lora_rank=config.lora_rank, step=self.step_number, seconds=seconds
         )
-        average = {name: weights[name] for name in self.learning}
+        average = {name: weights[name] for name in self.learning if name in weights}
         write_state(unfinished / "state", state, average, accelerator)
         if accelerator.is_main_process:
             measured = self.export(weights, unfinished / "last")
             figures = measured.figures if measured else {}
             # A run that is killed in between goes on from the state before, and makes the same model again.
-            for name in ("last", "state"):
+            for name in SAVED:
                 put_in_place(unfinished / name, config.out / name)
             unfinished.rmdir()
             accelerator.log(figures, step=self.step_number)
             if measured:
                 log_sample(accelerator, config.out / "samples", measured, self.step_number)
             line = {"step": self.step_number, "seconds": round(seconds), **means, **figures}
-            with (config.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            with (config.out / "log.jsonl").open("a") as file:
+                file.write(json_line(line))
             self.report(line)
         accelerator.wait_for_everyone()
 
@@ -240,6 +256,18 @@ class WanTrainer:
         )
         (folder / "README.md").write_text(text, encoding="utf-8")
         return measured
+
+
+def warn_of_left_out(path: Path | None, source: StepData | None) -> None:
+    """Log how many clips of a list are used, where not all are."""
+    for sentence in source.left_out if isinstance(source, ClipWindows) else ():
+        log.warning("`%s`: %s", path, sentence)
+
+
+def json_line(line: Line) -> str:
+    """A line of the log; JSON has no infinity, as the PSNR of equal pictures, and no NaN: both become null."""
+    known = {name: value if isfinite(value) else None for name, value in line.items()}
+    return json.dumps(known, allow_nan=False) + "\n"
 
 
 def train(config: WanTrainConfig, report: Report = lambda _: None) -> Path:

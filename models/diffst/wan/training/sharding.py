@@ -45,4 +45,4 @@ def plain_type(part: nn.Module) -> type[nn.Module]:
 def whole(value: Tensor) -> Tensor:
     """A weight on the CPU, all of it and a copy; where devices hold a part each, all of them have to call it."""
     full = value.full_tensor() if isinstance(value, DTensor) else value
-    return full.detach().cpu().clone()
+    return full.detach().to("cpu", copy=True)  # not twice from a GPU

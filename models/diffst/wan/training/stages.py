@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -115,6 +116,33 @@ class Sample:
         ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Which of a window's latents are trained on, the same for all windows of a step."""
+
+    first: int
+    """That the step sees, 0 or 1. Of a video the first latent holds one frame; its later windows begin with four."""
+    run: range
+    """That stage 2 decodes, from `first` on."""
+
+    @classmethod
+    def of_step(cls, seed: int, step: int, num_latents: int, length: int) -> Cut:
+        """What a training step trains on, at random.
+
+        Args:
+            seed: Of the run.
+            step: Its number.
+            num_latents: L of the windows; a picture has 1, which is always seen.
+            length: Latents that stage 2 decodes, or all that the step sees if these are fewer.
+        """
+        # A stream of its own: what a step's windows have in common is drawn from the seed and the number alone.
+        rng = np.random.default_rng(np.random.SeedSequence((seed, step), spawn_key=(0,)))
+        first = int(rng.integers(2)) if num_latents > 1 else 0
+        length = min(length, num_latents - first)
+        start = int(rng.integers(first, num_latents - length + 1))
+        return cls(first=first, run=range(start, start + length))
+
+
 def instants(num_keyframes: int) -> Instants:
     """Those of a prepared window's targets: keyframe 2, halfway, keyframe 3, ..., keyframe K - 3."""
     return [(n // 2, 0.5 * (n % 2)) for n in range(2 * FIRST_TARGET, 2 * (num_keyframes - 3) + 1)]
@@ -166,12 +194,12 @@ class StageModel(nn.Module):
             if pipeline.components[name] is not None:
                 self.add_module(name, pipeline.components[name])
 
-    def forward(self, sample: Sample, run: range) -> dict[str, Tensor]:
+    def forward(self, sample: Sample, cut: Cut) -> dict[str, Tensor]:
         """Each loss of a batch in float32, not weighted; see `loss_terms`."""
         device = sample.keyframes.device.type
         # In here, not around: what wraps this module to spread it would shorten weights in its own way, or undo ours.
         with torch.autocast(device, torch.bfloat16, enabled=self.autocasts):
-            terms = loss_terms(self.stage, self.pipeline, sample, run, self.options)
+            terms = loss_terms(self.stage, self.pipeline, sample, cut, self.options)
         return {name: term.float() for name, term in terms.items()}
 
 
@@ -179,7 +207,7 @@ def loss_terms(
     stage: int,
     pipeline: DiffSTWanPipeline,
     sample: Sample,
-    run: range,
+    cut: Cut,
     options: Mapping[str, PerceptualLoss | None] | None = None,
 ) -> dict[str, Tensor]:
     """Each loss of a stage for a batch, not weighted.
@@ -190,7 +218,7 @@ def loss_terms(
         stage: 0, 1 or 2.
         pipeline: The one that is trained; its codec is never changed.
         sample: The windows; T is 4 k + 1.
-        run: Latents that stage 2 decodes, at least two unless the windows have but one.
+        cut: What of their latents is trained on.
         options: The stage's optional losses that are wanted, a network each or None.
     """
     frames = aggregated(pipeline, sample)
@@ -200,10 +228,12 @@ def loss_terms(
         return terms
     given = encoded(pipeline.codec, frames, sample.size)
     true = encoded(pipeline.codec, sample.targets, sample.size)
-    made = stepped(pipeline, given, sample.keyframes)
+    # What the step does not see is as if made before, without error, by a window before.
+    later = stepped(pipeline, given[:, cut.first :], sample.keyframes)
+    made = torch.cat((true[:, : cut.first], later), dim=1)
     terms["latent"] = latent_loss(made, true, sample.interpolate)
     if stage == 2:
-        shown, seen = counted_frames(pipeline.codec, made, sample, run)
+        shown, seen = counted_frames(pipeline.codec, made, sample, cut.run)
         terms |= pixel_losses(losses.to_ycbcr(shown - seen))
         for name, network in (options or {}).items():
             if network is None:

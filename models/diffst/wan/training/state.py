@@ -9,7 +9,6 @@ from pathlib import Path
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
-from diffst.training.folders import recovered
 from diffst.wan.training.export import Weights
 
 COUNTERS = "run.json"
@@ -30,7 +29,7 @@ class RunState:
 
 def read_state(folder: Path) -> RunState | None:
     """Where a run was left; None where there is nothing to go on from."""
-    file = recovered(folder) / COUNTERS
+    file = folder / COUNTERS
     return RunState(**json.loads(file.read_text())) if file.is_file() else None
 
 

@@ -1,5 +1,6 @@
 """The training file of STAR."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,11 @@ def test_a_model_that_cannot_be_trained_is_refused(run_file, model):
         ({"crop": 16}, "not 16"),
         ({"decoded_frames": 33}, "`decoded_frames` is 1 to 32"),
         ({"decoded_frames": 0}, "`decoded_frames` is 1 to 32"),
-        ({"weight_frequency": -1.0}, "`weight_frequency` not below"),
-        ({"learning_rate": 0.0}, "`learning_rate` is above 0"),
+        ({"weight_frequency": -1.0}, "`weight_frequency` is at least 0 and finite, not -1.0"),
+        ({"weight_frequency": math.nan}, "`weight_frequency` is at least 0 and finite, not nan"),
+        ({"learning_rate": 0.0}, "`learning_rate` is above 0 and finite, not 0.0"),
+        ({"learning_rate": math.inf}, "`learning_rate` is above 0 and finite, not inf"),
+        ({"seed": -1}, "`seed` is at least 0 and below 2.63, not -1"),
         ({"batch_clips": 0}, "`batch_clips` is at least 1, not 0"),
     ],
 )

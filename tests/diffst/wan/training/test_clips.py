@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -149,6 +150,18 @@ def test_what_a_step_is_says_nothing_about_its_windows(tmp_path, monkeypatch):
 def test_too_little_footage_is_said(tmp_path, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         windows(footage(tmp_path), **changes)
+
+
+def test_how_many_clips_are_too_short_or_too_small_is_said(tmp_path):
+    video, photo = footage(tmp_path)
+    short, small = replace(video, num_frames=LONGEST - 1), replace(photo, width=63)
+    found = [video, short, photo, small, replace(small, rejected=("soft: 0.1",))]
+    assert windows(found).left_out == [
+        "1 of 2 videos are used; "
+        "the others are not at least 64 pixels wide and high and 49 frames long",
+        "1 of 2 images are used; the others are not at least 64 pixels wide and high",
+    ]
+    assert not windows([video, small], image_share=0.0).left_out
 
 
 def test_refused_clips_are_left_out(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from diffst.wan.training.config import load_wan_config
 
 WHOLE = 'model = "wan"\ndata = "a"\nout = "b"\nstart_from = "c"\nstage = 1\nsteps = 9\n'
+IN_PIXELS = WHOLE.replace("stage = 1", "stage = 2")
 
 
 def test_a_file_is_read(tmp_path):
@@ -18,8 +19,7 @@ def test_a_file_is_read(tmp_path):
 
 def test_a_loss_that_is_made_where_asked_and_other_lists_are_read(tmp_path):
     (tmp_path / "run.toml").write_text(
-        f'{WHOLE.replace("stage = 1", "stage = 2")}log_with = ["tensorboard"]\n'
-        '[weights]\ndists = 1.0\n[card]\nlicense = "mit"\n'
+        f'{IN_PIXELS}log_with = ["tensorboard"]\n[weights]\ndists = 1.0\n[card]\nlicense = "mit"\n'
     )
     config = load_wan_config(tmp_path / "run.toml")
     assert (config.weights, config.card) == ({"dists": 1.0}, {"license": "mit"})
@@ -50,12 +50,24 @@ def test_a_loss_that_is_made_where_asked_and_other_lists_are_read(tmp_path):
         (f'{WHOLE}device = "tpu"\n', "`device` knows cuda, cpu, not `tpu`"),
         (f'{WHOLE}log_with = "paper"\n', "is a list, not 'paper'"),
         (f"{WHOLE}weights = 3\n", "is a table, not 3"),
-        (f'{WHOLE}[weights]\nlatent = "big"\n', "the weight of `latent` is a number from 0 on"),
-        (f"{WHOLE}[weights]\nlatent = -1\n", "the weight of `latent` is a number from 0 on"),
+        (
+            f'{WHOLE}[weights]\nlatent = "big"\n',
+            "the weight of `latent` is a finite number from 0 on",
+        ),
+        (f"{WHOLE}[weights]\nlatent = -1\n", "the weight of `latent` is a finite number from 0 on"),
         (f"{WHOLE}[card]\nlicense = 3\n", "`license` in `[card]` is a text in quotes"),
         (f"{WHOLE}ema = 1\n", "`ema` is at least 0 and below 1, not 1"),
-        (f"{WHOLE}rate_factor = 0\n", "`rate_factor` is above 0, not 0"),
-        (f"{WHOLE}seed = -1\n", "`seed` is at least 0, not -1"),
+        (f"{WHOLE}rate_factor = 0\n", "`rate_factor` is above 0 and finite, not 0"),
+        (f"{WHOLE}rate_factor = inf\n", "`rate_factor` is above 0 and finite, not inf"),
+        (f"{WHOLE}rate_factor = nan\n", "`rate_factor` is above 0 and finite, not nan"),
+        (f"{WHOLE}seed = -1\n", "`seed` is at least 0 and below 2^63, not -1"),
+        (f"{WHOLE}seed = {2**63}\n", f"`seed` is at least 0 and below 2^63, not {2**63}"),
+        (f"{IN_PIXELS}crop = 12\n", "`crop` is at least 16 in stage 2"),
+        (f"{WHOLE}[weights]\nlatent = inf\n", "the weight of `latent` is a finite number"),
+        (
+            f"{WHOLE}[weights]\nlatent = 0\ncfca = 0.0\n",
+            "a weight of stage 1 is above 0, not all of them 0",
+        ),
         (f"{WHOLE}timestep = 1001\n", "`timestep` is 0 to 1000, not 1001"),
         (f"{WHOLE}sigma = 0\n", "`sigma` is above 0 and at most 1, not 0"),
         (f'{WHOLE}[card]\nlicence = "MIT"\n', "`card` knows base_model, license, data"),

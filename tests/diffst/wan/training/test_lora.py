@@ -10,7 +10,7 @@ from diffst.checkpoint import load_pipeline
 from diffst.training.lora import WAN_BLOCK, add_lora
 from diffst.wan.training import loop
 from diffst.wan.training.export import finished_part
-from diffst.wan.training.stages import StageModel
+from diffst.wan.training.stages import Cut, StageModel
 from tests.diffst.wan.training.toy import sample, toy_batch, toy_pipeline
 
 
@@ -87,8 +87,9 @@ def test_the_merged_model_does_what_the_updates_did(run):
     folder = trainer.run()
     given = sample(toy_batch())
     with torch.no_grad():
-        running = trainer.model(given, range(2))["latent"]
-        merged = StageModel(1, load_pipeline(folder))(given, range(2))["latent"]
+        cut = Cut(first=0, run=range(2))
+        running = trainer.model(given, cut)["latent"]
+        merged = StageModel(1, load_pipeline(folder))(given, cut)["latent"]
     torch.testing.assert_close(merged, running)
 
 

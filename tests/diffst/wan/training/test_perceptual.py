@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from diffst.wan.training.perceptual import PerceptualLoss, open_perceptual
-from diffst.wan.training.stages import loss_terms
+from diffst.wan.training.stages import Cut, loss_terms
 from tests.diffst.wan.training.toy import sample, toy_batch, toy_pipeline
 
 CPU = torch.device("cpu")
@@ -96,7 +96,7 @@ def test_a_network_and_the_frequency_loss_are_terms_of_stage_2_where_asked(monke
         return (made - true).abs().mean()
 
     options = {"dists": PerceptualLoss(judge), "frequency": None}
-    terms = loss_terms(2, pipeline, sample(toy_batch()), range(2), options)
+    terms = loss_terms(2, pipeline, sample(toy_batch()), Cut(first=0, run=range(2)), options)
     ((made, true),) = seen
     assert made.shape == true.shape == (10, 3, 64, 64)
     torch.testing.assert_close(true[0], sample(toy_batch()).targets[0, 0])

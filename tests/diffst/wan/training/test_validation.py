@@ -34,6 +34,13 @@ def test_luma_is_that_of_video_in_its_range():
     assert luma.tolist() == [16, 235, 63, 32]
 
 
+def test_luma_does_not_depend_on_autocast():
+    frames = noise(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = to_luma(frames)
+    assert torch.equal(made, to_luma(frames))
+
+
 def test_the_metrics_are_those_of_evaluate_on_their_frames():
     enlarged, made, true = noise(0), noise(1), noise(2)
     values = measure(enlarged, made, true, kept=EVEN, true_motion=True)
