@@ -32,6 +32,8 @@ class StreamInfo:
     """FFmpeg's flag names, as `default`, `forced`, `attached_pic`."""
     start_seconds: Fraction | None
     duration_seconds: Fraction | None
+    num_channels: int = 0
+    """Of sound; 0 for other kinds."""
 
 
 @dataclass(frozen=True, kw_only=True)

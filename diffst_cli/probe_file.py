@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import av.container
 import av.error
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
@@ -272,4 +273,5 @@ def describe_stream(stream: Stream) -> StreamInfo:
         disposition=tuple(str(flag.name) for flag in Disposition if stream.disposition & flag),
         start_seconds=stream.start_time * base if base and stream.start_time is not None else None,
         duration_seconds=stream.duration * base if base and stream.duration is not None else None,
+        num_channels=stream.codec_context.channels if isinstance(stream, AudioStream) else 0,
     )

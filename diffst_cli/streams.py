@@ -116,6 +116,7 @@ CONTAINERS = {
     ".png": Container(name="png", audio=frozenset(), audio_fallback=""),
 }
 ENCODER_CODECS = {"libopus": "opus", "libmp3lame": "mp3"}  # of encoders named otherwise
+STEREO_ENCODERS = ("libmp3lame",)  # that take no more than two channels
 BITRATES = {"aac": "256k", "libopus": "192k", "libmp3lame": "256k"}  # of re-encoded audio
 
 
@@ -229,7 +230,8 @@ def _choose_audio(
     encoder = container.audio_fallback
     rate = f" at {BITRATES[encoder]}bit/s" if encoder in BITRATES else ""
     name = ENCODER_CODECS.get(encoder, encoder)
-    return encoder, f"{describe(stream)} re-encoded as {name}{rate}: {_cannot(container)}"
+    mixed = " in stereo" if encoder in STEREO_ENCODERS and stream.num_channels > 2 else ""
+    return encoder, f"{describe(stream)} re-encoded as {name}{rate}{mixed}: {_cannot(container)}"
 
 
 def _choose_subtitle(

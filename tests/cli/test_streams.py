@@ -194,6 +194,15 @@ def test_webm_takes_surround_in_a_layout_that_opus_has(layout: str, tmp_path: Pa
     assert decoded_seconds(output) == pytest.approx(0.5, abs=0.06)
 
 
+def test_surround_that_an_avi_takes_in_stereo_only_is_told(tmp_path: Path) -> None:
+    tone = ["-f", "lavfi", "-i", f"{TONE}:duration=0.5", "-af", "aformat=channel_layouts=5.1"]
+    source = make_clip(tmp_path / "source.mkv", *tone, "-c:a", "flac")
+    (note,) = plan_streams(probe(source), ".avi").notes
+    assert note.endswith("re-encoded as mp3 at 256kbit/s in stereo: AVI cannot hold it")
+    made = joined(source, tmp_path / "out.avi")
+    assert [each.num_channels for each in made.streams if each.kind == "audio"] == [2]
+
+
 def test_webm_turns_subtitles_into_webvtt(everything: VideoInfo, tmp_path: Path) -> None:
     kept = joined(everything.path, tmp_path / "out.webm")
     assert codecs(kept, "subtitle") == ["webvtt", "webvtt"]
