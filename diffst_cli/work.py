@@ -21,7 +21,7 @@ from diffst_cli.manifest import Manifest, ManifestError, Scanned, read_manifest,
 from diffst_cli.pieces import PART, Piece, PieceSettings, hash_piece
 from diffst_cli.recipe import recipe_hash
 from diffst_cli.segments import Segment
-from diffst_cli.target import MAX_STEM, remove
+from diffst_cli.target import hidden_prefix, remove
 
 MANIFEST = "manifest.json"
 PLAYLIST = "watch.m3u"  # of the pieces from the first on, for a player
@@ -44,7 +44,7 @@ class Work:
         Raises:
             UserError: Another process is at it, or the folder cannot be used.
         """
-        prefix = f".{output.stem[:MAX_STEM]}.diffst-"
+        prefix = hidden_prefix(output)
         self.folder = parent.absolute() / f"{prefix}{recipe_hash(recipe)}"
         self.others = tuple(
             path
