@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from diffst_cli.probe_images import DEMUXERS
 PICTURE_SUFFIX = ".png"
 FOLDER_PATTERN = f"%05d{PICTURE_SUFFIX}"  # names of the pictures in an output folder
 NUMBER = re.compile(r"%(0(\d+))?d")
+NOT_SYNCED = (errno.EACCES, errno.EINVAL, errno.ENOTSUP)  # where a file system does no such thing
 MAX_STEM = 100  # bytes of the name that a temporary one repeats; names end at 255
 
 
@@ -192,24 +194,26 @@ def _identities(paths: Iterable[Path]) -> set[tuple[int, int]]:
 
 
 def publish_file(finished: Path, target: Target, *, overwrite: bool) -> None:
-    """Give the finished file its name.
+    """Give the finished file its name; then it is on the disk, whatever happens to the machine.
 
     Raises:
-        UserError: A file of that name appeared meanwhile, or the folder was closed.
+        UserError: A file of that name appeared meanwhile, the folder was closed, or the disk failed.
     """
     if not overwrite and os.path.lexists(target.path):
         raise _appeared(target.path)
     try:
+        _sync(finished)
         finished.replace(target.path)
+        _sync(target.place)
     except OSError as error:
         raise _cannot_name(target.path, error) from error
 
 
 def publish_pictures(finished: Path, target: Target, *, overwrite: bool) -> None:
-    """Move the finished pictures, all of them in the folder `finished`, to their names.
+    """Move the finished pictures, all of them in the folder `finished`, to their names; then they are on the disk.
 
     Raises:
-        UserError: Some appeared meanwhile, or the folder was closed.
+        UserError: Some appeared meanwhile, the folder was closed, or the disk failed.
     """
     pictures = sorted(finished.iterdir())
     names = [target.picture(number) for number in range(1, len(pictures) + 1)]
@@ -217,17 +221,40 @@ def publish_pictures(finished: Path, target: Target, *, overwrite: bool) -> None
     if old and not overwrite:
         raise _appeared(old[0])
     try:
+        for picture in pictures:
+            _sync(picture)
         if target.folder == target.path and not target.folder.exists():
             for picture, name in zip(pictures, names, strict=True):
                 picture.rename(finished / name.name)
+            _sync(finished)
+            parent = target.place
             finished.rename(target.folder)
+            _sync(parent)
             return
         for picture, name in zip(pictures, names, strict=True):
             picture.replace(name)
         for picture in set(old).difference(names):
             picture.unlink()
+        _sync(target.folder)
     except OSError as error:
         raise _cannot_name(target.path, error) from error
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold a file, or the names in a folder, since the pieces it was made of are removed next.
+
+    Raises:
+        OSError: The disk is full or failed.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in NOT_SYNCED:
+            raise
 
 
 def remove(path: Path) -> None:

@@ -1,6 +1,8 @@
 import errno
 import os
+import stat
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +152,63 @@ def test_fewer_pictures_leave_none_of_the_old(tmp_path: Path) -> None:
     publish_pictures(finished, pictures_in(folder), overwrite=True)
     assert sorted(entry.name for entry in folder.iterdir()) == ["00001.png", "notes.txt"]
     assert (folder / "00001.png").read_bytes() == b"new"
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str]]]:
+    """What the disk was made to hold, in order: inodes, and the names in a folder."""
+    calls = []
+
+    def note(handle: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        calls.append((os.fstat(handle).st_ino, sorted(os.listdir(handle)) if is_folder else []))
+
+    monkeypatch.setattr(os, "fsync", note)
+    return calls
+
+
+def test_a_file_is_on_the_disk_when_it_has_its_name(
+    tmp_path: Path, synced: list[tuple[int, list[str]]]
+) -> None:
+    target = Target(path=tmp_path / "out.mp4", suffix=".mp4", folder=tmp_path, pattern=None)
+    finished = tmp_path / ".finished.mp4"
+    finished.write_bytes(b"new")
+    publish_file(finished, target, overwrite=False)
+    assert synced == [(target.path.stat().st_ino, []), (tmp_path.stat().st_ino, ["out.mp4"])]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_pictures_are_on_the_disk_when_they_have_their_names(
+    is_new: bool, tmp_path: Path, synced: list[tuple[int, list[str]]]
+) -> None:
+    folder, names = tmp_path / "pictures", ["00001.png", "00002.png"]
+    if not is_new:
+        folder.mkdir()
+    finished = tmp_path / ".finished"
+    finished.mkdir()
+    for number in (1, 2):
+        (finished / f"00000000{number}.png").write_bytes(b"new")
+    publish_pictures(finished, pictures_in(folder), overwrite=False)
+    inodes = [(folder / name).stat().st_ino for name in names]
+    assert synced[:3] == [*((inode, []) for inode in inodes), (folder.stat().st_ino, names)]
+    assert synced[3:] == ([(tmp_path.stat().st_ino, ["pictures"])] if is_new else [])
+
+
+@pytest.mark.parametrize(("code", "is_told"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_disk_that_fails_is_told_and_one_that_cannot_sync_is_not(
+    code: int, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_handle: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    target = Target(path=tmp_path / "out.mp4", suffix=".mp4", folder=tmp_path, pattern=None)
+    finished = tmp_path / "finished.mp4"
+    finished.write_bytes(b"new")
+    told = pytest.raises(UserError, match=os.strerror(code)) if is_told else nullcontext()
+    with told:
+        publish_file(finished, target, overwrite=False)
+    assert finished.exists() is is_told
 
 
 def test_old_pictures_stay_until_the_new_ones_are_there(
