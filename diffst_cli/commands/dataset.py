@@ -13,7 +13,7 @@ import typer
 from diffst_cli.clip_filters import SHARPNESS_EVERY, Filters, media_in
 from diffst_cli.commands.options import QuietOption
 from diffst_cli.errors import UsageError, UserError
-from diffst_cli.report_files import check_report
+from diffst_cli.report_files import check_report, is_stream
 
 app = typer.Typer(help="Find what is worth training on in folders of videos and pictures; pack it.")
 
@@ -156,6 +156,8 @@ def _files(folders: list[Path], output: Path, *, overwrite: bool) -> list[Path]:
     for folder in folders:
         if not folder.exists():
             raise UsageError(f"there is no file or folder `{folder}`")
+    if is_stream(output):
+        raise UsageError(f"`--output` is `{output}`, which is no file", hint="name a file")
     if output.is_file() and not overwrite:
         raise UserError(f"`{output}` exists", hint="`--overwrite` replaces it")
     check_report(output, "--output", may_be_stdout=False)
