@@ -30,7 +30,7 @@ TEXTURE = (
 )
 STAGE_TITLES = {
     "read": "decode the video",
-    "shots": "find cuts",
+    "scan": "find cuts",
     "model": "model, all of it",
     "cfca": "  CFCA",
     "vrg": "  VRG",

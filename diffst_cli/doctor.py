@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from diffst_cli.encoding import encoder_works
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PATH_VARIABLE, ffmpeg_path, read_version
+from diffst_cli.free_memory import GIGABYTE
 from diffst_cli.memory import num_cores
 from diffst_cli.weights import problem_with
 
 if TYPE_CHECKING:
     from diffst.upscaler import ModelCard
 
-GIGABYTE = 10**9
 LOW_MEMORY_BYTES = 2 * GIGABYTE  # nano at 320x180 -> 1280x720 stays under 1.5 GB
 LOW_DISK_BYTES = 2 * GIGABYTE
 DEFAULT_ENCODER = "libx264"

@@ -163,7 +163,7 @@ def forecast_disk(
     plan: RunPlan, output: Output, info: VideoInfo, *, crf: float | None
 ) -> SizeForecast:
     """What an output will take of its folder's disk."""
-    free = shutil.disk_usage(output.target.path.absolute().parent).free
+    free = shutil.disk_usage(output.target.place).free
     return forecast_size(plan, output.encoding, info, crf=crf, free=free)
 
 

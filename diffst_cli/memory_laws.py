@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 
-GIGABYTE = 10**9
-
 # nano, measured on a CPU: docs/performance.md has the sizes.
 NANO_FRAME_BYTES = {"bf16": 1900, "fp16": 1900, "fp32": 2750}
 """For each low-resolution pixel of the frames, or tiles, that go through the codec together."""

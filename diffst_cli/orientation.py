@@ -23,7 +23,6 @@ _CASES = {
     (1, 0, 0, -1): (True, 180),
     (0, 1, 1, 0): (True, 270),
 }
-_FILTERS = {0: (), 90: ("transpose=clock",), 180: ("hflip", "vflip"), 270: ("transpose=cclock",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +40,6 @@ class Orientation:
     def turn_aspect(self, aspect: Fraction) -> Fraction:
         """Sample aspect (width over height) once upright."""
         return 1 / aspect if self.rotation in (90, 270) else aspect
-
-    def filters(self) -> tuple[str, ...]:
-        """Ffmpeg filters that turn the picture upright, in order."""
-        return (("hflip",) if self.mirrored else ()) + _FILTERS[self.rotation]
 
 
 UPRIGHT = Orientation(mirrored=False, rotation=0)

@@ -43,7 +43,7 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
     }
     return recipe | {
         # Its work lies beside it, or with that of others that may have the same name.
-        "output": str(job.output.absolute()) if job.work_folder else job.output.name,
+        "output": str(job.output.absolute()) if job.work_folder else job.output.absolute().name,
         **_place(job),
         "input": fingerprint(files_of(info)),
         "weights": fingerprint(_model_files(job.model) + _decoder_files(job)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
@@ -11,7 +12,16 @@ import typer
 from diffst_cli.errors import UsageError, UserError
 
 STDOUT = Path("-")  # prints a report instead
-SUFFIXES = (".json", ".jsonl", ".csv", ".html", ".log", ".txt")  # of what a report may replace
+SUFFIXES = (
+    ".json",
+    ".jsonl",
+    ".csv",
+    ".html",
+    ".htm",
+    ".log",
+    ".txt",
+)  # of what a report may replace
+OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/")  # the process's own, by name
 
 
 def check_report(path: Path, option: str, *, may_be_stdout: bool = True) -> None:
@@ -29,17 +39,50 @@ def check_report(path: Path, option: str, *, may_be_stdout: bool = True) -> None
         if not may_be_stdout:
             raise UsageError(f"`{option}` cannot be `-`, standard output", hint="name a file")
         return
-    folder = path.absolute().parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if not _can_be_written(path):
         raise UsageError(
             f"`{option}` is `{path}`, which cannot be a file",
             hint="name one in a folder that is there and can be written to",
         )
-    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+    # A link to a file is written through, so it is the file's own name that tells.
+    if is_taken(path) and path.is_file() and path.resolve().suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"`{option}` is `{path}`, which is there and is no report by its name",
             hint="give another name; reports are replaced, other files are not",
         )
+
+
+def is_stream(path: Path) -> bool:
+    """Whether `path` can be written to but not replaced: a pipe, a device, or what this process has open.
+
+    An open file has a name in /dev and is one of these even where it leads to a plain file.
+    """
+    if str(path.absolute()).startswith(OPEN_FILES):
+        return True
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def is_taken(path: Path) -> bool:
+    """Whether something is there that a report would replace."""
+    return path != STDOUT and os.path.lexists(path) and not is_stream(path)
+
+
+def is_one_of(path: Path, others: Iterable[Path]) -> bool:
+    """Whether `path` names one of `others`, by whatever way and whether it is there or not."""
+    return any(
+        os.path.realpath(path) == os.path.realpath(other)
+        or (path.exists() and other.exists() and path.samefile(other))
+        for other in others
+    )
+
+
+def _can_be_written(path: Path) -> bool:
+    if path.is_dir():
+        return False
+    if path.exists() and (is_stream(path) or path.is_symlink()):  # which stays as it is
+        return os.access(path, os.W_OK)
+    folder = path.absolute().parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def write_report(path: Path, content: bytes) -> None:
@@ -51,15 +94,22 @@ def write_report(path: Path, content: bytes) -> None:
     if path == STDOUT:
         typer.echo(content, nl=False)
         return
-    # What is no plain file, such as /dev/stdout, has to be written as it is.
-    plain = not path.is_symlink() and (path.is_file() or not path.exists())
-    place = path.absolute().with_name(f".diffst-{secrets.token_hex(4)}.part") if plain else path
     try:
-        place.write_bytes(content)
-        if plain:
-            place.replace(path)
+        if is_stream(path):
+            with path.open("ab") as file:  # after what a file behind it holds
+                file.write(content)
+        elif path.is_symlink():
+            path.write_bytes(content)
+        else:
+            _replace(path, content)
     except OSError as error:
         raise UserError(f"cannot write `{path}`: {error.strerror}") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.absolute().with_name(f".diffst-{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
     finally:
-        if plain:
-            place.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

@@ -396,5 +396,4 @@ def open_work(job: UpscaleJob, recipe: Mapping[str, str], output: Output) -> Wor
     Raises:
         UserError: Another process is at it, or its folder cannot be used.
     """
-    parent = job.work_folder or job.output.absolute().parent
-    return Work(parent, job.output, recipe, output.piece_settings)
+    return Work(job.work_folder or output.target.place, job.output, recipe, output.piece_settings)

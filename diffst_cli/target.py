@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +19,8 @@ from diffst_cli.probe_images import DEMUXERS
 PICTURE_SUFFIX = ".png"
 FOLDER_PATTERN = f"%05d{PICTURE_SUFFIX}"  # names of the pictures in an output folder
 NUMBER = re.compile(r"%(0(\d+))?d")
-MAX_STEM = 100  # characters of the name that a temporary one repeats; names end at 255 bytes
+NOT_SYNCED = (errno.EACCES, errno.EINVAL, errno.ENOTSUP)  # where a file system does no such thing
+MAX_STEM = 100  # bytes of the name that a temporary one repeats; names end at 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +36,19 @@ class Target:
     pattern: str | None
     """Of the pictures' names, with one `%d` or `%05d`, or a plain name for one; None for a video."""
 
+    @property
+    def place(self) -> Path:
+        """Folder for what is not finished: in the output's own where that is there, else beside it.
+
+        A folder of pictures may be a link or a disk of its own, and nothing moves from one to another at once.
+        """
+        if self.pattern is not None and self.folder.is_dir():
+            return self.folder.absolute()
+        return self.path.absolute().parent
+
     def temporary(self, token: str, suffix: str) -> Path:
-        """A hidden name beside the output, for what is not finished."""
-        return self.path.absolute().with_name(
-            f".{self.path.stem[:MAX_STEM]}.diffst-{token}{suffix}"
-        )
+        """A hidden name in `place`, for what is not finished."""
+        return self.place / f"{hidden_prefix(self.path)}{token}{suffix}"
 
     @property
     def pictures(self) -> Path | None:
@@ -53,15 +65,28 @@ class Target:
         return self.folder / f"{self.pattern[: match.start()]}{digits}{self.pattern[match.end() :]}"
 
     def old_pictures(self) -> list[Path]:
-        """Pictures already there under names that this output would use."""
+        """Pictures already there under names that this output would use for one of its own, whatever its length."""
         assert self.pattern is not None
         if not self.folder.is_dir():
             return []
         match = NUMBER.search(self.pattern)
-        start, end = match.span() if match else (len(self.pattern), len(self.pattern))
-        digits = r"\d+" if match else ""
-        name = re.escape(self.pattern[:start]) + digits + re.escape(self.pattern[end:])
-        return sorted(entry for entry in self.folder.iterdir() if re.fullmatch(name, entry.name))
+        if match is None:
+            return [path for path in (self.picture(1),) if os.path.lexists(path)]
+        before, after = self.pattern[: match.start()], self.pattern[match.end() :]
+        name = re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}")
+        found = ((entry, name.fullmatch(entry.name)) for entry in self.folder.iterdir())
+        numbered = ((entry, int(number[1])) for entry, number in found if number)
+        return sorted(
+            entry for entry, number in numbered if number > 0 and entry == self.picture(number)
+        )
+
+
+def hidden_prefix(path: Path) -> str:
+    """What begins the names of all that is not finished of the output `path`."""
+    stem = path.absolute().stem  # of `.` too
+    while len(os.fsencode(stem)) > MAX_STEM:
+        stem = stem[:-1]
+    return f".{stem}.diffst-"
 
 
 def choose_target(path: Path, info: VideoInfo, *, overwrite: bool) -> Target:
@@ -80,11 +105,11 @@ def choose_target(path: Path, info: VideoInfo, *, overwrite: bool) -> Target:
         _check_file(path, info, overwrite=overwrite)
     else:
         _check_pictures(target, info, overwrite=overwrite)
-    parent = target.path.absolute().parent
-    if not parent.is_dir():
-        raise UserError(f"no folder `{parent}` to write into", hint="make it first")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write into the folder `{parent}`", hint="check its permissions")
+    place = target.place
+    if not place.is_dir():
+        raise UserError(f"no folder `{place}` to write into", hint="make it first")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write into the folder `{place}`", hint="check its permissions")
     return target
 
 
@@ -110,7 +135,7 @@ def _parse(path: Path) -> Target:
 def _check_file(path: Path, info: VideoInfo, *, overwrite: bool) -> None:
     if path.is_dir():
         raise UsageError(f"`{path}` is a folder", hint="give the name of a file to write")
-    if path.exists() and any(path.samefile(source) for source in _sources(info)):
+    if _hold_source((path,), info):
         raise UsageError(f"`{path}` is the input itself", hint="give the output another name")
     if os.path.lexists(path) and not overwrite:
         raise UsageError(f"`{path}` already exists", hint="add --overwrite to replace it")
@@ -118,6 +143,10 @@ def _check_file(path: Path, info: VideoInfo, *, overwrite: bool) -> None:
 
 def _check_pictures(target: Target, info: VideoInfo, *, overwrite: bool) -> None:
     assert target.pattern is not None
+    if target.folder == target.path and os.path.lexists(target.path) and not target.path.is_dir():
+        raise UsageError(
+            f"`{target.path}` is there and is no folder", hint="name a new folder for pictures"
+        )
     if not NUMBER.search(target.pattern) and info.num_frames != 1:
         raise UsageError(
             f"`{target.path}` is one picture, the input is many",
@@ -128,8 +157,7 @@ def _check_pictures(target: Target, info: VideoInfo, *, overwrite: bool) -> None
             f"`{target.path}` has two places for a number", hint="pictures are numbered once"
         )
     old = target.old_pictures()
-    sources = _sources(info)
-    if any(picture.samefile(source) for picture in old for source in sources):
+    if _hold_source(old, info):
         raise UsageError(f"`{target.path}` holds the input itself", hint="choose another folder")
     if old and not overwrite:
         raise UsageError(f"`{old[0]}` already exists", hint="add --overwrite to replace it")
@@ -140,8 +168,8 @@ def _refuse_others(target: Target, info: VideoInfo, old: list[Path]) -> None:
     """A folder of other things was named to put a video there, as with `cp`, not to fill it with pictures."""
     if target.folder != target.path or not target.folder.is_dir():
         return
-    seen = (entry for entry in target.folder.iterdir() if not entry.name.startswith("."))
-    others = sorted(entry for entry in seen if entry not in old)
+    seen = {entry for entry in target.folder.iterdir() if not entry.name.startswith(".")}
+    others = sorted(seen.difference(old))
     if others:
         raise UsageError(
             f"the folder `{target.path}` holds other things, as `{others[0].name}`",
@@ -149,46 +177,84 @@ def _refuse_others(target: Target, info: VideoInfo, old: list[Path]) -> None:
         )
 
 
-def _sources(info: VideoInfo) -> tuple[Path, ...]:
-    return tuple(path for path in (info.images or (info.path,)) if path.exists())
+def _hold_source(paths: Iterable[Path], info: VideoInfo) -> bool:
+    """Whether a file that the input is read from is among `paths`, by whatever name."""
+    own = _identities(paths)
+    return bool(own) and not own.isdisjoint(_identities(info.images or (info.path,)))
+
+
+def _identities(paths: Iterable[Path]) -> set[tuple[int, int]]:
+    """Device and inode of each file that is there; a set, as comparing each with each takes minutes for thousands."""
+    found = set()
+    for path in paths:
+        with suppress(OSError):
+            status = path.stat()
+            found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def publish_file(finished: Path, target: Target, *, overwrite: bool) -> None:
-    """Give the finished file its name.
+    """Give the finished file its name; then it is on the disk, whatever happens to the machine.
 
     Raises:
-        UserError: A file of that name appeared meanwhile, or the folder was closed.
+        UserError: A file of that name appeared meanwhile, the folder was closed, or the disk failed.
     """
     if not overwrite and os.path.lexists(target.path):
         raise _appeared(target.path)
     try:
+        _sync(finished)
         finished.replace(target.path)
+        _sync(target.place)
     except OSError as error:
         raise _cannot_name(target.path, error) from error
 
 
 def publish_pictures(finished: Path, target: Target, *, overwrite: bool) -> None:
-    """Move the finished pictures, all of them in the folder `finished`, to their names.
+    """Move the finished pictures, all of them in the folder `finished`, to their names; then they are on the disk.
 
     Raises:
-        UserError: Some appeared meanwhile, or the folder was closed.
+        UserError: Some appeared meanwhile, the folder was closed, or the disk failed.
     """
     pictures = sorted(finished.iterdir())
+    names = [target.picture(number) for number in range(1, len(pictures) + 1)]
     old = target.old_pictures()
     if old and not overwrite:
         raise _appeared(old[0])
     try:
+        for picture in pictures:
+            _sync(picture)
         if target.folder == target.path and not target.folder.exists():
-            for number, picture in enumerate(pictures, start=1):
-                picture.rename(finished / target.picture(number).name)
+            for picture, name in zip(pictures, names, strict=True):
+                picture.rename(finished / name.name)
+            _sync(finished)
+            parent = target.place
             finished.rename(target.folder)
+            _sync(parent)
             return
-        for picture in old:
+        for picture, name in zip(pictures, names, strict=True):
+            picture.replace(name)
+        for picture in set(old).difference(names):
             picture.unlink()
-        for number, picture in enumerate(pictures, start=1):
-            picture.replace(target.picture(number))
+        _sync(target.folder)
     except OSError as error:
         raise _cannot_name(target.path, error) from error
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold a file, or the names in a folder, since the pieces it was made of are removed next.
+
+    Raises:
+        OSError: The disk is full or failed.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in NOT_SYNCED:
+            raise
 
 
 def remove(path: Path) -> None:

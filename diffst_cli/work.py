@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -19,11 +21,12 @@ from diffst_cli.manifest import Manifest, ManifestError, Scanned, read_manifest,
 from diffst_cli.pieces import PART, Piece, PieceSettings, hash_piece
 from diffst_cli.recipe import recipe_hash
 from diffst_cli.segments import Segment
-from diffst_cli.target import MAX_STEM, remove
+from diffst_cli.target import hidden_prefix, remove
 
 MANIFEST = "manifest.json"
 PLAYLIST = "watch.m3u"  # of the pieces from the first on, for a player
 LOCK = "lock"
+MAX_TRIES = 100  # to lock a folder that other runs remove and make
 
 
 class Work:
@@ -41,7 +44,7 @@ class Work:
         Raises:
             UserError: Another process is at it, or the folder cannot be used.
         """
-        prefix = f".{output.stem[:MAX_STEM]}.diffst-"
+        prefix = hidden_prefix(output)
         self.folder = parent.absolute() / f"{prefix}{recipe_hash(recipe)}"
         self.others = tuple(
             path
@@ -66,13 +69,23 @@ class Work:
         self._lock = self._open()
 
     def _open(self) -> IO[bytes]:
+        """The lock of the folder, which is made if there is none."""
         if self.folder.is_symlink():
             raise UserError(f"`{self.folder}` is a link", hint="remove it")
         try:
-            self.folder.mkdir(exist_ok=True)
-            lock = (self.folder / LOCK).open("wb")
+            for _ in range(MAX_TRIES):
+                self.folder.mkdir(exist_ok=True)
+                with suppress(FileNotFoundError):  # removed since, by a run that ended
+                    lock = self._take_lock()
+                    if _is_at(lock, self.folder / LOCK):
+                        return lock
+                    lock.close()
         except OSError as error:
             raise UserError(f"cannot use the folder `{self.folder}`: {error.strerror}") from error
+        raise UserError(f"the folder `{self.folder}` vanishes", hint="run it again")
+
+    def _take_lock(self) -> IO[bytes]:
+        lock = open(self.folder / LOCK, "r+b", buffering=0, opener=_open_own)  # noqa: SIM115
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -193,12 +206,15 @@ class Work:
 
     def discard(self) -> None:
         """Forget everything, on disk too."""
-        for path in self.folder.iterdir():
-            if path.name != LOCK:
-                remove(path)
+        self._empty()
         self.rules, self.way, self.trouble = None, None, None
         self._segments, self._found_before, self._pieces = [], (), {}
         self._scanned = None
+
+    def _empty(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name != LOCK:
+                remove(path)
 
     def _save(self) -> None:
         assert self.rules is not None
@@ -226,6 +242,8 @@ class Work:
 
     def remove(self) -> None:
         """Remove the folder and all that is in it, and let go of it."""
+        with suppress(OSError):
+            self._empty()  # first, as whoever comes after the lock has gone may take what is there
         shutil.rmtree(self.folder, ignore_errors=True)
         self._pieces = {}
         self._lock.close()
@@ -235,6 +253,19 @@ class Work:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _open_own(path: str, flags: int) -> int:
+    """Open a file, made if need be; no link, as that might lead to anybody's file."""
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether `path` still names an open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _siblings(parent: Path, prefix: str) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ import typer
 from diffst_cli.clip_filters import SHARPNESS_EVERY, Filters, media_in
 from diffst_cli.commands.options import QuietOption
 from diffst_cli.errors import UsageError, UserError
-from diffst_cli.report_files import check_report
+from diffst_cli.memory import num_cores
+from diffst_cli.report_files import check_report, is_stream
 
 app = typer.Typer(help="Find what is worth training on in folders of videos and pictures; pack it.")
 
@@ -97,7 +97,7 @@ def scan(
             files,
             output,
             filters,
-            num_workers=workers or _cores(),
+            num_workers=workers or num_cores(),
             note=(lambda _: None) if quiet else print_note,
         )
     if all(clip.rejected for clip in clips):
@@ -144,7 +144,7 @@ def pack(
             clips,
             output,
             clips_per_shard,
-            num_workers=workers or _cores(),
+            num_workers=workers or num_cores(),
             note=(lambda _: None) if quiet else print_note,
         )
     if not quiet:
@@ -156,6 +156,8 @@ def _files(folders: list[Path], output: Path, *, overwrite: bool) -> list[Path]:
     for folder in folders:
         if not folder.exists():
             raise UsageError(f"there is no file or folder `{folder}`")
+    if is_stream(output):
+        raise UsageError(f"`--output` is `{output}`, which is no file", hint="name a file")
     if output.is_file() and not overwrite:
         raise UserError(f"`{output}` exists", hint="`--overwrite` replaces it")
     check_report(output, "--output", may_be_stdout=False)
@@ -176,7 +178,3 @@ def _kept_when_interrupted() -> Iterator[None]:
     except KeyboardInterrupt:
         print_note("what is done is kept; the same command goes on")
         raise
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

@@ -10,7 +10,7 @@ import typer
 
 from diffst_cli.commands.options import JobMaker, QuietOption, RayOption, takes_job_options
 from diffst_cli.errors import UsageError
-from diffst_cli.report_files import check_report
+from diffst_cli.report_files import check_report, is_one_of, is_taken
 
 if TYPE_CHECKING:
     from diffst_cli.job import UpscaleJob
@@ -60,8 +60,8 @@ def upscale(
 
 def _check_receipt(receipt: Path, job: UpscaleJob) -> None:
     """Refuses, before the work, a receipt that could not be written after it."""
-    if receipt.absolute() in (job.input.absolute(), job.output.absolute()):
+    if is_one_of(receipt, (job.input, job.output)):
         raise UsageError(f"`--receipt` is `{receipt}`, which is the video itself")
     check_report(receipt, "--receipt")
-    if receipt.exists() and not job.overwrite:
+    if is_taken(receipt) and not job.overwrite:
         raise UsageError(f"`{receipt}` exists", hint="`--overwrite` replaces it")

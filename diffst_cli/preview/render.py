@@ -13,7 +13,7 @@ import cv2
 
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.frame_pipe import FramePipe
-from diffst_cli.job import UpscaleJob
+from diffst_cli.job import MAX_SIDE, UpscaleJob
 from diffst_cli.playable import Picture, open_playable
 from diffst_cli.preview.panels import choose_layout, make_labels, side_by_side
 from diffst_cli.preview.telling import Telling, find_telling
@@ -29,7 +29,6 @@ CODEC = "h264"
 CRF, PRESET = 16, "veryfast"  # of the preview
 WORK_CRF, WORK_PRESET = 4, "ultrafast"  # of what is upscaled, until it is put beside the other
 STILL_PLACE = Fraction(1, 5)  # of a moment
-MAX_SIDE = 16384  # pixels; as upscaled, never reduced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +55,8 @@ def make_preview(job: UpscaleJob, reporter: Reporter, *, stills: Path | None) ->
         UserError: The input, the output or the model is not usable.
     """
     _check(job, stills)
+    if job.devices:  # a moment is a segment or two, and a crew would load a model in each process
+        job = replace(job, device=job.devices[0], devices=())
     info = probe(job.input)
     target = choose_target(job.output, info, overwrite=job.overwrite)
     moments = _choose(job, info, reporter)
@@ -183,7 +184,7 @@ class _Renderer:
         """Both ways side by side at every instant of a moment, with labels."""
         before = Source(info=self._info, label="")
         after = Source(info=probe(upscale.output), label="")
-        size = common_size([after], MAX_SIDE)
+        size = common_size([after], MAX_SIDE)  # as upscaled, never reduced
         part = Part(start=upscale.start or Fraction(0), duration=moment.duration)
         with Showing(before, part, size) as left, Showing(after, Part(), size) as right:
             layout = choose_layout(right.picture())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from diffst_cli.report.measuring import measure, measuring_stride
 from diffst_cli.report.moments import Moment, Span, choose_spans, find_moments
 from diffst_cli.report.page import Report, render
 from diffst_cli.report.sources import Part, Source, common_size, open_sources
-from diffst_cli.report_files import write_report
+from diffst_cli.report_files import check_report, is_one_of, is_taken, write_report
 
 MAX_VIDEOS = 6  # that one page still shows well
 MEGABYTE = 1_000_000
@@ -185,9 +184,8 @@ def _check_output(comparison: Comparison) -> None:
     """Refuse, before the work, a page that could not be written after it."""
     path = comparison.output
     inputs = [*comparison.videos, *([comparison.reference] if comparison.reference else [])]
-    if path.absolute() in [video.absolute() for video in inputs]:
+    if is_one_of(path, inputs):
         raise UsageError(f"`{path}` is one of the videos", hint="give the page another name")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UsageError(f"`{path}` cannot be a file", hint="make its folder first")
-    if os.path.lexists(path) and not comparison.overwrite:
+    check_report(path, "--output")
+    if is_taken(path) and not comparison.overwrite:
         raise UsageError(f"`{path}` already exists", hint="add --overwrite to replace it")

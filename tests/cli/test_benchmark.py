@@ -16,6 +16,7 @@ from diffst_cli.progress import Reporter
 from diffst_cli.reader import read_frames
 from diffst_cli.receipt import Receipt
 from diffst_cli.summary import RunSummary
+from tests.fakes import BilinearModel
 
 
 def a_run(seconds: float, stages: Mapping[str, float]) -> RunSummary:
@@ -73,6 +74,20 @@ def test_report_names_each_stage_and_its_figures(result: Result):
     assert rows["file to file"] == ["4.00", "2.00", "5.00"]
     assert rows["output frames/s"] == ["2.50", "2.00", "5.00"]
     assert rows["peak memory"] == ["5.00", "GB"]
+
+
+def test_every_stage_of_a_run_has_a_title(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(benchmark, "open_model", lambda _: BilinearModel())
+    lines = report(measure(a_plan(num_frames=3, repeats=1), Reporter())).splitlines()
+    titles = [line[:18].strip() for line in lines[3 : lines.index("", 3) - 2]]
+    assert titles == [
+        "decode the video",
+        "find cuts",
+        "model, all of it",
+        "decode",
+        "encode the video",
+        "mux and check",
+    ]
 
 
 def test_clip_has_the_size_and_moves_in_every_frame(tmp_path: Path):

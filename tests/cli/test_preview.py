@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from diffst_cli.app import main
+from diffst_cli.job import UpscaleJob
 from diffst_cli.preview import render
 from diffst_cli.preview.render import moment_clock
 from diffst_cli.probe import probe
@@ -122,6 +123,22 @@ def test_only_the_part_asked_for_is_looked_at(clip: Path, tmp_path: Path, capsys
     assert main(["preview", str(clip), *part]) == 0
     assert "0:01.5" in capsys.readouterr().err
     assert len(list(read_frames(probe(output)))) == 10
+
+
+def test_several_devices_are_one_too_many(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    loaded = []
+
+    def load(job: UpscaleJob) -> BilinearModel:
+        loaded.append(job.device)
+        return BilinearModel()
+
+    monkeypatch.setattr(render, "open_model", load)
+    monkeypatch.setattr("diffst_cli.run.new_crew", lambda _: pytest.fail("started a crew"))
+    output = tmp_path / "out.mp4"
+    assert preview(clip, "--scale", "1", "--devices", "cpu:2", "-o", output) == 0
+    assert loaded == ["cpu"]
 
 
 @pytest.mark.parametrize(

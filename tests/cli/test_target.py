@@ -1,4 +1,8 @@
+import errno
 import os
+import stat
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,13 +10,23 @@ import pytest
 
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.probe import VideoInfo, probe
-from diffst_cli.target import Target, choose_target, publish_file, publish_pictures
+from diffst_cli.target import (
+    Target,
+    choose_target,
+    hidden_prefix,
+    publish_file,
+    publish_pictures,
+)
 from tests.outputs import make_clip
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
     return probe(make_clip(tmp_path_factory.mktemp("target") / "clip.mp4", num_frames=2))
+
+
+def pictures_in(folder: Path) -> Target:
+    return Target(path=folder, suffix=".png", folder=folder, pattern="%05d.png")
 
 
 def test_a_video_name_is_a_file(clip: VideoInfo, tmp_path: Path) -> None:
@@ -135,14 +149,184 @@ def test_fewer_pictures_leave_none_of_the_old(tmp_path: Path) -> None:
     finished = tmp_path / "finished"
     finished.mkdir()
     (finished / "000000001.png").write_bytes(b"new")
-    target = Target(path=folder, suffix=".png", folder=folder, pattern="%05d.png")
-    publish_pictures(finished, target, overwrite=True)
+    publish_pictures(finished, pictures_in(folder), overwrite=True)
     assert sorted(entry.name for entry in folder.iterdir()) == ["00001.png", "notes.txt"]
     assert (folder / "00001.png").read_bytes() == b"new"
 
 
-def test_a_temporary_name_fits_whatever_the_name(tmp_path: Path) -> None:
-    path = tmp_path / f"{'n' * 250}.mp4"
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str]]]:
+    """What the disk was made to hold, in order: inodes, and the names in a folder."""
+    calls = []
+
+    def note(handle: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        calls.append((os.fstat(handle).st_ino, sorted(os.listdir(handle)) if is_folder else []))
+
+    monkeypatch.setattr(os, "fsync", note)
+    return calls
+
+
+def test_a_file_is_on_the_disk_when_it_has_its_name(
+    tmp_path: Path, synced: list[tuple[int, list[str]]]
+) -> None:
+    target = Target(path=tmp_path / "out.mp4", suffix=".mp4", folder=tmp_path, pattern=None)
+    finished = tmp_path / ".finished.mp4"
+    finished.write_bytes(b"new")
+    publish_file(finished, target, overwrite=False)
+    assert synced == [(target.path.stat().st_ino, []), (tmp_path.stat().st_ino, ["out.mp4"])]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_pictures_are_on_the_disk_when_they_have_their_names(
+    is_new: bool, tmp_path: Path, synced: list[tuple[int, list[str]]]
+) -> None:
+    folder, names = tmp_path / "pictures", ["00001.png", "00002.png"]
+    if not is_new:
+        folder.mkdir()
+    finished = tmp_path / ".finished"
+    finished.mkdir()
+    for number in (1, 2):
+        (finished / f"00000000{number}.png").write_bytes(b"new")
+    publish_pictures(finished, pictures_in(folder), overwrite=False)
+    inodes = [(folder / name).stat().st_ino for name in names]
+    assert synced[:3] == [*((inode, []) for inode in inodes), (folder.stat().st_ino, names)]
+    assert synced[3:] == ([(tmp_path.stat().st_ino, ["pictures"])] if is_new else [])
+
+
+@pytest.mark.parametrize(("code", "is_told"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_disk_that_fails_is_told_and_one_that_cannot_sync_is_not(
+    code: int, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_handle: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    target = Target(path=tmp_path / "out.mp4", suffix=".mp4", folder=tmp_path, pattern=None)
+    finished = tmp_path / "finished.mp4"
+    finished.write_bytes(b"new")
+    told = pytest.raises(UserError, match=os.strerror(code)) if is_told else nullcontext()
+    with told:
+        publish_file(finished, target, overwrite=False)
+    assert finished.exists() is is_told
+
+
+def test_old_pictures_stay_until_the_new_ones_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "00002.png").write_bytes(b"old")
+    finished = tmp_path / ".finished"
+    finished.mkdir()
+    (finished / "000000001.png").write_bytes(b"new")
+
+    def fail(_self: Path, _target: Path) -> Path:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(UserError, match="cannot name the result"):
+        publish_pictures(finished, pictures_in(tmp_path), overwrite=True)
+    assert (tmp_path / "00002.png").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "own"),
+    [
+        ("%05d.png", ["00001.png", "123456.png"]),
+        ("%d.png", ["1.png", "123456.png", "2024.png"]),
+        ("%04d.png", ["123456.png", "2024.png"]),
+        ("a%02d.png", ["a01.png"]),
+        ("1.png", ["1.png"]),
+    ],
+)
+def test_only_names_that_the_pattern_gives_are_its_own(
+    pattern: str, own: list[str], clip: VideoInfo, tmp_path: Path
+) -> None:
+    others = ("0.png", "00000.png", "a1.png", "a001.png", "١.png")
+    for name in (*others, "00001.png", "123456.png", "1.png", "2024.png", "a01.png"):
+        (tmp_path / name).touch()
+    info = replace(clip, num_frames=1)
+    target = choose_target(tmp_path / pattern, info, overwrite=True)
+    assert [picture.name for picture in target.old_pictures()] == own
+    for name in own:
+        (tmp_path / name).unlink()
+    assert choose_target(tmp_path / pattern, info, overwrite=False).old_pictures() == []
+
+
+def test_other_numbers_in_a_folder_of_pictures_are_other_things(
+    clip: VideoInfo, tmp_path: Path
+) -> None:
+    (tmp_path / "20240101.png").touch()
+    (tmp_path / "1.png").touch()
+    with pytest.raises(UsageError, match=r"holds other things, as `1\.png`"):
+        choose_target(tmp_path, clip, overwrite=True)
+
+
+def test_a_file_is_no_folder_for_pictures(clip: VideoInfo, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        with pytest.raises(UsageError, match=f"{name}` is there and is no folder"):
+            choose_target(tmp_path / name, clip, overwrite=True)
+
+
+def test_what_is_not_finished_lies_in_the_output_s_own_folder(
+    clip: VideoInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "pictures").symlink_to(tmp_path / "disk")  # perhaps another
+    target = choose_target(tmp_path / "pictures", clip, overwrite=False)
+    assert target.temporary("abcd1234", ".png").parent == tmp_path / "pictures"
+    target.temporary("abcd1234", ".png").mkdir()
+    choose_target(tmp_path / "pictures", clip, overwrite=False)  # which is none of the other things
+    monkeypatch.chdir(tmp_path / "disk")
+    here = choose_target(Path(), clip, overwrite=False)
+    assert here.temporary("abcd1234", ".png") == tmp_path / "disk" / ".disk.diffst-abcd1234.png"
+    new = choose_target(tmp_path / "new", clip, overwrite=False)
+    assert new.temporary("abcd1234", ".png").parent == tmp_path
+
+
+def test_only_the_folder_that_is_written_to_need_be_open(
+    clip: VideoInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: path == disk)  # as where it is mounted in /
+    assert choose_target(disk, clip, overwrite=False).place == disk
+
+
+def test_a_link_s_place_is_taken_not_the_file_it_leads_to(clip: VideoInfo, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "old.mp4").write_bytes(b"old")
+    (tmp_path / "out.mp4").symlink_to(tmp_path / "disk" / "old.mp4")
+    target = choose_target(tmp_path / "out.mp4", clip, overwrite=True)
+    finished = target.temporary("abcd1234", ".mp4")
+    assert finished.parent == tmp_path  # where the link is, so that the name is given at once
+    finished.write_bytes(b"new")
+    publish_file(finished, target, overwrite=True)
+    assert not target.path.is_symlink()
+    assert target.path.read_bytes() == b"new"
+    assert (tmp_path / "disk" / "old.mp4").read_bytes() == b"old"
+
+
+def test_thousands_of_pictures_are_told_from_the_input_s_at_once(
+    clip: VideoInfo, tmp_path: Path
+) -> None:
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+        for number in range(1, 2001):
+            (tmp_path / name / f"{number:05d}.png").touch()
+    info = replace(clip, images=tuple(sorted((tmp_path / "in").iterdir())), num_frames=2000)
+    started = time.perf_counter()
+    choose_target(tmp_path / "out", info, overwrite=True)
+    assert time.perf_counter() - started < 5  # each with each takes a minute
+
+
+@pytest.mark.parametrize("letter", ["n", "電", "\udce9"])  # the last is no UTF-8
+def test_a_temporary_name_fits_whatever_the_name(letter: str, tmp_path: Path) -> None:
+    stem = letter * (250 // len(os.fsencode(letter)))
+    path = tmp_path / f"{stem}.mp4"
     target = Target(path=path, suffix=".mp4", folder=tmp_path, pattern=None)
     target.temporary("abcd1234", ".video.mp4").write_bytes(b"")
     assert target.temporary("abcd1234", ".mp4").suffix == ".mp4"
+    kept = hidden_prefix(path).removeprefix(".").removesuffix(".diffst-")
+    assert set(kept) == {letter}  # whole ones

@@ -1,0 +1,151 @@
+"""The folder of what is not finished: where it lies, and that one run at a time has it."""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from diffst_cli.errors import UserError
+from diffst_cli.job import UpscaleJob
+from diffst_cli.probe import probe
+from diffst_cli.recipe import make_recipe
+from diffst_cli.run import open_output, open_work, run_job
+from diffst_cli.work import LOCK, Work
+from tests.fakes import BilinearModel, Call
+from tests.media import make_video
+from tests.outputs import leftovers
+
+OTHER_DISK = Path("/dev/shm")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_video(tmp_path_factory.mktemp("work") / "clip.mp4", size=(32, 24), num_frames=3)
+
+
+@pytest.fixture
+def opened(clip: Path, tmp_path: Path) -> Callable[[], Work]:
+    """Opens the work of the same output."""
+    asked, info = UpscaleJob(input=clip, output=tmp_path / "out.mp4"), probe(clip)
+    return lambda: open_work(asked, make_recipe(asked, info), open_output(asked, info))
+
+
+class Looking(BilinearModel):
+    """Notes what lies in a folder while it works."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self.seen: set[str] = set()
+
+    def before(self, call: Call) -> None:
+        self.seen.update(leftovers(self._folder))
+
+
+def test_a_lock_on_a_folder_that_was_removed_meanwhile_is_none(
+    opened: Callable[[], Work], monkeypatch: pytest.MonkeyPatch
+):
+    running, lock = [opened()], fcntl.flock
+
+    def late(file: object, how: int) -> None:
+        while running:
+            running.pop().remove()  # it ends just now
+        lock(file, how)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", late)
+        second = opened()
+    assert second.folder.is_dir()
+    with pytest.raises(UserError, match="another diffst is at work"):
+        opened()
+    second.close()
+
+
+def test_a_folder_that_goes_before_it_is_locked_is_made_again(
+    opened: Callable[[], Work], monkeypatch: pytest.MonkeyPatch
+):
+    mkdir = Path.mkdir
+    done: list[Path] = []
+
+    def gone(folder: Path, *arguments: object, **options: object) -> None:
+        mkdir(folder, *arguments, **options)  # type: ignore[arg-type]
+        if not done:
+            folder.rmdir()
+        done.append(folder)
+
+    monkeypatch.setattr(Path, "mkdir", gone)
+    with opened() as work:
+        assert (work.folder / LOCK).is_file()
+    assert len(done) == 2
+
+
+def test_a_folder_keeps_its_lock_until_it_is_empty(
+    opened: Callable[[], Work], monkeypatch: pytest.MonkeyPatch
+):
+    work, unlink, removed = opened(), os.unlink, []
+    for name in ("000000.mkv", "manifest.json", "watch.m3u"):
+        (work.folder / name).touch()
+
+    def noted(path: str | Path, **options: object) -> None:
+        removed.append(Path(path).name)
+        unlink(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "unlink", noted)
+    work.remove()
+    assert len(removed) == 4
+    assert removed[-1] == LOCK
+    assert not work.folder.exists()
+
+
+def test_a_link_for_a_lock_is_not_followed(opened: Callable[[], Work], tmp_path: Path):
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    with opened() as work:
+        folder = work.folder
+    folder.mkdir()
+    (folder / LOCK).symlink_to(precious)
+    with pytest.raises(UserError, match=os.strerror(errno.ELOOP)):
+        opened()
+    assert precious.read_bytes() == b"precious"
+
+
+def test_a_long_title_of_wide_letters_has_work(clip: Path, tmp_path: Path):
+    output = tmp_path / f"{'電' * 80}.mp4"
+    assert run_job(UpscaleJob(input=clip, output=output), model=BilinearModel()).receipt.ok
+    assert sorted(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("name", ["pictures", "pictures/x_%03d.png", "."])
+def test_work_on_pictures_lies_in_their_folder_where_that_is_there(
+    name: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    monkeypatch.chdir(folder if name == "." else tmp_path)
+    model = Looking(folder)
+    assert run_job(UpscaleJob(input=clip, output=Path(name)), model=model).receipt.ok
+    assert len(model.seen) == 1
+    assert (len(list(folder.iterdir())), leftovers(folder)) == (3, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
+@pytest.mark.skipif(not OTHER_DISK.is_dir(), reason="needs a second file system")
+def test_pictures_replace_those_on_another_disk(
+    clip: Path, tmp_path: Path, request: pytest.FixtureRequest
+):
+    disk = OTHER_DISK / f"diffst-{os.getpid()}"
+    disk.mkdir()
+    request.addfinalizer(lambda: shutil.rmtree(disk))
+    for number in range(1, 6):
+        (disk / f"0000{number}.png").write_bytes(b"old")
+    folder = tmp_path / "pictures"
+    folder.symlink_to(disk)
+    asked = UpscaleJob(input=clip, output=folder, overwrite=True)
+    assert run_job(asked, model=BilinearModel()).receipt.ok
+    assert sorted(path.name for path in disk.iterdir()) == ["00001.png", "00002.png", "00003.png"]
+    assert b"old" not in {path.read_bytes() for path in disk.iterdir()}
+    assert list(tmp_path.iterdir()) == [folder]
