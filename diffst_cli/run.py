@@ -152,6 +152,7 @@ class Journey:
             recipe = make_recipe(job, info)  # may take seconds, for which no interrupt should wait
             with interrupts_deferred():  # until the folder is ours to clean up
                 self._work = stack.enter_context(open_work(job, recipe, self._output))
+            open_output(job, info)  # once more: another run of this may have ended meanwhile
             stack.enter_context(self._kept_work_told())
             self._resume()
             if job.is_shared_out:

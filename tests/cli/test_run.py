@@ -384,6 +384,16 @@ def test_a_failed_check_is_named_and_the_receipt_tells_all(clip: Path, folder: P
     assert written["stage_seconds"].keys() == summary.stage_seconds.keys()
 
 
+def test_an_output_that_appears_meanwhile_ends_the_run_before_the_work(
+    clip: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output = folder / "out.mp4"
+    monkeypatch.setattr(run, "make_recipe", lambda *_: {"wrote": str(output.write_bytes(b"it"))})
+    with pytest.raises(UsageError, match="already exists"):
+        run_job(job(clip, output), model=BilinearModel())
+    assert [path.name for path in folder.iterdir()] == ["out.mp4"]
+
+
 def test_a_receipt_that_cannot_be_written_is_a_users_error(clip: Path, folder: Path):
     summary = run_job(job(clip, folder / "out.mp4"), model=BilinearModel())
     with pytest.raises(UserError, match=r"cannot write .*missing"):
