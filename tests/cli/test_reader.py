@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,9 @@ import pytest
 
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import FfmpegProcess, ffmpeg_path
-from diffst_cli.probe import probe
+from diffst_cli.pixels import Image
+from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.read_images import read_images
 from diffst_cli.reader import Frame, FrameReader, ReadReport, read_frames, require_start
 from tests import media
 
@@ -349,6 +352,31 @@ def test_closing_from_another_thread_ends_the_iteration(tmp_path):
     thread.join()
     assert reader.report.num_frames < 60
     assert num_children() == 0
+
+
+def test_closing_from_another_thread_ends_a_picture_sequence(tmp_path, monkeypatch):
+    info = probe(media.make_png_folder(tmp_path / "frames", num_images=9))
+    reader = FrameReader(info)
+    inside, closed = threading.Event(), threading.Event()
+    given = []
+
+    def halting(info: VideoInfo) -> Iterator[Image]:
+        for picture in read_images(info):
+            inside.set()
+            closed.wait(10)
+            given.append(picture)
+            yield picture
+
+    monkeypatch.setattr("diffst_cli.reader.read_images", halting)
+    thread = threading.Thread(target=lambda: list(reader))
+    thread.start()
+    assert inside.wait(10)
+    reader.close()
+    closed.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert (len(given), reader.report.num_frames) == (1, 0)
+    assert reader.report.end_seconds is None, "nor may it be taken for the video's end"
 
 
 def test_reading_on_while_another_thread_closes_is_the_end(tmp_path, monkeypatch):
