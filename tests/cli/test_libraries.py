@@ -13,6 +13,33 @@ print(len(seen), gc.isenabled(), "diffst.pipeline" in sys.modules, "torch" in sy
 """
 
 
+INTERRUPTED = """
+import signal, sys
+from diffst_cli.interrupts import interrupts_raise
+from diffst_cli.libraries import load_libraries
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+try:
+    with interrupts_raise():
+        load_libraries()
+        print("went on")
+except KeyboardInterrupt:
+    print("interrupted", "diffst.pipeline" in sys.modules)
+"""
+
+
+def test_an_interrupt_while_they_are_imported_is_raised_after_it():
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted True\n"), done.stderr
+
+
 def test_nothing_is_collected_while_they_are_imported():
     done = subprocess.run(
         [sys.executable, "-c", LOOKED_ON], capture_output=True, text=True, check=True
