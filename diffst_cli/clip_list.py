@@ -61,7 +61,8 @@ def _finished(unfinished: Path, head: str, folder: Path) -> list[Clip]:
     if not unfinished.is_file():
         return []
     text = unfinished.read_text(encoding="utf-8", errors="surrogateescape")
-    first, *lines = text.split("\n")[:-1] or [head]  # what follows the last line's end is broken off
+    # What follows the last line's end is broken off.
+    first, *lines = text.split("\n")[:-1] or [head]
     if first != head:
         raise UserError(
             f"`{unfinished}` was begun with other filters",

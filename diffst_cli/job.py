@@ -310,7 +310,7 @@ def parse_factor(text: str, option: str) -> Fraction:
     """
     value = parse_number(text, option)
     near = value.limit_denominator(MAX_DENOMINATOR)
-    if abs(near - value) <= RATIO_TOLERANCE * min(abs(value), 1):
+    if abs(near - value) <= RATIO_TOLERANCE * min(abs(value), Fraction(1)):
         return near
     if max(abs(value.numerator), value.denominator) > MAX_TERM:
         raise UsageError(

@@ -205,7 +205,7 @@ def test_a_long_decimal_means_the_ratio_it_rounds(text: str, value: Fraction):
 
 def test_more_digits_than_a_file_holds_are_refused():
     for parse in (parse_factor, parse_rate):
-        with pytest.raises(UsageError, match="`--fps` is `24.00050001`, which has more digits"):
+        with pytest.raises(UsageError, match=r"`--fps` is `24\.00050001`, which has more digits"):
             parse("24.00050001", "--fps")
 
 
@@ -222,7 +222,7 @@ def test_a_fast_input_keeps_its_rate():
 def test_a_factor_that_makes_a_rate_no_file_holds_is_refused():
     odd = video(9, 9, Fraction(10_000_000, 333_333))
     assert job(fps_x=Fraction(2)).output_rate(odd) == Fraction(20_000_000, 333_333)
-    with pytest.raises(UsageError, match="would make 30.03 frames a second, and only a simpler"):
+    with pytest.raises(UsageError, match=r"would make 30\.03 frames a second, and only a simpler"):
         job(fps_x=Fraction(1001, 1000)).output_rate(
             video(9, 9, Fraction(2_147_483_647, 71_582_788))
         )
