@@ -340,7 +340,8 @@ def _append(path: Path, result: FileResult) -> None:
         "receipt": result.receipt,
     }
     try:
-        with path.open("a", encoding="utf-8") as file:
+        # A byte of a name that is no UTF-8 becomes JSON's own escape of it.
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     except OSError as error:
         raise UserError(f"cannot write the log `{path}`: {error.strerror}") from error

@@ -154,11 +154,11 @@ def encode_arguments(path: Path, encoding: Encoding, time_base: Fraction) -> lis
     """Arguments of ffmpeg to turn full-range RGB in a NUT pipe into the encoded file at `path`."""
     video = ffmpeg.input("pipe:0", format="nut", protocol_whitelist=PROTOCOLS).video
     video = _convert(video, encoding)
-    name = file_argument(path)
     is_pictures = encoding.codec is PNG
+    pattern = Path(str(path.absolute()).replace("%", "%%")) / WORK_PATTERN
     output = ffmpeg.output(
         video,
-        f"{name.replace('%', '%%')}/{WORK_PATTERN}" if is_pictures else name,
+        file_argument(pattern if is_pictures else path),
         f="image2" if is_pictures else encoding.codec.work_suffix.removeprefix("."),
         fps_mode="passthrough",
         enc_time_base=_ratio(time_base),
