@@ -1,5 +1,6 @@
 """Where `diffst` and `python -m diffst_cli` begin."""
 
+import io
 import os
 import signal
 import sys
@@ -12,6 +13,9 @@ def main() -> int:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # As stderr does it: a file's name may hold bytes that are no text.
+        sys.stdout.reconfigure(errors="backslashreplace")
     from diffst_cli.app import main as run
 
     return run()

@@ -107,8 +107,9 @@ def _find_files(folder: Path, excluded: Path, glob: str | None) -> Iterator[Path
 def _output_name(name: Path, inputs: frozenset[Path]) -> Path:
     """The input's name where we can write its container, else with a suffix added.
 
-    Added, not replaced, so that `a.ts` and `a.wmv` stay apart, and so that an output's name never
-    depends on what else is in the folder, which would mislead a batch that goes on later.
+    Added, not replaced, so that `a.ts` and `a.wmv` stay apart whatever else is in the folder: names that
+    depended on that would mislead a batch that goes on later. Only beside an input that is called like
+    `a.ts.mkv` does the output of `a.ts` give way to it.
     """
     if name.suffix.lower() in OUTPUT_SUFFIXES:
         return name
@@ -339,7 +340,8 @@ def _append(path: Path, result: FileResult) -> None:
         "receipt": result.receipt,
     }
     try:
-        with path.open("a", encoding="utf-8") as file:
+        # A byte of a name that is no UTF-8 becomes JSON's own escape of it.
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     except OSError as error:
         raise UserError(f"cannot write the log `{path}`: {error.strerror}") from error

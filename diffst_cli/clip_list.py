@@ -35,11 +35,10 @@ def make_list(
     waiting = [path for path in files if path.absolute() not in known]
     if known:
         note(f"going on: {len(files) - len(waiting)} of {len(files)} files are done")
-    lines = [head, *(to_line(clip, out.parent) for clip in clips)]
     out.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.writelines(f"{line}\n" for line in lines)
-        file.flush()
+    # Replaced as a whole: what an earlier run found is on disk at every moment.
+    write_manifest(unfinished, head, (to_line(clip, out.parent) for clip in clips))
+    with unfinished.open("a", encoding="utf-8", errors="surrogateescape") as file:
         said = time.monotonic()
         calls = [(path, filters) for path in waiting]
         for number, found in enumerate(each_done(scan_file, calls, num_workers), start=1):
@@ -53,6 +52,7 @@ def make_list(
     clips = [clip for clip in clips if clip.path.absolute() in asked]
     clips.sort(key=lambda clip: (str(clip.path), clip.start))  # not as the processes came back
     write_manifest(out, head, (to_line(clip, out.parent) for clip in clips))
+    unfinished.unlink()
     return clips
 
 
@@ -61,7 +61,8 @@ def _finished(unfinished: Path, head: str, folder: Path) -> list[Clip]:
     if not unfinished.is_file():
         return []
     text = unfinished.read_text(encoding="utf-8", errors="surrogateescape")
-    first, *lines = text.split("\n")[:-1]  # what follows the last line's end is broken off
+    # What follows the last line's end is broken off.
+    first, *lines = text.split("\n")[:-1] or [head]
     if first != head:
         raise UserError(
             f"`{unfinished}` was begun with other filters",

@@ -57,7 +57,7 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
         "pipe:1",
         f="nut",
         vcodec="rawvideo",
-        pix_fmt=_pixel_format(info),
+        pix_fmt=info.rgb_format,
         fps_mode="passthrough",
         copyts=None,
         output_ts_offset=_lift(info),
@@ -114,12 +114,6 @@ def _scale_arguments(info: VideoInfo, colour: Colour) -> dict[str, str | int]:
         across, down = CHROMA_POSITIONS[colour.chroma_location]
         arguments |= {"in_h_chr_pos": across, "in_v_chr_pos": down}
     return arguments
-
-
-def _pixel_format(info: VideoInfo) -> str:
-    if info.bytes_per_sample == 1:
-        return "rgba" if info.has_alpha else "rgb24"
-    return "rgba64le" if info.has_alpha else "rgb48le"
 
 
 def _white(info: VideoInfo) -> int | None:

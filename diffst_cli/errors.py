@@ -34,7 +34,7 @@ def explain(error: Exception) -> UserError:
     if is_out_of_memory(error):
         return UserError(
             "the device ran out of memory",
-            hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
+            hint="try a smaller `--scale`, on a GPU `--device cpu`, or close what else uses the memory",
         )
     if is_disk_full(error):
         return UserError("the disk is full", hint="free some space, or write to another disk")

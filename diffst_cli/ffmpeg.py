@@ -79,9 +79,21 @@ def read_version(path: Path) -> tuple[int, int] | None:
     return (int(numbers[1]), int(numbers[2])) if numbers else (999, 0)
 
 
+class _FileName(str):
+    """A name that may hold bytes that are no UTF-8, as Python has them in a `str`.
+
+    ffmpeg-python encodes what `str` makes of it, for a hash; the process is given the name itself.
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def file_argument(path: Path) -> str:
-    """A path as ffmpeg's file protocol takes it literally, whatever characters it holds."""
-    return f"file:{path.absolute()}"
+    """A path as ffmpeg's file protocol takes it literally, whatever it holds; to be passed on unchanged."""
+    return _FileName(f"file:{path.absolute()}")
 
 
 class FfmpegProcess:

@@ -33,6 +33,7 @@ MAX_ASPECT_TERM = 65535  # what H.264 has room for
 VARIABLE_TIME_BASE = Fraction(1, 720_000)  # holds ticks of 1/90000, 1/60000, 1/48000 and 1/1000 s
 MIN_TICKS_PER_SECOND = 10_000  # so that even an uneven moment in a constant-rate video is kept
 GRID_TOLERANCE = Fraction(1, 1000)  # seconds; what Matroska's rounding does to an even spacing
+GRID_SHARE = Fraction(1, 4)  # of the spacing, at most: with more, two frames could get one moment
 
 
 class FramePipe:
@@ -108,7 +109,8 @@ class FramePipe:
     def _tick(self, time: Fraction) -> int:
         if self._step is not None:
             even = round(time / self._step) * self._step
-            time = even if abs(even - time) <= GRID_TOLERANCE else time
+            tolerance = min(GRID_TOLERANCE, GRID_SHARE * self._step)
+            time = even if abs(even - time) <= tolerance else time
         tick = round(time / self._time_base)
         if tick <= self._last_tick:
             raise ValueError(f"frame at {time} s is not later than the one before")
@@ -152,11 +154,11 @@ def encode_arguments(path: Path, encoding: Encoding, time_base: Fraction) -> lis
     """Arguments of ffmpeg to turn full-range RGB in a NUT pipe into the encoded file at `path`."""
     video = ffmpeg.input("pipe:0", format="nut", protocol_whitelist=PROTOCOLS).video
     video = _convert(video, encoding)
-    name = file_argument(path)
     is_pictures = encoding.codec is PNG
+    pattern = Path(str(path.absolute()).replace("%", "%%")) / WORK_PATTERN
     output = ffmpeg.output(
         video,
-        f"{name.replace('%', '%%')}/{WORK_PATTERN}" if is_pictures else name,
+        file_argument(pattern if is_pictures else path),
         f="image2" if is_pictures else encoding.codec.work_suffix.removeprefix("."),
         fps_mode="passthrough",
         enc_time_base=_ratio(time_base),

@@ -42,7 +42,13 @@ def interrupts_raise() -> Iterator[None]:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Inside, an interrupt is only noted; it is raised on leaving. For steps that must not be torn."""
+    """Inside, an interrupt is only noted; it is raised on leaving. For steps that must not be torn.
+
+    In another thread than the main one this does nothing, since interrupts are never raised there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     outermost = not _State.deferred
     _State.deferred = True
     try:
@@ -50,7 +56,7 @@ def interrupts_deferred() -> Iterator[None]:
     finally:
         if outermost:
             _State.deferred = False
-    if outermost and _State.arrived and threading.current_thread() is threading.main_thread():
+    if outermost and _State.arrived:
         raise KeyboardInterrupt
 
 

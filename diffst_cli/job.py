@@ -29,6 +29,9 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 NTSC_RATES = (24, 30, 48, 60, 120, 240)  # whose 1000/1001 is what `23.976` or `59.94` means
 NTSC_TOLERANCE = Fraction(5, 1000)
+MAX_DENOMINATOR = 1001  # of a ratio that a decimal is taken for
+RATIO_TOLERANCE = Fraction(1, 10**6)
+MAX_TERM = 2**31 - 1  # of a rate as FFmpeg holds it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +164,24 @@ class UpscaleJob:
         return max(width, 1), max(height, 1)
 
     def output_rate(self, info: VideoInfo) -> Fraction:
-        """Frames per second of the output: exact when constant, the average when variable."""
-        return self.fps or info.frame_rate * self.rate_factor
+        """Frames per second of the output: exact when constant, the average when variable.
+
+        Raises:
+            UsageError: `fps_x` makes too many of the input's, or a rate that no file can hold.
+        """
+        if self.fps is not None:
+            return self.fps
+        rate = info.frame_rate * self.rate_factor
+        if self.rate_factor == 1:  # the input's own, whatever it is
+            return rate
+        if rate > MAX_FPS or max(rate.numerator, rate.denominator) > MAX_TERM:
+            most = f"at most {MAX_FPS}" if rate > MAX_FPS else "only a simpler ratio"
+            raise UsageError(
+                f"`--fps-x` `{_shown(self.rate_factor)}` would make {_shown(rate)} frames a second, "
+                f"and {most} can be made",
+                hint=f"`{info.path}` has {_shown(info.frame_rate)}; give another factor, or a rate with `--fps`",
+            )
+        return rate
 
     def has_constant_rate(self, info: VideoInfo) -> bool:
         """Whether all output frames are shown equally long."""
@@ -283,13 +302,31 @@ def parse_devices(text: str, option: str) -> tuple[str, ...]:
     return tuple(devices)
 
 
+def parse_factor(text: str, option: str) -> Fraction:
+    """Times a frame rate; a ratio that was typed as a long decimal is meant exactly, as 5/3 by `1.6666666667`.
+
+    Raises:
+        UsageError: It is not a number, or has more digits than a file can hold.
+    """
+    value = parse_number(text, option)
+    near = value.limit_denominator(MAX_DENOMINATOR)
+    if abs(near - value) <= RATIO_TOLERANCE * min(abs(value), Fraction(1)):
+        return near
+    if max(abs(value.numerator), value.denominator) > MAX_TERM:
+        raise UsageError(
+            f"`{option}` is `{text}`, which has more digits than a file can hold",
+            hint="give fewer, or a ratio, as `5/3` or `60000/1001`",
+        )
+    return value
+
+
 def parse_rate(text: str, option: str) -> Fraction:
     """Frames per second; the usual short forms of NTSC rates, as 29.97, mean N*1000/1001 exactly.
 
     Raises:
-        UsageError: It is not a number.
+        UsageError: As `parse_factor`.
     """
-    value = parse_number(text, option)
+    value = parse_factor(text, option)
     if "/" in text or value.denominator == 1:
         return value
     for whole in NTSC_RATES:

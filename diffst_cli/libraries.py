@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 
+from diffst_cli.interrupts import interrupts_deferred
+
 
 def load_libraries() -> None:
     """Import torch, diffusers and our pipelines, which takes seconds the first time.
@@ -15,7 +17,8 @@ def load_libraries() -> None:
         return
     gc.disable()
     try:
-        import diffst.pipeline  # noqa: F401
+        with interrupts_deferred():  # an interrupt within torch's own start can end in an abort
+            import diffst.pipeline  # noqa: F401
     finally:
         gc.enable()
     gc.freeze()  # nor need it look there again

@@ -76,7 +76,8 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         ],
     }
     new = path.with_name(f"{path.name}.new")
-    with new.open("w", encoding="utf-8") as file:
+    # A byte of a name that is no UTF-8 becomes JSON's own escape of it, and is read back as it was.
+    with new.open("w", encoding="utf-8", errors="backslashreplace") as file:
         json.dump(content, file, ensure_ascii=False, separators=(",", ":"))
         file.flush()
         os.fsync(file.fileno())  # or a power cut could leave the name with nothing in it

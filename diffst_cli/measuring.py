@@ -1,6 +1,7 @@
 """ffmpeg as a measuring tool: luma planes as stored, and VMAF."""
 
 import json
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -110,12 +111,22 @@ def vmaf(output: Path, reference: Path, num_frames: int) -> tuple[float, ...]:
     with tempfile.TemporaryDirectory(prefix="diffst-vmaf-") as folder:
         log = Path(folder) / "log.json"
         measure = f"libvmaf=model=version={VMAF_MODEL}:n_threads={VMAF_THREADS}:log_fmt=json"
-        graph = f"[0:v:0]{numbered}[x];[1:v:0]{numbered}[r];[x][r]{measure}:log_path={log}"
+        graph = (
+            f"[0:v:0]{numbered}[x];[1:v:0]{numbered}[r];[x][r]{measure}:log_path={_escaped(log)}"
+        )
         inputs = [*read_from(output), *read_from(reference)]
         arguments = [*inputs, "-filter_complex", graph, "-f", "null", "-"]
         run_ffmpeg(arguments, f"compare `{output}`", executable=vmaf_ffmpeg_path())
         frames = json.loads(log.read_text(encoding="utf-8"))["frames"]
     return tuple(float(frame["metrics"]["vmaf"]) for frame in frames)
+
+
+def _escaped(path: Path) -> str:
+    """A path as the value of a filter's option in a graph: escaped for the option, and that for the graph."""
+    text = str(path)
+    for special in (r"[\\':]", r"[\\'\[\],;]"):
+        text = re.sub(special, r"\\\g<0>", text)
+    return text
 
 
 @cache

@@ -195,7 +195,7 @@ def plan_run(
     )
     factor = job.output_rate(info) / info.frame_rate
     num_frames = estimate_frames(info, job)
-    work = _workload(job, info, room, clip_rules)
+    work = _workload(job, info, room, clip_rules, factor=factor, num_frames=num_frames)
     queues = (queue_frames(in_bytes), queue_frames(out_bytes))
     host = _host_bytes(work, queues)
     limit = None if job.vram_limit is None else round(job.vram_limit * GIGABYTE)
@@ -225,10 +225,16 @@ def plan_run(
     )
 
 
-def _workload(job: UpscaleJob, info: VideoInfo, room: Room, clip_rules: ClipRules) -> Workload:
-    """The sizes of one clip, and of one shot."""
-    factor = job.output_rate(info) / info.frame_rate
-    num_frames = estimate_frames(info, job)
+def _workload(
+    job: UpscaleJob,
+    info: VideoInfo,
+    room: Room,
+    clip_rules: ClipRules,
+    *,
+    factor: Fraction,
+    num_frames: int | None,
+) -> Workload:
+    """The sizes of one clip, and of one shot, where the output has `factor` times the frames a second."""
     return Workload(
         frame_size=(info.width, info.height),
         output_size=job.output_size(info),

@@ -93,6 +93,13 @@ class VideoInfo:
         """1 for 8-bit frames, 2 for deeper ones (uint16)."""
         return 1 if self.bit_depth <= 8 else 2
 
+    @property
+    def rgb_format(self) -> str:
+        """FFmpeg's name of the pixel format in which the reader gets the frames."""
+        if self.bytes_per_sample == 1:
+            return "rgba" if self.has_alpha else "rgb24"
+        return "rgba64le" if self.has_alpha else "rgb48le"
+
 
 def resolved_colour(info: VideoInfo) -> Colour:
     """The colour the reader converts with and the writer keeps: stated, or the usual guess."""

@@ -136,10 +136,16 @@ def _find_numbered(pattern: Path) -> tuple[Path, ...]:
     name = re.compile(re.escape(before) + rf"(\d{{{max(width, 1)},}})" + re.escape(after))
     folder = pattern.parent
     found: dict[int, Path] = {}
-    for each in folder.iterdir() if folder.is_dir() else ():
+    for each in sorted(folder.iterdir()) if folder.is_dir() else ():
         number = name.fullmatch(each.name)
-        if number is not None:
-            found[int(number[1])] = each
+        if number is None:
+            continue
+        other = found.setdefault(int(number[1]), each)
+        if other != each:
+            raise UserError(
+                f"`{other.name}` and `{each.name}` are both picture {int(number[1])} of `{pattern}`",
+                hint="remove or rename one of them",
+            )
     if not found:
         raise UserError(f"no files match `{pattern}`")
     _require_no_gap(pattern, sorted(found))

@@ -35,11 +35,6 @@ def read_images(info: VideoInfo) -> Iterator[Image]:
         UserError: A picture is unreadable or differs in size from the first.
     """
     colour = resolved_colour(info)
-    pixel_format = (
-        ("rgba" if info.has_alpha else "rgb24")
-        if info.bytes_per_sample == 1
-        else ("rgba64le" if info.has_alpha else "rgb48le")
-    )
     for path in info.images:
         frame = decode_image(path)
         orientation = read_display_matrix(frame)
@@ -49,7 +44,7 @@ def read_images(info: VideoInfo) -> Iterator[Image]:
                 f"`{path}` is {size[0]}x{size[1]}, but the first picture is {info.width}x{info.height}",
                 hint="give pictures of one size",
             )
-        yield _turn(_to_rgb(frame, pixel_format, colour), orientation)
+        yield _turn(_to_rgb(frame, info.rgb_format, colour), orientation)
 
 
 def _to_rgb(frame: VideoFrame, pixel_format: str, colour: Colour) -> Image:

@@ -99,6 +99,8 @@ class FrameReader(Iterator[Frame]):
         last_time = None
         with contextlib.closing(timed):
             for picture, time in timed:
+                if self._closed:  # pictures are read without an ffmpeg, whose end would end this
+                    return
                 if self._begin is not None and time < self._begin:
                     continue
                 if self._end is not None and time >= self._end:

@@ -26,6 +26,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.forecast import forecast_disk
 from diffst_cli.interrupts import interrupts_deferred
 from diffst_cli.job import UpscaleJob
+from diffst_cli.libraries import load_libraries
 from diffst_cli.making import Recipient, SegmentMaker, make_all
 from diffst_cli.memory import keep_freed_memory, peak_bytes
 from diffst_cli.pieces import Piece
@@ -60,14 +61,12 @@ def run_job(
 
     Args:
         job: What to do.
-        model: The model, if it is loaded already; else it is loaded once the input and the output
-            are known to be good.
+        model: The model, if it is loaded already; else that is done once input and output are known to be good.
         reporter: Told how it goes; None for nobody.
 
     Raises:
-        UserError: The input, the output or the model is not usable, or a stage failed. Nothing is
-            left under the output's name then, nor on KeyboardInterrupt; finished pieces are kept,
-            and the next call with the same job goes on from there.
+        UserError: The input, the output or the model is not usable, or a stage failed. Nothing is left under the
+            output's name then, nor on KeyboardInterrupt; the next call with the same job goes on from finished pieces.
     """
     journey = Journey(job, reporter or Reporter(), job.input.name)
     journey.begin(model, None)
@@ -80,6 +79,7 @@ def open_model(job: UpscaleJob) -> UpscaleModel:
     Raises:
         UserError: It does not exist, was not downloaded, is damaged, or its device is not there.
     """
+    load_libraries()
     from diffst.upscaler import load_model
     from diffst_cli.downloaded import require_ready
 

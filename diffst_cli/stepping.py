@@ -32,7 +32,8 @@ class Descent:
         self._model = model
         self._rungs = plan.rungs
         self._rung = plan.chosen
-        self._lowest = plan.chosen if plan.device == "cpu" else len(plan.rungs) - 1
+        self._is_cpu = plan.device == "cpu"
+        self._lowest = plan.chosen if self._is_cpu else len(plan.rungs) - 1
         self._host_budget_bytes = plan.host_budget_bytes
         self._on_step = on_step
         limit_device(plan.device, plan.limit_bytes)
@@ -84,9 +85,10 @@ class Descent:
                 "memory ran out",
                 hint="close what else uses it and run the same command again, or start over with a `--vram-limit`",
             )
+        elsewhere = "" if self._is_cpu else ", `--device cpu`,"
         return UserError(
             "the device ran out of memory, though as little as possible was done at once",
-            hint="try a smaller `--scale`, `--device cpu`, or close what else uses the memory",
+            hint=f"try a smaller `--scale`{elsewhere} or close what else uses the memory",
         )
 
     def _keep_within(self) -> None:

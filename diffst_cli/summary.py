@@ -84,4 +84,5 @@ def write_receipt(path: Path, summary: RunSummary) -> None:
         UserError: It cannot be written.
     """
     text = json.dumps(receipt_of(summary), indent=1, ensure_ascii=False)
-    write_report(path, f"{text}\n".encode())
+    # A byte of a name that is no UTF-8 becomes JSON's own escape of it.
+    write_report(path, f"{text}\n".encode(errors="backslashreplace"))

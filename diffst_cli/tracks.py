@@ -227,7 +227,7 @@ def _open(info: VideoInfo, work: Path) -> list[str]:
     if not info.images:
         return read_from(info.path)
     names = "\n".join(str(image.absolute()) for image in info.images)
-    folder = work / "pictures" / hashlib.sha256(names.encode()).hexdigest()[:16]
+    folder = work / "pictures" / hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
     suffix = info.images[0].suffix.lower()
     for index, image in enumerate(info.images):
         link = folder / f"{index:08}{suffix}"

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffst_cli.errors import UsageError
-from diffst_cli.job import DEFAULT_SCALE, PRECISIONS, UpscaleJob, parse_number, parse_size
+from diffst_cli.job import (
+    DEFAULT_SCALE,
+    PRECISIONS,
+    UpscaleJob,
+    parse_factor,
+    parse_number,
+    parse_size,
+)
 from diffst_cli.report_files import STDOUT, check_report, write_report
 
 if TYPE_CHECKING:
@@ -93,7 +100,7 @@ def benchmark(
 
     if json_file is not None:
         check_report(json_file, "--json")
-    factor, rate_factor = parse_number(scale, "--scale"), parse_number(fps_x, "--fps-x")
+    factor, rate_factor = parse_number(scale, "--scale"), parse_factor(fps_x, "--fps-x")
     wanted_size = None if size is None else parse_size(size, "--size")
 
     def make_job(clip: Path, output: Path, duration: Fraction | None = None) -> UpscaleJob:

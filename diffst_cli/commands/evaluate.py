@@ -127,7 +127,7 @@ def evaluate(
     if json_file is not None:
         write_report(json_file, to_json(scores, summarise(scores)).encode())
     if csv_file is not None:
-        write_report(csv_file, to_csv(scores).encode())
+        write_report(csv_file, to_csv(scores).encode(errors="backslashreplace"))
     return int(bool(done.left_out))
 
 

@@ -107,7 +107,7 @@ def _build(comparison: Comparison, reporter: Reporter) -> list[str]:
         spans=tuple(spans),
         excerpts=tuple(excerpts),
     )
-    page = render(report).encode()
+    page = render(report).encode(errors="backslashreplace")
     write_report(comparison.output, page)
     return [
         f"wrote `{comparison.output}`, {len(page) / MEGABYTE:.1f} MB",

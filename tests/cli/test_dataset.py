@@ -1,4 +1,6 @@
+import errno
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffst.wan.training.clips import ClipWindows
-from diffst.wan.training.manifest import Clip, read_manifest
+from diffst.wan.training.manifest import Clip, read_manifest, write_manifest
 from diffst_cli import clip_list
 from diffst_cli.app import main
 from diffst_cli.clip_filters import Filters
@@ -143,6 +145,38 @@ def test_a_scan_that_was_stopped_goes_on(folder: Path, tmp_path: Path, capsys, m
     assert listed.read_text() == whole
     assert scanned == ["broken.mp4", "broken.png", "photo.png"]  # the last whole line's file too
     assert "going on: 1 of 4 files are done" in words(capsys)
+
+
+@pytest.mark.parametrize("left", ["", '{"form'])
+def test_a_scan_that_was_stopped_in_its_first_line_begins_anew(
+    folder: Path, tmp_path: Path, capsys, left: str
+):
+    listed, unfinished = tmp_path / "clips.jsonl", tmp_path / "clips.jsonl.partial"
+    unfinished.write_text(left)
+    assert main(["dataset", "scan", str(folder), "-o", str(listed), *SMALL_OPTIONS]) == 0
+    assert "accepted 1 clips" in words(capsys)
+    assert not unfinished.exists()
+
+
+def test_what_was_found_is_kept_where_the_disk_is_full_at_the_end(
+    folder: Path, tmp_path: Path, monkeypatch
+):
+    listed, unfinished = tmp_path / "clips.jsonl", tmp_path / "clips.jsonl.partial"
+    line = ["dataset", "scan", str(folder), "-o", str(listed), *SMALL_OPTIONS]
+    assert main(line) == 0
+    whole = listed.read_text()
+    listed.unlink()
+
+    def full(path: Path, head: str, lines: Iterable[str]) -> None:
+        write_manifest(path, head, raising() if path == listed else lines)
+
+    def raising() -> Iterator[str]:
+        yield "{}"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(clip_list, "write_manifest", full)
+    assert main(line) == 1
+    assert sorted(unfinished.read_text().splitlines()) == sorted(whole.splitlines())
 
 
 @pytest.mark.parametrize("name", ["scan", "pack"])

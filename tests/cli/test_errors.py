@@ -36,6 +36,7 @@ def test_running_out_of_memory_is_one_sentence_with_a_remedy(error: Exception):
     assert explained.message == "the device ran out of memory"
     assert explained.hint is not None
     assert "--scale" in explained.hint
+    assert "on a GPU `--device cpu`" in explained.hint
 
 
 @pytest.mark.parametrize(

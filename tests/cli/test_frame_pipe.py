@@ -11,6 +11,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.frame_pipe import FramePipe, failure
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.reader import read_frames
+from diffst_cli.timing import Timeline
 from tests.media import make_video
 from tests.outputs import frame_times, make_clip
 
@@ -49,6 +50,21 @@ def test_times_rounded_to_milliseconds_become_even_again(
     pipe.close()
     assert given == [n * step for n in range(20)]
     assert frame_times(path) == given
+
+
+@pytest.mark.parametrize(("rate", "factor"), [(60, 16), (24, 64), (60, 32), (120, 16)])
+def test_frames_nearer_than_a_millisecond_stay_apart(
+    rate: int, factor: int, encoding: Encoding, tmp_path: Path
+) -> None:
+    timeline = Timeline(fps_x=Fraction(factor))
+    pipe = open_pipe(tmp_path / "out.mp4", encoding, Fraction(rate * factor))
+    rounded_down = (Fraction(n * 1000 // rate, 1000) for n in range(6))
+    given = [
+        pipe.write(BLACK, instant.time) for time in rounded_down for instant in timeline.add(time)
+    ]
+    pipe.stop()
+    assert len(given) == 5 * factor
+    assert given == sorted(set(given))
 
 
 def test_a_gap_in_a_constant_rate_is_kept(encoding: Encoding, tmp_path: Path) -> None:

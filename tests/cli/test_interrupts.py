@@ -41,6 +41,25 @@ def test_a_deferred_signal_is_raised_at_the_end_of_the_step():
     assert reached == ["end of step"]
 
 
+def test_a_step_of_another_thread_defers_nothing():
+    inside, go_on = threading.Event(), threading.Event()
+
+    def step() -> None:
+        with interrupts_deferred():
+            inside.set()
+            go_on.wait(10)
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    assert inside.wait(10)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts_raise():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        go_on.set()
+        thread.join()
+
+
 def test_a_step_without_a_signal_just_ends():
     with interrupts_raise(), interrupts_deferred(), interrupts_deferred():
         pass

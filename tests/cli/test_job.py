@@ -13,6 +13,7 @@ from diffst_cli.errors import UsageError
 from diffst_cli.job import (
     MAX_SIDE,
     UpscaleJob,
+    parse_factor,
     parse_number,
     parse_rate,
     parse_seconds,
@@ -184,6 +185,47 @@ def test_what_is_not_a_number_is_refused(text: str):
 )
 def test_short_forms_of_ntsc_rates_mean_the_exact_rate(text: str, value: Fraction):
     assert parse_rate(text, "--fps") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.6666666667", Fraction(5, 3)),
+        ("41.6666666667", Fraction(125, 3)),
+        ("41666666667/1000000000", Fraction(125, 3)),
+        ("2.5025025025", Fraction(2500, 999)),
+        ("1.66667", Fraction(166667, 100000)),  # further off than digits explain
+        ("1e-5", Fraction(1, 100000)),
+    ],
+)
+def test_a_long_decimal_means_the_ratio_it_rounds(text: str, value: Fraction):
+    assert parse_factor(text, "--fps-x") == value
+    assert parse_rate(text, "--fps") == value
+
+
+def test_more_digits_than_a_file_holds_are_refused():
+    for parse in (parse_factor, parse_rate):
+        with pytest.raises(UsageError, match=r"`--fps` is `24\.00050001`, which has more digits"):
+            parse("24.00050001", "--fps")
+
+
+def test_a_factor_that_makes_too_many_frames_is_refused():
+    assert job(fps_x=Fraction(40)).output_rate(video(9, 9)) == 1000
+    with pytest.raises(UsageError, match="`64` would make 1600 frames a second, and at most 1000"):
+        job(fps_x=Fraction(64)).output_rate(video(9, 9))
+
+
+def test_a_fast_input_keeps_its_rate():
+    assert job(fps_x=Fraction(1)).output_rate(video(9, 9, Fraction(2000))) == 2000
+
+
+def test_a_factor_that_makes_a_rate_no_file_holds_is_refused():
+    odd = video(9, 9, Fraction(10_000_000, 333_333))
+    assert job(fps_x=Fraction(2)).output_rate(odd) == Fraction(20_000_000, 333_333)
+    with pytest.raises(UsageError, match=r"would make 30\.03 frames a second, and only a simpler"):
+        job(fps_x=Fraction(1001, 1000)).output_rate(
+            video(9, 9, Fraction(2_147_483_647, 71_582_788))
+        )
 
 
 def test_sizes_are_width_by_height():

@@ -23,7 +23,7 @@ def manifest() -> Manifest:
         index=0, num_frames=first.stop, first_time=Fraction(1001, 30000), sha256="ab" * 32
     )
     return Manifest(
-        recipe={"scale": "4", "output": "é 日本.mp4"},
+        recipe={"scale": "4", "output": "é 日本 \udce9.mp4"},
         rules=rules(clip=4),
         way="tiles of up to 512 pixels",
         segments=segments,

@@ -1,4 +1,5 @@
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,16 @@ def test_vmaf_gives_each_frame_its_own_number(pair: tuple[Path, Path]):
     assert len(same) == len(worse) == 4
     assert min(same) > 95
     assert max(worse) < min(same) - 5
+
+
+def test_vmaf_works_whatever_the_folder_for_temporary_files_is_called(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / r"it's: [a], b; c\d %d"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    assert len(vmaf(pair[1], pair[1], 2)) == 2
+    assert not list(folder.iterdir())
 
 
 def test_the_vmaf_model_is_the_default_one():

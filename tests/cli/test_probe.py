@@ -250,6 +250,13 @@ def test_a_pattern_with_a_missing_number_is_refused(tmp_path):
     assert "lacks picture 2" in refuse(tmp_path / "frame_%04d.png")
 
 
+def test_two_pictures_of_one_number_are_refused(tmp_path):
+    for name in ("1.png", "01.png", "2.png"):
+        media.write_image(tmp_path / name, np.zeros((2, 2, 3), np.uint8))
+    assert "`01.png` and `1.png` are both picture 1 of" in refuse(tmp_path / "%d.png")
+    assert probe(tmp_path).num_frames == 3
+
+
 def test_a_pattern_that_matches_nothing_is_refused(tmp_path):
     assert "no files match" in refuse(tmp_path / "frame_%04d.png")
     assert "not a pattern of" in refuse(tmp_path / "frame_%04d.mp4")

@@ -1,23 +1,16 @@
 """Frames come out upright, in the right colours, at their own times, and never hang."""
 
-import gc
 import itertools
-import subprocess
-import sys
-import threading
-import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from diffst_cli.errors import UserError
-from diffst_cli.ffmpeg import FfmpegProcess, ffmpeg_path
 from diffst_cli.probe import probe
-from diffst_cli.reader import Frame, FrameReader, ReadReport, read_frames, require_start
+from diffst_cli.reader import Frame, ReadReport, read_frames, require_start
 from tests import media
 
 F = Fraction
@@ -30,16 +23,6 @@ def read(path: Path, **part: Fraction) -> list[Frame]:
 
 def times(path: Path, **part: Fraction) -> list[Fraction]:
     return [frame.time for frame in read(path, **part)]
-
-
-def decoders() -> list[psutil.Process]:
-    """Our ffmpeg processes; others of ours, such as multiprocessing's, are not this test's."""
-    own = str(ffmpeg_path())
-    return [child for child in psutil.Process().children() if own in child.cmdline()[:1]]
-
-
-def num_children() -> int:
-    return len(decoders())
 
 
 # Times.
@@ -298,102 +281,3 @@ def test_damage_in_the_middle_is_passed_and_reported(tmp_path):
 
 def test_hostile_names_are_only_names(tmp_path):
     assert len(read(media.make_video(tmp_path / media.HOSTILE_NAME))) == 10
-
-
-def test_stopping_early_ends_ffmpeg(tmp_path):
-    info = probe(media.make_video(tmp_path / "a.mp4", size=(640, 360), num_frames=60))
-    with read_frames(info) as reader:
-        next(reader)
-        assert num_children() == 1
-    assert num_children() == 0
-    assert list(reader) == []
-
-
-def test_an_exception_ends_ffmpeg(tmp_path):
-    info = probe(media.make_video(tmp_path / "a.mp4", size=(640, 360), num_frames=60))
-
-    def stumble() -> None:
-        with read_frames(info) as reader:
-            next(reader)
-            raise RuntimeError("ours")
-
-    with pytest.raises(RuntimeError, match="ours"):
-        stumble()
-    assert num_children() == 0
-
-
-def test_a_forgotten_reader_ends_ffmpeg(tmp_path):
-    info = probe(media.make_video(tmp_path / "a.mp4", size=(640, 360), num_frames=60))
-    reader = read_frames(info)
-    next(reader)
-    del reader
-    gc.collect()
-    assert num_children() == 0
-
-
-def test_closing_from_another_thread_ends_the_iteration(tmp_path):
-    info = probe(media.make_video(tmp_path / "a.mp4", size=(640, 360), num_frames=60))
-    reader = FrameReader(info)
-    done = threading.Event()
-
-    def slowly() -> None:
-        for _ in reader:
-            time.sleep(0.05)
-        done.set()
-
-    thread = threading.Thread(target=slowly)
-    thread.start()
-    time.sleep(0.3)
-    reader.close()
-    assert done.wait(10)
-    thread.join()
-    assert reader.report.num_frames < 60
-    assert num_children() == 0
-
-
-def test_reading_on_while_another_thread_closes_is_the_end(tmp_path, monkeypatch):
-    reader = FrameReader(probe(media.make_video(tmp_path / "a.mp4", num_frames=5)))
-    next(reader)
-    closing, go_on = threading.Event(), threading.Event()
-    real_stop = FfmpegProcess.stop
-
-    def slow_stop(process: FfmpegProcess) -> None:
-        closing.set()
-        go_on.wait(10)
-        real_stop(process)
-
-    monkeypatch.setattr(FfmpegProcess, "stop", slow_stop)
-    thread = threading.Thread(target=reader.close)
-    thread.start()
-    assert closing.wait(10)
-    with pytest.raises(StopIteration):
-        next(reader)
-    go_on.set()
-    thread.join()
-
-
-def test_a_killed_ffmpeg_is_an_error_not_an_end(tmp_path):
-    info = probe(media.make_video(tmp_path / "a.mp4", size=(640, 360), num_frames=60))
-    reader = read_frames(info)
-    next(reader)
-    for child in decoders():
-        child.kill()
-    with pytest.raises(UserError, match="killed by signal 9"):
-        list(reader)
-
-
-def test_a_reader_left_open_when_python_exits_ends_quietly(tmp_path):
-    """A pipe whose reading thread is frozen by Python's exit cannot be closed: Python aborts."""
-    path = media.make_video(tmp_path / "long.mkv", size=(640, 360), num_frames=200)
-    script = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from diffst_cli.probe import probe\n"
-        "from diffst_cli.reader import read_frames\n"
-        "reader = read_frames(probe(Path(sys.argv[1])))\n"
-        "next(reader)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60
-    )
-    assert (done.returncode, done.stderr) == (0, "")

@@ -205,6 +205,7 @@ def test_clips_are_made_as_soon_as_they_can_be():
 def test_a_model_that_remembers_nothing_makes_each_clip_alone():
     given = clips(12)
     made = made_by(BilinearModel(), given)
+    assert [clip for clip, _ in made] == given
     for clip, pictures in made:
         images = torch.from_numpy(np.stack([f.image for f in clip.frames])).permute(0, 3, 1, 2)
         expected = BilinearModel()(images, clip.positions, OUT_SIZE)

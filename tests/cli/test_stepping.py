@@ -178,12 +178,15 @@ def test_a_rung_that_main_memory_does_not_hold_is_passed_over_where_another_is_l
     assert told(600) == [(1024, False), (768, True), (512, False)]
 
 
-def test_no_rung_left_is_an_error_with_a_remedy(clip: Tensor):
-    stepping = SteppingModel(GreedyModel(most=3), plan(parts(1), parts(2)), lambda line: None)
+@pytest.mark.parametrize(("device", "has_another"), [("cuda:0", True), ("cpu", False)])
+def test_no_rung_left_is_an_error_with_a_remedy(clip: Tensor, device: str, has_another: bool):
+    given = replace(plan(parts(1), parts(2), device=device), chosen=1)
+    stepping = SteppingModel(GreedyModel(most=3), given, lambda line: None)
     with pytest.raises(UserError, match="the device ran out of memory") as caught:
         stepping(clip, INSTANTS, OUT_SIZE)
     assert caught.value.hint is not None
     assert "--scale" in caught.value.hint
+    assert ("--device cpu" in caught.value.hint) == has_another
 
 
 def test_on_a_cpu_nothing_is_done_otherwise_on_the_way(clip: Tensor):

@@ -101,11 +101,11 @@ def header(settings: dict[str, float]) -> str:
 
 def write_manifest(path: Path, head: str, lines: Iterable[str]) -> None:
     """Write a whole list under a temporary name, then give it its own."""
-    partial = path.with_name(f"{path.name}.partial")
+    new = path.with_name(f"{path.name}.new")
     # Names that are not UTF-8 stay as they are.
-    with partial.open("w", encoding="utf-8", errors="surrogateescape") as file:
+    with new.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.writelines(f"{line}\n" for line in (head, *lines))
-    partial.rename(path)
+    new.replace(path)
 
 
 def read_manifest(path: Path) -> list[Clip]:

@@ -37,7 +37,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, name: str):
     ]
     write(tmp_path / "list.jsonl", clips)
     assert read_manifest(tmp_path / "list.jsonl") == clips
-    assert not (tmp_path / "list.jsonl.partial").exists()
+    assert not (tmp_path / "list.jsonl.new").exists()
 
 
 def test_a_folder_may_be_moved_with_its_list(tmp_path: Path):
