@@ -87,13 +87,13 @@ def evaluate(settings: Evaluation, reporter: Reporter) -> Evaluated:
                         raise
                     reporter.fail(error)
                     reporter.warn(f"`{system.name}` is left out of what follows, and of the tables")
-    names = {clip.name for clip in clips} - {reference.name for reference, _ in ready}
-    failed = (
-        *sorted(names),
-        *(system.name for system in settings.systems if system not in systems),
+    measured = {reference.name for reference, _ in ready}
+    left_out = [clip.name for clip in clips if clip.name not in measured]
+    left_out += [system.name for system in settings.systems if system not in systems]
+    left = {system.name for system in systems}
+    return Evaluated(
+        scores=[score for score in scores if score.system in left], left_out=tuple(left_out)
     )
-    measured = [score for score in scores if score.system not in failed]
-    return Evaluated(scores=measured, left_out=failed)
 
 
 def _make_ready(

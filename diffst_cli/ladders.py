@@ -24,9 +24,7 @@ NANO_PICTURES = 7  # finished keyframes that new frames look up, the one in work
 NANO_WHOLE_PIXELS = 640 * 480  # as in `diffst.tiling`: nano cuts larger pictures into tiles
 NANO_TILE_PIXELS = 512 * 512
 NANO_SMALL_TILES = (256, 128)  # input pixels, halo included: only where memory is short
-NANO_TILE_SLACK = (
-    48  # input pixels by which a tile may be longer: its edges lie on the latents' grid
-)
+NANO_TILE_SLACK = 48  # by which a tile may be longer, as its edges lie on the latents' grid
 MOST_PARTS = 8
 
 

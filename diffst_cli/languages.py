@@ -18,8 +18,8 @@ PAIRS = """
 alb=sqi arm=hye baq=eus bur=mya chi=zho cze=ces dut=nld fre=fra geo=kat ger=deu gre=ell ice=isl mac=mkd may=msa per=fas
 rum=ron slo=slk swe=sve tib=bod wel=cym
 """
-FOUND = re.findall(r"(\w+)=(\w+)", PAIRS)
-TWINS = dict(FOUND) | {second: first for first, second in FOUND}
+FOUND = dict(re.findall(r"(\w+)=(\w+)", PAIRS))
+TWINS = FOUND | {second: first for first, second in FOUND.items()}
 
 
 def stored(code: str, pattern: str) -> str:

@@ -19,9 +19,9 @@ FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
 LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
-# Drops what was copied from before the cut: a copied stream starts at the packet after it.
 # Opus refuses 5.1 with side speakers, as AC3 has it, and all that is not of these.
 OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
+# Drops what was copied from before the cut: a copied stream starts at the packet after it.
 DROP_BEFORE_ZERO = "noise=drop=lt(pts\\,0)"
 
 

@@ -190,8 +190,10 @@ def _frame_rate(stream: VideoStream, scan: Scan) -> Fraction:
     if span == 0:
         return stated[0] if stated else FALLBACK_RATE
     measured = (len(scan.times) - 1) / span
-    if stream.average_rate and stream.time_base == 1 / stream.average_rate:
-        return stream.average_rate  # AVI counts frames, and leaves out those that repeat
+    counted = stream.average_rate
+    # AVI counts frames, and leaves out those that repeat; one that leaves out most has a clock, not a rate.
+    if counted and stream.time_base == 1 / counted and 2 * measured > counted:
+        return counted
     close = [rate for rate in stated if math.isclose(rate, measured, rel_tol=RATE_TOLERANCE)]
     return close[0] if close else measured.limit_denominator(1001) or measured
 

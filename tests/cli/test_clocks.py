@@ -117,3 +117,9 @@ def test_an_avi_that_leaves_out_a_frame_keeps_its_rate_and_times(tmp_path: Path)
     slots = [n / 25 for n in range(20) if n not in (3, 4)]
     for path in (source, output):
         assert read_packets(path, info.stream_index).video_times == pytest.approx(slots)
+
+
+def test_an_avi_that_leaves_out_most_frames_has_the_rate_of_the_rest(tmp_path: Path) -> None:
+    sparse = ["-vf", "select='not(mod(n,5))'", "-fps_mode", "passthrough", "-c:v", "mpeg4"]
+    source = make_clip(tmp_path / "source.avi", *sparse, num_frames=50)
+    assert float(probe(source).frame_rate) == 5
