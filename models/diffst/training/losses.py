@@ -77,7 +77,8 @@ def consistency(error: Tensor) -> Tensor:
     change = (error[:, 1:] - error[:, :-1]).abs().mean((2, 3, 4))
     is_counted = error.flatten(2).any(2)
     pairs = is_counted[:, 1:] & is_counted[:, :-1]
-    return (change * pairs).sum() / pairs.sum().clamp_min(1)
+    # Of each window by itself, so that those of a batch may be shared out among devices.
+    return ((change * pairs).sum(1) / pairs.sum(1).clamp_min(1)).mean()
 
 
 def latent(made: Tensor, true: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def test_consistency_leaves_out_changes_to_frames_that_are_not_counted():
     error[0, 1] = 0
     assert losses.consistency(error) == 0
     error[1, 1] = -0.2
-    torch.testing.assert_close(losses.consistency(error), torch.tensor(0.4))
+    torch.testing.assert_close(losses.consistency(error), torch.tensor(0.2))
     error[1, 1] = 0
     assert losses.consistency(error) == 0
 

@@ -72,7 +72,7 @@ def test_pictures_out_of_range_are_seen_as_black_and_white():
 def test_a_missing_package_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     with pytest.raises(
-        ValueError, match=r"`dists` is not available.*pip install diffst\[metrics\]"
+        ValueError, match=r"`dists` is not available.*pip install 'diffst\[metrics\]"
     ):
         open_perceptual("dists", CPU)
 
