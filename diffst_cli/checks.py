@@ -11,7 +11,7 @@ from pathlib import Path
 
 from diffst_cli.encoding import Encoding
 from diffst_cli.probe import StreamInfo, VideoInfo
-from diffst_cli.probe_file import open_container
+from diffst_cli.probe_file import holds_packets, open_container
 from diffst_cli.streams import COVER, ENCODER_CODECS, StreamPlan, codec_name, language_in
 
 AUDIO_DELAY_SECONDS = (
@@ -238,7 +238,8 @@ def check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list
         if before.start_seconds is None or (first is None and promise.trimmed):
             continue
         if first is None:
-            checks.append(Check(name="audio", ok=False, expected="sound", actual="none"))
+            if holds_packets(promise.info.path, before.index):
+                checks.append(Check(name="audio", ok=False, expected="sound", actual="none"))
             continue
         wanted = float(before.start_seconds - promise.first_time)
         wanted = max(wanted, 0.0) if promise.trimmed else wanted

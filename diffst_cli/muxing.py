@@ -18,6 +18,7 @@ from diffst_cli.streams import BITRATES, COVER, KeptStream, StreamPlan, language
 FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
 LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
+LONGEST_DELAY = 8  # frames by which an encoder's order may be behind
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
 # Opus refuses 5.1 with side speakers, as AC3 has it, and all that is not of these.
 OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
@@ -146,7 +147,10 @@ def mux_arguments(
     if placement.frame_rate is not None and not counts_frames:
         # A piece of a frame or two is decoded without the others' delay, and players judge by that
         # distance whether a rate is constant.
-        options["bsf:0"] = f"setts=pts=PTS:dts=min(DTS\\,STARTDTS+N/({placement.frame_rate}*TB))"
+        # Where frames are left out, their count falls behind; muxers sort by that.
+        step = f"1/({placement.frame_rate}*TB)"
+        even = f"min(DTS\\,STARTDTS+N*{step})"
+        options["bsf:0"] = f"setts=pts=PTS:dts=max({even}\\,DTS-{LONGEST_DELAY}*{step})"
     elif placement.frame_seconds is not None:
         # Else each packet has its distance to the one decoded next, which may be a long gap away, and
         # the file would end so long after its last frame. Muxers use it for nothing else.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -262,6 +262,19 @@ def _colour(
     return replace(colour, chroma_location=location)
 
 
+def holds_packets(path: Path, index: int) -> bool:
+    """Whether a stream of a file holds anything; a damaged file may only announce it."""
+    with open_container(path) as container, suppress(av.error.FFmpegError, IndexError):
+        return any(packet.size for packet in container.demux(container.streams[index]))
+    return False
+
+
+def _num_channels(stream: Stream) -> int:
+    if not isinstance(stream, AudioStream) or stream.codec_context is None:
+        return 0
+    return stream.codec_context.channels
+
+
 def describe_stream(stream: Stream) -> StreamInfo:
     """What the header says of one stream of any kind."""
     base = stream.time_base
@@ -275,5 +288,5 @@ def describe_stream(stream: Stream) -> StreamInfo:
         disposition=tuple(str(flag.name) for flag in Disposition if stream.disposition & flag),
         start_seconds=stream.start_time * base if base and stream.start_time is not None else None,
         duration_seconds=stream.duration * base if base and stream.duration is not None else None,
-        num_channels=stream.codec_context.channels if isinstance(stream, AudioStream) else 0,
+        num_channels=_num_channels(stream),
     )

@@ -228,7 +228,7 @@ class Journey:
             if work.pieces():
                 done = f"{sum(piece.num_frames for piece in work.pieces())} finished frames"
                 self._reporter.note(f"{done} are kept in `{work.folder}`; the same command goes on")
-            elif isinstance(error, KeyboardInterrupt):
+            elif isinstance(error, KeyboardInterrupt) and work.is_worthless:
                 self._reporter.note("nothing is kept, as no segment was finished")
             raise
 

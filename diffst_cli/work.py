@@ -66,6 +66,7 @@ class Work:
         self._pieces: dict[int, Piece] = {}
         self._scanned: Scanned | None = None
         self._error: BaseException | None = None
+        self._is_looked_through = False  # so that it is known what an earlier run left
         self._lock = self._open()
 
     def _open(self) -> IO[bytes]:
@@ -99,6 +100,11 @@ class Work:
 
     def resume(self) -> int:
         """Take up what an earlier run left; how many output frames of it are good."""
+        good = self._take_up()
+        self._is_looked_through = True
+        return good
+
+    def _take_up(self) -> int:
         for path in self.folder.glob(f"{PART}*"):
             remove(path)
         try:
@@ -232,11 +238,17 @@ class Work:
         )
         write_manifest(self.folder / MANIFEST, manifest)
 
+    @property
+    def is_worthless(self) -> bool:
+        """Whether the folder holds no finished piece, nor may hold one of an earlier run."""
+        known = self._is_looked_through or not (self.folder / MANIFEST).exists()
+        return known and not self._pieces
+
     def close(self) -> None:
-        """Let go of the folder, and remove it unless it holds a finished piece."""
+        """Let go of the folder, and remove it if nothing in it is worth keeping."""
         if self._lock.closed:  # removed already; one of that name is another run's
             return
-        if not self._pieces:
+        if self.is_worthless:
             self.remove()
         self._lock.close()
 

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from diffst_cli import segments
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import probe
 from diffst_cli.recipe import make_recipe
 from diffst_cli.run import open_output, open_work, run_job
 from diffst_cli.work import LOCK, Work
+from tests.cli.test_resume import job, stop_after
+from tests.cli.test_run import Notes
 from tests.fakes import BilinearModel, Call
 from tests.media import make_video
 from tests.outputs import leftovers
@@ -149,3 +152,25 @@ def test_pictures_replace_those_on_another_disk(
     assert sorted(path.name for path in disk.iterdir()) == ["00001.png", "00002.png", "00003.png"]
     assert b"old" not in {path.read_bytes() for path in disk.iterdir()}
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_an_interrupt_while_earlier_work_is_looked_through_loses_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(segments, "MIN_KEYFRAMES", 4)
+    monkeypatch.setattr(segments, "MAX_KEYFRAMES", 6)
+    source = make_video(tmp_path / "in.mp4", size=(32, 24), num_frames=30)
+    asked, notes = job(source, tmp_path / "out.mp4"), Notes()
+    stop_after(1, asked)
+    kept = sorted(tmp_path.glob(".out.diffst-*/*.mp4"))
+
+    def stopped(_path: Path) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("diffst_cli.work.hash_piece", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run_job(asked, model=BilinearModel(), reporter=notes)
+    assert sorted(tmp_path.glob(".out.diffst-*/*.mp4")) == kept != []
+    assert "nothing is kept, as no segment was finished" not in notes.notes
+    assert run_job(asked, model=BilinearModel()).frames_resumed > 0
