@@ -56,6 +56,8 @@ class Promise:
     """Whether the source was cut before the first frame."""
     shortened: bool
     """Whether the source was cut before its end."""
+    is_held: bool = False
+    """Whether the first frame is shown from the beginning, before its time, as in AVI."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,7 @@ def check_times(promise: Promise, packets: Packets) -> list[Check]:
     promised = expected[-1] - expected[0] + promise.last_seconds
     lasts = packets.video_end - actual[0] if actual else 0.0
     # At a variable rate nothing says how long the last frame lasts, and muxers give it their guess.
-    tolerance = (frame if promise.constant_rate else 2 * frame) + FINEST_TICK
+    tolerance = (frame if promise.constant_rate else 2 * frame) + FINEST_TICK + _padding(promise)
     checks.append(
         Check(
             name="duration",
@@ -142,10 +144,15 @@ def _check_rate(promise: Promise, packets: Packets) -> Check:
     kind = "" if promise.constant_rate else "variable, about "
     return Check(
         name="frame rate",
-        ok=error <= ROUNDINGS * tick,
+        ok=error <= ROUNDINGS * tick + _padding(promise),
         expected=f"{kind}{float(promise.frame_rate):.5g} fps, each frame at its time",
         actual=f"largest error {error * 1000:.1f} ms",
     )
+
+
+def _padding(promise: Promise) -> float:
+    """Seconds by which all frames after a held first one may come later."""
+    return AUDIO_DELAY_SECONDS if promise.is_held else 0.0
 
 
 def check_picture(promise: Promise, actual: VideoInfo) -> list[Check]:

@@ -173,7 +173,8 @@ class Output:
 
     def _promise(self, times: array[float], first_time: Fraction, last: Fraction) -> Promise:
         lead = first_time - self._info.origin_seconds
-        if self.streams.container.name == "avi" and self._cut[0] is None and lead > 0:
+        is_held = self.streams.container.name == "avi" and self._cut[0] is None and lead > 0
+        if is_held:
             # It cannot begin late: its first frame is shown from the beginning, the others when they should be.
             times = array("d", (times[0] - float(lead), *times[1:]))
             first_time = self._info.origin_seconds
@@ -188,6 +189,7 @@ class Output:
             first_time=first_time,
             trimmed=self._cut[0] is not None,
             shortened=self._cut[1] is not None,
+            is_held=is_held,
         )
 
 

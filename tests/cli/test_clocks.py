@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from diffst_cli.checks import read_packets
@@ -105,6 +106,28 @@ def test_a_late_video_is_shown_from_the_beginning_in_avi(tmp_path: Path) -> None
     assert receipt.ok, [check for check in receipt.checks if not check.ok]
     times = read_packets(output, probe(output).stream_index).video_times
     assert times == pytest.approx([0, *(n / 25 for n in range(6, 15))])
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_a_late_video_goes_into_avi_beside_mp3_at_any_rate(factor: int, tmp_path: Path) -> None:
+    late = make_clip(tmp_path / "picture.mp4", num_frames=15)
+    inputs = ["-itsoffset", "0.4", "-i", str(late), "-f", "lavfi", "-i", f"{TONE}:duration=1.1"]
+    info = probe(make(tmp_path / "in.mkv", *inputs, "-c:v", "copy", "-c:a", "libmp3lame"))
+    settings = settings_for(info, tmp_path / "out.avi", frame_rate=info.frame_rate * factor)
+    times = [info.start_seconds + Fraction(n, 25 * factor) for n in range(15 * factor)]
+    receipt = write(info, settings, grey_frames(info, settings.size, times))
+    assert receipt.ok, [check for check in receipt.checks if not check.ok]
+
+
+def test_frames_left_out_of_an_avi_do_not_part_decoding_from_showing(tmp_path: Path) -> None:
+    dropped = ["-vf", "select='mod(n,4)'", "-fps_mode", "passthrough", "-c:v", "mpeg4"]
+    source = make_clip(tmp_path / "source.avi", *dropped, num_frames=280)
+    output = tmp_path / "out.mp4"
+    assert copy_video(source, output, preset="medium").ok
+    with av.open(str(output)) as container:
+        stamps = [(each.pts, each.dts) for each in container.demux(video=0) if each.pts is not None]
+        base = container.streams.video[0].time_base
+    assert max((pts - dts) * base for pts, dts in stamps) < 0.5
 
 
 def test_an_avi_that_leaves_out_a_frame_keeps_its_rate_and_times(tmp_path: Path) -> None:
