@@ -174,6 +174,8 @@ class UpscaleJob:
         rate = info.frame_rate * self.rate_factor
         if self.rate_factor == 1:  # the input's own, whatever it is
             return rate
+        if info.is_variable:  # then it is an average, to which no frame is held
+            rate = rate.limit_denominator(MAX_DENOMINATOR)
         if rate > MAX_FPS or max(rate.numerator, rate.denominator) > MAX_TERM:
             most = f"at most {MAX_FPS}" if rate > MAX_FPS else "only a simpler ratio"
             raise UsageError(

@@ -27,7 +27,7 @@ class Scan:
     """Different presentation times in order, seconds; none for a raw stream without timestamps."""
     num_packets: int
     num_unstamped: int
-    """Packets that do not say when they are shown."""
+    """Packets before the first one that says when it is shown."""
     last_duration: Fraction
     """Of the last packet in presentation order, seconds; 0 when unstated."""
     complete: bool
@@ -51,7 +51,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
             num_packets += 1
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None:
-                num_unstamped += 1
+                num_unstamped += not durations
             else:
                 durations[stamp] = packet.duration or 0
             if num_packets >= SCANNED_PACKETS:

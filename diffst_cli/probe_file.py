@@ -140,7 +140,7 @@ def _describe(
     width, height = orientation.turn_size(*stored)
     aspect = likely_aspect(stream.sample_aspect_ratio)
     start = _start_seconds(stream, scan)
-    rate = _frame_rate(stream, scan)
+    rate = _frame_rate(container, stream, scan)
     has_alpha = frame.format.has_palette or any(c.is_alpha for c in frame.format.components)
     return VideoInfo(
         path=path,
@@ -183,7 +183,7 @@ def likely_aspect(stated: Fraction | None) -> Fraction:
     return stated
 
 
-def _frame_rate(stream: VideoStream, scan: Scan) -> Fraction:
+def _frame_rate(container: InputContainer, stream: VideoStream, scan: Scan) -> Fraction:
     """The header's rate that the packets bear out, else the measured mean."""
     stated = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
     span = scan.times[-1] - scan.times[0] if scan.times else Fraction(0)
@@ -192,7 +192,7 @@ def _frame_rate(stream: VideoStream, scan: Scan) -> Fraction:
     measured = (len(scan.times) - 1) / span
     counted = stream.average_rate
     # AVI counts frames, and leaves out those that repeat; one that leaves out most has a clock, not a rate.
-    if counted and stream.time_base == 1 / counted and 2 * measured > counted:
+    if container.format.name == "avi" and counted and measured < counted < 2 * measured:
         return counted
     close = [rate for rate in stated if math.isclose(rate, measured, rel_tol=RATE_TOLERANCE)]
     return close[0] if close else measured.limit_denominator(1001) or measured

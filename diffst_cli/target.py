@@ -204,7 +204,7 @@ def publish_file(finished: Path, target: Target, *, overwrite: bool) -> None:
     try:
         _sync(finished)
         finished.replace(target.path)
-        _sync(target.place)
+        _sync_names(target.place)
     except OSError as error:
         raise _cannot_name(target.path, error) from error
 
@@ -226,22 +226,28 @@ def publish_pictures(finished: Path, target: Target, *, overwrite: bool) -> None
         if target.folder == target.path and not target.folder.exists():
             for picture, name in zip(pictures, names, strict=True):
                 picture.rename(finished / name.name)
-            _sync(finished)
+            _sync_names(finished)
             parent = target.place
             finished.rename(target.folder)
-            _sync(parent)
+            _sync_names(parent)
             return
         for picture, name in zip(pictures, names, strict=True):
             picture.replace(name)
         for picture in set(old).difference(names):
             picture.unlink()
-        _sync(target.folder)
+        _sync_names(target.folder)
     except OSError as error:
         raise _cannot_name(target.path, error) from error
 
 
+def _sync_names(folder: Path) -> None:
+    """Have the disk hold the names in a folder; where it cannot, the files are good and have theirs all the same."""
+    with suppress(OSError):
+        _sync(folder)
+
+
 def _sync(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder, since the pieces it was made of are removed next.
+    """Have the disk hold a file, since the pieces it was made of are removed next.
 
     Raises:
         OSError: The disk is full or failed.

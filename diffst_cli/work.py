@@ -46,9 +46,12 @@ class Work:
         """
         prefix = hidden_prefix(output)
         self.folder = parent.absolute() / f"{prefix}{recipe_hash(recipe)}"
+        # Pictures are made beside their folder while it is not there, and in it once it is.
+        places = {parent.absolute(), output.absolute().parent}
         self.others = tuple(
             path
-            for path in _siblings(parent.absolute(), prefix)
+            for place in sorted(places)
+            for path in _siblings(place, prefix)
             if path != self.folder and _output_of(path) == recipe["output"]
         )
         """Folders of the same output's work with other settings, or of another input."""

@@ -32,6 +32,9 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train nano, a model of Wan's size, or STAR; called again, it goes on where it stopped."""
+    from diffst_cli.libraries import load_libraries
+
+    load_libraries()
     from diffst.star.training.config import StarTrainConfig
     from diffst.training.config import TrainConfig
     from diffst_cli.progress import print_note

@@ -19,6 +19,7 @@ from diffst_cli.preview.panels import choose_layout, make_labels, side_by_side
 from diffst_cli.preview.telling import Telling, find_telling
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.progress import Reporter
+from diffst_cli.reader import require_start
 from diffst_cli.report.sources import Part, Showing, Source, common_size
 from diffst_cli.run import open_model, run_job
 from diffst_cli.summary import require_good
@@ -58,6 +59,7 @@ def make_preview(job: UpscaleJob, reporter: Reporter, *, stills: Path | None) ->
     if job.devices:  # a moment is a segment or two, and a crew would load a model in each process
         job = replace(job, device=job.devices[0], devices=())
     info = probe(job.input)
+    require_start(info, Fraction(0))  # of moments that lie anywhere
     target = choose_target(job.output, info, overwrite=job.overwrite)
     moments = _choose(job, info, reporter)
     unfinished = target.temporary(secrets.token_hex(4), ".mp4")

@@ -1,5 +1,6 @@
 """Sources whose clock is odd: below zero, late, faster than stated, with frames left out."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from diffst_cli.checks import read_packets
 from diffst_cli.errors import UserError
+from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import probe
 from diffst_cli.reader import read_frames, require_start
 from tests.outputs import (
@@ -146,3 +148,13 @@ def test_an_avi_that_leaves_out_most_frames_has_the_rate_of_the_rest(tmp_path: P
     sparse = ["-vf", "select='not(mod(n,5))'", "-fps_mode", "passthrough", "-c:v", "mpeg4"]
     source = make_clip(tmp_path / "source.avi", *sparse, num_frames=50)
     assert float(probe(source).frame_rate) == 5
+
+
+def test_an_average_that_no_file_could_hold_may_be_doubled(tmp_path: Path) -> None:
+    info = replace(
+        probe(make_clip(tmp_path / "clip.mp4", num_frames=2)),
+        frame_rate=Fraction(1350045000, 49511509),
+        is_variable=True,
+    )
+    job = UpscaleJob(input=info.path, output=tmp_path / "out.mp4", fps_x=Fraction(2))
+    assert float(job.output_rate(info)) == pytest.approx(54.5346, abs=1e-3)

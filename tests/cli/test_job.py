@@ -26,7 +26,9 @@ def job(**options: Any) -> UpscaleJob:
 
 
 def video(width: int, height: int, rate: Fraction = Fraction(25)) -> Any:
-    return SimpleNamespace(path=Path("in.mp4"), width=width, height=height, frame_rate=rate)
+    return SimpleNamespace(
+        path=Path("in.mp4"), width=width, height=height, frame_rate=rate, is_variable=False
+    )
 
 
 def test_without_options_it_is_four_times_the_size_at_the_same_rate():

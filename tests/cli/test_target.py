@@ -211,6 +211,21 @@ def test_a_disk_that_fails_is_told_and_one_that_cannot_sync_is_not(
     assert finished.exists() is is_told
 
 
+def test_a_folder_that_cannot_be_synced_spoils_no_good_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    target = Target(path=tmp_path / "out.mp4", suffix=".mp4", folder=tmp_path, pattern=None)
+    finished = tmp_path / "finished.mp4"
+    finished.write_bytes(b"new")
+    publish_file(finished, target, overwrite=False)
+    assert (tmp_path / "out.mp4").read_bytes() == b"new"
+
+
 def test_old_pictures_stay_until_the_new_ones_are_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

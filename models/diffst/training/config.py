@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import MISSING, dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -97,10 +98,11 @@ class TrainConfig:
         for name in ("batch_windows", "threads"):
             self.check(name, getattr(self, name) >= 1, "at least 1")
         for name in ("minutes", "learning_rate", "save_seconds"):
-            self.check(name, getattr(self, name) > 0, "above 0")
+            self.check(name, 0 < getattr(self, name) < inf, "above 0 and finite")
         weights = [field.name for field in fields(self) if field.name.startswith("weight_")]
-        for name in ("data_workers", "seed", *weights):
-            self.check(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("data_workers", *weights):
+            self.check(name, 0 <= getattr(self, name) < inf, "at least 0 and finite")
+        self.check("seed", self.seed in SEEDS, "at least 0 and below 2^63")
         for name in ("ema", "warmup_fraction"):
             self.check(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         self.check("faded_share", 0 <= self.faded_share <= 1, "0 to 1")

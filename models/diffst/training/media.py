@@ -42,13 +42,20 @@ class ClipInfo:
 
 
 def read_info(path: Path) -> ClipInfo:
-    """Read a clip's size as it is shown, rate and matrix from its headers and first frame."""
+    """Read a clip's size as it is shown, rate and matrix from its headers and first frame.
+
+    Raises:
+        ValueError: It has no frame.
+    """
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         guess = "bt709" if stream.height >= 720 else "smpte170m"
         matrix = MATRICES.get(int(stream.codec_context.colorspace), guess)
         rate = Fraction(stream.average_rate or 25)
-        is_on_its_side = round(next(container.decode(stream)).rotation / 90) % 2
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise ValueError(f"no frame of `{path}` can be decoded")
+        is_on_its_side = round(first.rotation / 90) % 2
         width, height = (stream.width, stream.height)[:: -1 if is_on_its_side else 1]
         return ClipInfo(path=path, width=width, height=height, frame_rate=rate, matrix=matrix)
 

@@ -31,18 +31,18 @@ def test_a_wrong_key_is_named(tmp_path, text, sentence):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("data_workers = -1", "`data_workers` is at least 0, not -1"),
+        ("data_workers = -1", "`data_workers` is at least 0 and finite, not -1"),
         ("batch_windows = 0", "`batch_windows` is at least 1, not 0"),
         ("threads = 0", "`threads` is at least 1, not 0"),
-        ("minutes = 0", "`minutes` is above 0, not 0"),
-        ("save_seconds = -5.0", "`save_seconds` is above 0, not -5.0"),
-        ("learning_rate = nan", "`learning_rate` is above 0, not nan"),
-        ("weight_decibels = -0.1", "`weight_decibels` is at least 0, not -0.1"),
+        ("minutes = 0", "`minutes` is above 0 and finite, not 0"),
+        ("save_seconds = -5.0", "`save_seconds` is above 0 and finite, not -5.0"),
+        ("learning_rate = nan", "`learning_rate` is above 0 and finite, not nan"),
+        ("weight_decibels = -0.1", "`weight_decibels` is at least 0 and finite, not -0.1"),
         ("ema = 1.0", "`ema` is at least 0 and below 1, not 1.0"),
         ("faded_share = 1.5", "`faded_share` is 0 to 1, not 1.5"),
         ("crop = 50", "`crop` is a multiple of 16, not 50"),
         ("crop = 0", "`crop` is a multiple of 16, not 0"),
-        ("seed = -1", "`seed` is at least 0, not -1"),
+        ("seed = -1", "`seed` is at least 0 and below 2\\^63, not -1"),
     ],
 )
 def test_a_value_out_of_its_range_is_named(tmp_path, line, sentence):
