@@ -93,6 +93,10 @@ def read_packets(path: Path, video_index: int) -> Packets:
                 # Only the last frame's counts: others may be those of the packet decoded next.
                 if time > last:
                     last, end = time, time + float((packet.duration or 0) * packet.time_base)
+        stream = container.streams[video_index]
+        if container.format.name.startswith("mov") and stream.duration and stream.time_base:
+            # MP4 gives the last frame's length to the packet that is decoded last.
+            end = max(end, float(((stream.start_time or 0) + stream.duration) * stream.time_base))
     return Packets(video_times=array("d", sorted(times)), video_end=end, first_times=first_times)
 
 

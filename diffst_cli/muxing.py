@@ -18,6 +18,7 @@ from diffst_cli.streams import BITRATES, COVER, KeptStream, StreamPlan, language
 FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
 LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
+LONGEST_GIF_DELAY = 65535  # hundredths of a second
 LONGEST_DELAY = 8  # frames by which an encoder's order may be behind
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
 # Opus refuses 5.1 with side speakers, as AC3 has it, and all that is not of these.
@@ -96,10 +97,15 @@ def mux(video: Path, info: VideoInfo, plan: StreamPlan, placement: Placement, ou
             cover.unlink(missing_ok=True)
 
 
-def make_gif(video: Path, output: Path) -> None:
+def make_gif(video: Path, output: Path, *, last: Fraction | None = None) -> None:
     """Write a GIF of `video`, a file or a list as for `mux`, its 256 colours chosen from all frames.
 
     Two passes over the file, so that memory does not grow with length.
+
+    Args:
+        video: What to paint.
+        output: The GIF.
+        last: Seconds for which the last frame is shown; None as long as the one before.
 
     Raises:
         UserError: ffmpeg failed.
@@ -113,7 +119,12 @@ def make_gif(video: Path, output: Path) -> None:
         run_ffmpeg(output_palette.overwrite_output().get_args(), "choosing the GIF's colours")
         painted = ffmpeg.filter([_input(video), _input(palette)], "paletteuse", dither="sierra2_4a")
         finished = ffmpeg.output(
-            painted, file_argument(output), f="gif", fps_mode="passthrough", enc_time_base="1/100"
+            painted,
+            file_argument(output),
+            f="gif",
+            fps_mode="passthrough",
+            enc_time_base="1/100",
+            final_delay=-1 if last is None else min(round(100 * last), LONGEST_GIF_DELAY),
         )
         run_ffmpeg(finished.overwrite_output().get_args(), "writing the GIF")
     finally:

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 SCANNED_PACKETS = 1000  # video packets read to judge the spacing of frames; a whole short file
 MAX_DECODED_PACKETS = 300  # without one picture; after that nothing will come
+HELD_STEPS, HELD_SECONDS = 3, Fraction(1, 2)  # from which on a last picture is held, not rounded
 MAX_REORDERED = 16  # frames that may be stored after one shown later; H.264's limit
 
 
@@ -30,6 +31,8 @@ class Scan:
     """Packets before the first one that says when it is shown."""
     last_duration: Fraction
     """Of the last packet in presentation order, seconds; 0 when unstated."""
+    longest_duration: Fraction
+    """Of any packet, seconds; MP4 gives the last picture's to the packet that is decoded last."""
     complete: bool
     """Whether the end of the file was reached."""
 
@@ -71,6 +74,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
         num_packets=num_packets,
         num_unstamped=num_unstamped,
         last_duration=durations[stamps[-1]] * time_base if stamps else Fraction(0),
+        longest_duration=max(durations.values(), default=0) * time_base,
         complete=complete,
     )
 
@@ -83,7 +87,20 @@ def _first_frame(stream: VideoStream, packet: av.Packet[VideoStream]) -> VideoFr
     return frames[0] if frames else None
 
 
-def is_uneven(times: tuple[Fraction, ...], time_base: Fraction) -> bool:
-    """Whether steps between `times` (ascending, seconds) differ by more than rounding to `time_base` makes."""
-    steps = [after - before for before, after in pairwise(times)]
+def true_steps(times: tuple[Fraction, ...], longest: int) -> list[Fraction]:
+    """Seconds between `times` (ascending), without those over `longest`, where a clock was set."""
+    steps = (after - before for before, after in pairwise(times))
+    return [step for step in steps if step <= longest]
+
+
+def is_uneven(steps: list[Fraction], time_base: Fraction) -> bool:
+    """Whether steps between frames, seconds, differ by more than rounding to `time_base` makes."""
     return len(steps) > 1 and max(steps) - min(steps) > 2 * time_base
+
+
+def holds_last(scan: Scan) -> bool:
+    """Whether the last picture stays much longer than the others, as in many a GIF."""
+    if not scan.complete or len(scan.times) < 2:
+        return False
+    step = (scan.times[-1] - scan.times[0]) / (len(scan.times) - 1)
+    return scan.longest_duration > max(HELD_STEPS * step, HELD_SECONDS)

@@ -23,8 +23,9 @@ from diffst_cli.colour import Colour, colour_from_numbers
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg_facts import find_field_order, read_chroma_location
 from diffst_cli.orientation import read_display_matrix
-from diffst_cli.packet_scan import Scan, is_uneven, scan_packets
+from diffst_cli.packet_scan import Scan, holds_last, is_uneven, scan_packets, true_steps
 from diffst_cli.probe import LARGEST_ASPECT, StreamInfo, VideoInfo
+from diffst_cli.source_times import max_gap_seconds
 
 # Containers that hold video and cannot name another file. Playlists, devices, text art and scripts
 # are left out on purpose.
@@ -140,7 +141,8 @@ def _describe(
     width, height = orientation.turn_size(*stored)
     aspect = likely_aspect(stream.sample_aspect_ratio)
     start = _start_seconds(stream, scan)
-    rate = _frame_rate(container, stream, scan)
+    steps = true_steps(scan.times, max_gap_seconds(container.format.name))
+    rate = _frame_rate(container, stream, steps)
     has_alpha = frame.format.has_palette or any(c.is_alpha for c in frame.format.components)
     return VideoInfo(
         path=path,
@@ -163,7 +165,7 @@ def _describe(
         hides_alpha=stream.metadata.get("alpha_mode") == "1" and not has_alpha,
         frame_rate=rate,
         time_base=stream.time_base or 1 / rate,
-        is_variable=is_uneven(scan.times, stream.time_base or Fraction(0)),
+        is_variable=is_uneven(steps, stream.time_base or Fraction(0)) or holds_last(scan),
         interlaced=find_field_order(path, container.format.name, stream, frame, rate),
         colour=_colour(path, container, stream, frame),
         origin_seconds=Fraction(container.start_time or 0, av.time_base),
@@ -183,13 +185,13 @@ def likely_aspect(stated: Fraction | None) -> Fraction:
     return stated
 
 
-def _frame_rate(container: InputContainer, stream: VideoStream, scan: Scan) -> Fraction:
+def _frame_rate(container: InputContainer, stream: VideoStream, steps: list[Fraction]) -> Fraction:
     """The header's rate that the packets bear out, else the measured mean."""
     stated = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
-    span = scan.times[-1] - scan.times[0] if scan.times else Fraction(0)
+    span = sum(steps, Fraction(0))
     if span == 0:
         return stated[0] if stated else FALLBACK_RATE
-    measured = (len(scan.times) - 1) / span
+    measured = len(steps) / span
     counted = stream.average_rate
     # AVI counts frames, and leaves out those that repeat; one that leaves out most has a clock, not a rate.
     if container.format.name == "avi" and counted and measured < counted < 2 * measured:

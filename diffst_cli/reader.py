@@ -13,7 +13,7 @@ from diffst_cli.ffmpeg import FfmpegProcess, error_lines
 from diffst_cli.pixels import Image, composite, is_transparent
 from diffst_cli.probe import VideoInfo
 from diffst_cli.read_images import read_images
-from diffst_cli.source_times import IncreasingTimes
+from diffst_cli.source_times import IncreasingTimes, max_gap_seconds
 
 EARLY_END_FRAMES = 2  # missing at the end before a file counts as cut off
 CLOSE_TIMEOUT_SECONDS = 10  # for ffmpeg to end once its output has
@@ -126,7 +126,11 @@ class FrameReader(Iterator[Frame]):
 
     def _read_video(self) -> Generator[tuple[Image, Fraction], None, None]:
         info = self._info
-        times = IncreasingTimes(nominal_step=1 / info.frame_rate, tick=info.time_base)
+        times = IncreasingTimes(
+            nominal_step=1 / info.frame_rate,
+            tick=info.time_base,
+            max_gap=max_gap_seconds(info.container),
+        )
         with FfmpegProcess(decode_arguments(info, self._begin)) as process:
             self._process = process
             for picture, time in decoded_pictures(process, info):

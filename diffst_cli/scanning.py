@@ -12,6 +12,7 @@ from diffst_cli.job import UpscaleJob
 from diffst_cli.making import new_timeline
 from diffst_cli.manifest import Scanned
 from diffst_cli.segments import plan_segments
+from diffst_cli.source_times import max_gap_seconds
 from diffst_cli.stages import Stages
 from diffst_cli.work import Work
 
@@ -88,7 +89,9 @@ def end_of_last_frame(last_time: Fraction, info: VideoInfo, job: UpscaleJob) -> 
     end = last_time + 1 / info.frame_rate
     if info.is_variable and info.duration_seconds is not None:
         stated = info.start_seconds + info.duration_seconds
-        end = stated if stated - last_time > END_ROUNDING else end
+        # A clock that was set on the way makes the header's end too late or too early.
+        longest = max_gap_seconds(info.container)
+        end = stated if END_ROUNDING < stated - last_time <= longest else end
     if job.duration is not None:
         limit = info.origin_seconds + (job.start or 0) + job.duration
         end = min(end, limit) if limit > last_time else end

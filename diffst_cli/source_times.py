@@ -5,6 +5,16 @@ from __future__ import annotations
 from fractions import Fraction
 
 MAX_GAP_SECONDS = 3600  # between frames; a longer one is a damaged timestamp, not a held picture
+# In these formats, whose clocks may jump, ffmpeg closes gaps longer than this, in the sound that it copies too.
+BROADCAST_FORMATS = ("mpegts", "mpeg")
+MAX_BROADCAST_GAP_SECONDS = 10
+
+
+def max_gap_seconds(container: str) -> int:
+    """The longest gap between frames that is taken for true, by FFmpeg's demuxer name."""
+    return MAX_BROADCAST_GAP_SECONDS if container in BROADCAST_FORMATS else MAX_GAP_SECONDS
+
+
 MAX_SQUEEZED = 3  # broken steps in a row taken for duplicates; more of them is a jump back
 
 
@@ -15,16 +25,22 @@ class IncreasingTimes:
     step of a single tick counts as broken where a tick is much less than a frame. One such frame,
     a duplicate timestamp, is squeezed in a quarter frame after the last; those after it keep their
     own times. A run of them, a clock set back where recordings were joined, goes on at the nominal
-    rate instead, and what follows is shifted along; so it is after a gap too long to be true.
+    rate instead, counted from the first of them, and what follows is shifted along; so it is after a gap too long to
+    be true.
     """
 
-    def __init__(self, *, nominal_step: Fraction, tick: Fraction) -> None:
+    def __init__(
+        self, *, nominal_step: Fraction, tick: Fraction, max_gap: int = MAX_GAP_SECONDS
+    ) -> None:
         """Start a new stream.
 
         Args:
             nominal_step: Usual time between frames, seconds.
             tick: Unit of the stream's timestamps, seconds.
+            max_gap: Seconds between frames from which on a gap is a clock that was set.
         """
+        self._max_gap = max_gap
+        self._last_good = Fraction(0)
         self._nominal_step = nominal_step
         self._smallest_step = tick if 8 * tick <= nominal_step else Fraction(0)
         self._shift = Fraction(0)
@@ -38,9 +54,18 @@ class IncreasingTimes:
             self._last_given = self._last_time = given
             return given
         step = given - self._last_given
-        self._num_broken = self._num_broken + 1 if step <= self._smallest_step else 0
-        if self._num_broken > MAX_SQUEEZED or step > MAX_GAP_SECONDS:
+        if step > self._smallest_step:
+            self._num_broken = 0
+        elif self._num_broken == 0:
+            self._last_good = self._last_time
+        self._num_broken += step <= self._smallest_step
+        if step > self._max_gap:
             self._shift = self._last_time + self._nominal_step - given
+        elif (
+            self._num_broken > MAX_SQUEEZED
+        ):  # those that were squeezed have left time for themselves
+            due = self._last_good + self._num_broken * self._nominal_step
+            self._shift = max(due, self._last_time + self._nominal_step / 4) - given
         time = given + self._shift
         if time <= self._last_time or 0 < self._num_broken <= MAX_SQUEEZED:
             time = max(time, self._last_time + self._nominal_step / 4)

@@ -43,6 +43,8 @@ class System:
         Raises:
             UserError: The program cannot be started, fails, or writes nothing.
         """
+        from diffst_cli.target import remove
+
         words = self._without_files(reference)
         recipe = json.dumps([words, sha256(source)])
         record = _record(output)
@@ -56,9 +58,11 @@ class System:
         files = {"input": source.absolute(), "output": unfinished.absolute()}
         try:
             cost = self._run([_fill(word, files) for word in words], source, unfinished)
+            if unfinished.is_dir():
+                raise UserError(f"`{self.name}` makes a folder", hint="`{output}` is a video file")
             unfinished.replace(output)
         finally:
-            unfinished.unlink(missing_ok=True)
+            remove(unfinished)  # a folder, where the program made one
         record.write_text(recipe, encoding="utf-8")
         return cost
 

@@ -134,7 +134,7 @@ class Output:
     ) -> Receipt:
         last = self._last_frame(times, end_time - first_time)
         if self.encoding.codec is GIF:
-            make_gif(whole, result)
+            make_gif(whole, result, last=None if self._settings.constant_rate else last)
         else:
             start, duration = self._cut
             shown_until = first_time + Fraction(times[-1]) + last

@@ -10,8 +10,10 @@ import pytest
 from diffst_cli.checks import read_packets
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
+from diffst_cli.pieces import PieceWriter
 from diffst_cli.probe import probe
 from diffst_cli.reader import read_frames, require_start
+from diffst_cli.writer import Output
 from tests.outputs import (
     TONE,
     copy_video,
@@ -158,3 +160,47 @@ def test_an_average_that_no_file_could_hold_may_be_doubled(tmp_path: Path) -> No
     )
     job = UpscaleJob(input=info.path, output=tmp_path / "out.mp4", fps_x=Fraction(2))
     assert float(job.output_rate(info)) == pytest.approx(54.5346, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv", "out.gif"])
+@pytest.mark.parametrize("num_frames", [14, 15])
+def test_a_last_picture_that_is_held_is_held(name: str, num_frames: int, tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "clip.mkv", num_frames=2))
+    settings = settings_for(info, tmp_path / name, constant_rate=False)
+    if name != "out.gif":
+        settings = replace(settings, preset="medium")
+    times = [Fraction(n, 20) for n in range(num_frames)]
+    output = Output(info, settings, start=None, duration=None)
+    with PieceWriter(tmp_path, 0, output.piece_settings) as writer:
+        for image, time in grey_frames(info, settings.size, times):
+            writer.write(image, time)
+        piece = writer.finish()
+    receipt = output.finish([piece], tmp_path, times[0], times[-1] + 3)
+    assert receipt.ok, [check for check in receipt.checks if not check.ok]
+    made = probe(settings.path)
+    assert made.is_variable
+    assert float(made.duration_seconds or 0) == pytest.approx(float(times[-1] + 3), abs=0.1)
+
+
+def test_recordings_that_were_joined_keep_sound_and_picture_together(tmp_path: Path) -> None:
+    tone = ["-f", "lavfi", "-i", f"{TONE}:duration=1"]
+    part = make_clip(tmp_path / "part.ts", *tone, "-c:a", "mp2", num_frames=25).read_bytes()
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part * 3)
+    with read_frames(probe(joined)) as reader:
+        times = [float(frame.time) for frame in reader]
+    begins = [times[25 * n] - times[0] for n in range(3)]
+    assert times[-1] - times[0] == pytest.approx(74 / 25, abs=0.1)
+    assert begins == pytest.approx([0, 1, 2], abs=0.1)
+
+
+def test_a_clock_that_is_set_far_back_changes_neither_rate_nor_length(tmp_path: Path) -> None:
+    part = make_clip(tmp_path / "part.ts", num_frames=25)
+    late = make(tmp_path / "late.ts", "-i", str(part), "-c", "copy", "-output_ts_offset", "1000")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(late.read_bytes() + part.read_bytes())
+    info = probe(joined)
+    assert (float(info.frame_rate), info.is_variable) == (25, False)
+    with read_frames(info) as reader:
+        times = [float(frame.time) for frame in reader]
+    assert times[-1] - times[0] == pytest.approx(49 / 25, abs=0.1)

@@ -34,6 +34,7 @@ def job(**options: Any) -> UpscaleJob:
 def video(**facts: Any) -> Any:
     """A `VideoInfo` of which only some facts matter."""
     defaults: dict[str, Any] = {
+        "container": "matroska,webm",
         "frame_rate": Fraction(25),
         "is_variable": False,
         "origin_seconds": Fraction(0),
