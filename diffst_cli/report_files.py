@@ -12,15 +12,8 @@ import typer
 from diffst_cli.errors import UsageError, UserError
 
 STDOUT = Path("-")  # prints a report instead
-SUFFIXES = (
-    ".json",
-    ".jsonl",
-    ".csv",
-    ".html",
-    ".htm",
-    ".log",
-    ".txt",
-)  # of what a report may replace
+# Of what a report may replace.
+SUFFIXES = (".json", ".jsonl", ".csv", ".html", ".htm", ".log", ".txt")
 OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/")  # the process's own, by name
 
 

@@ -54,16 +54,14 @@ class IncreasingTimes:
             self._last_given = self._last_time = given
             return given
         step = given - self._last_given
-        if step > self._smallest_step:
-            self._num_broken = 0
-        elif self._num_broken == 0:
+        is_broken = step <= self._smallest_step
+        if is_broken and not self._num_broken:
             self._last_good = self._last_time
-        self._num_broken += step <= self._smallest_step
+        self._num_broken = self._num_broken + 1 if is_broken else 0
         if step > self._max_gap:
             self._shift = self._last_time + self._nominal_step - given
-        elif (
-            self._num_broken > MAX_SQUEEZED
-        ):  # those that were squeezed have left time for themselves
+        elif self._num_broken > MAX_SQUEEZED:
+            # Those that were squeezed have left time for themselves.
             due = self._last_good + self._num_broken * self._nominal_step
             self._shift = max(due, self._last_time + self._nominal_step / 4) - given
         time = given + self._shift
