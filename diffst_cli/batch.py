@@ -22,7 +22,7 @@ from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
 from diffst_cli.run import Journey, new_crew, open_model
 from diffst_cli.summary import receipt_of, require_good
-from diffst_cli.words import speed
+from diffst_cli.words import counted, speed
 
 INPUT_SUFFIXES = frozenset(
     (
@@ -302,7 +302,9 @@ class _Runner:
         except Exception as error:
             return self._note(file, _failed(job, error, self._reporter, receipt))
         width, height = summary.size
-        done = f"{width}x{height}, {summary.frames_out} frames, {speed(summary.output_fps)}"
+        done = (
+            f"{width}x{height}, {counted(summary.frames_out, 'frame')}, {speed(summary.output_fps)}"
+        )
         return self._note(file, FileResult(job=job, outcome=done, failed=False, receipt=receipt))
 
     def _note(self, file: _File, result: FileResult) -> FileResult:

@@ -16,7 +16,7 @@ from diffst_cli.probe import probe
 from diffst_cli.progress import Reporter
 from diffst_cli.run import open_model, run_job
 from diffst_cli.summary import RunSummary, require_good
-from diffst_cli.words import times
+from diffst_cli.words import counted, times
 
 DEFAULT_FRAMES = 24
 DEFAULT_SIZE = (320, 180)  # of the clip that is made
@@ -177,7 +177,7 @@ def make_clip(path: Path, size: tuple[int, int], num_frames: int) -> Path:
 def report(result: Result) -> str:
     """The figures as lines of text."""
     lines = [
-        f"{_size(result.input_size)} to {_size(result.output_size)}, {result.frames_in} frames to"
+        f"{_size(result.input_size)} to {_size(result.output_size)}, {counted(result.frames_in, 'frame')} to"
         f" {result.frames_out}, measured {times(result.repeats)} after one run to warm up",
         "",
         f"{'seconds':18} {'median':>8} {'lowest':>8} {'highest':>8}",

@@ -47,12 +47,16 @@ class Filters:
 
 
 def media_in(folders: list[Path]) -> list[Path]:
-    """All videos and pictures in folders and below, and files that are named themselves, in order, each once."""
+    """All videos and pictures in folders and below, and files that are named themselves, in order, each once.
+
+    Hidden ones, such as macOS's `._clip.mp4`, are taken only when they are named.
+    """
     found: dict[Path, None] = {}
     for given in folders:
         inside = sorted(given.rglob("*")) if given.is_dir() else [given]
         for path in inside:
-            known = path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+            hidden = any(part.startswith(".") for part in path.relative_to(given).parts)
+            known = path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and not hidden
             if path.is_file() and (known or path == given):
                 found[path] = None
     return list(found)

@@ -12,6 +12,7 @@ from diffst_cli.clip_filters import Filters
 from diffst_cli.clip_scan import scan_file
 from diffst_cli.errors import UserError
 from diffst_cli.many import each_done
+from diffst_cli.words import counted
 
 NOTE_SECONDS = 30.0  # between lines that say how far it is
 
@@ -80,6 +81,7 @@ def summary(clips: list[Clip]) -> str:
     reasons = Counter(reason.partition(":")[0] for clip in clips for reason in clip.rejected)
     said = ", ".join(f"{name} {number}" for name, number in reasons.most_common())
     return (
-        f"accepted {len(videos)} clips ({minutes:.1f} min) and {len(good) - len(videos)} pictures; "
+        f"accepted {counted(len(videos), 'clip')} ({minutes:.1f} min) and "
+        f"{counted(len(good) - len(videos), 'picture')}; "
         f"rejected {len(clips) - len(good)}{f' ({said})' if said else ''}"
     )

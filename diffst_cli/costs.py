@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from diffst_cli.memory import tree_bytes
 
 SAMPLE_SECONDS = 0.1  # between two looks at the memory
+GRACE_SECONDS = 5.0  # that a program which is interrupted has for its clean-up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +54,17 @@ def run_measured(command: Sequence[str]) -> Finished:
     with tempfile.TemporaryFile() as log:
         start, cpu_start = time.perf_counter(), _children_cpu_seconds()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,  # so that all it starts can be ended with it
         )
         try:
             peak_bytes = _watch(process)
-        finally:
-            process.kill()  # does nothing to one that has ended
-            process.wait()
+        except BaseException:
+            _end(process)
+            raise
         cost = Cost(
             seconds=time.perf_counter() - start,
             cpu_seconds=_children_cpu_seconds() - cpu_start,
@@ -65,6 +73,17 @@ def run_measured(command: Sequence[str]) -> Finished:
         log.seek(0)
         messages = log.read().decode(errors="replace")
     return Finished(exit_code=process.returncode, messages=messages, cost=cost)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program and all it started: first ask, so that they may clean up."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _children_cpu_seconds() -> float:

@@ -12,6 +12,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.hashing import sha256
 from diffst_cli.layouts import Clip, find_members, find_set
 from diffst_cli.measures import Metric, Pair, read_pair
+from diffst_cli.probe import probe
 from diffst_cli.progress import Reporter
 from diffst_cli.scores import ClipScore, Series
 from diffst_cli.systems import System
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MIN_FRAMES = 3  # two keyframes and the new frame between them
 MAX_MISSING_FRAMES = 2  # that a system may leave out at its end, as minterpolate does
 MAX_SHIFT = 2  # frames by which a misaligned output is looked for
+RATE_TOLERANCE = 0.01  # relative: a clock that counts milliseconds rounds the rate of a short clip
 SHIFT_GAIN_DB = 0.5  # by which a shifted comparison must win to be called a misalignment
 
 
@@ -132,6 +134,7 @@ def _score_system(
     output = folder / track / f"{reference.name}.mp4"
     cost = system.run(source, output, reference)
     try:
+        _check_rate(output, reference, f"`{system.name}` on `{reference.name}` ({track})")
         score = score_output(
             output, reference, settings.work, settings.metrics, track=track, system=system.name
         )
@@ -269,6 +272,20 @@ def _open_pair(output: Path, reference: Reference, whose: str) -> Pair:
         luma=mine[:num_frames],
         true_luma=true[:num_frames],
     )
+
+
+def _check_rate(output: Path, reference: Reference, whose: str) -> None:
+    """See that an output plays as fast as its reference, which comparing frame by frame would not tell.
+
+    Raises:
+        UserError: Its frame rate is another; `whose` it is, is told.
+    """
+    rate = probe(output).frame_rate
+    if abs(rate / reference.frame_rate - 1) > RATE_TOLERANCE:
+        raise UserError(
+            f"{whose}: the output has {float(rate):.4g} frames/s, its reference {float(reference.frame_rate):.4g}",
+            hint=f"the output must have twice the frame rate of the degraded clip; see `{output}`",
+        )
 
 
 def _check_match(mine: "Tensor", true: "Tensor") -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from diffst.folders import EMBEDDED
 from diffst.star.load import Sampling
-from diffst.star.names import STAR_MODELS, WINDOWS, star_pipeline
+from diffst.star.names import INDEX_FILE, STAR_MODELS, WINDOWS, star_pipeline
 from diffst.wan.names import DECODERS, WAN_MODEL
 from diffst_cli.errors import UsageError
 from diffst_cli.probe import VideoInfo
@@ -118,7 +118,7 @@ class UpscaleJob:
             )
         if self.crf is not None and not 0 <= self.crf <= MAX_CRF:  # NaN fails this too
             raise UsageError(f"`--crf` is `{self.crf:g}`; it takes 0 to {MAX_CRF}")
-        _check_model(self)
+        check_model(self.model)
         _check_decoder(self)
         _check_sampling(self)
 
@@ -225,14 +225,26 @@ def _check_time(job: UpscaleJob) -> None:
         raise UsageError(f"`--duration` is `{_shown(job.duration)}`; it takes more than 0 seconds")
 
 
-def _check_model(job: UpscaleJob) -> None:
-    if not job.model:
-        raise UsageError("`--model` is empty", hint="`diffst models list` names the models")
+def check_model(model: str, option: str = "--model") -> None:
+    """See that a model is one that we know, or a folder that may hold one.
+
+    Raises:
+        UsageError: It is neither; `option` named it.
+    """
+    if not model:
+        raise UsageError(f"`{option}` is empty", hint="`diffst models list` names the models")
     names = (*EMBEDDED, WAN_MODEL, *STAR_MODELS)
-    if job.model not in names and not Path(job.model).is_dir():
+    if model in names:
+        return
+    if not Path(model).is_dir():
         raise UsageError(
-            f"there is no model `{job.model}`; `--model` takes {_listed(names)}, or a model's folder",
+            f"there is no model `{model}`; `{option}` takes {_listed(names)}, or a model's folder",
             hint="`diffst models list` says what each is",
+        )
+    if not (Path(model) / INDEX_FILE).is_file():
+        raise UsageError(
+            f"`{option}` is `{model}`, a folder without `{INDEX_FILE}`, so not a model's",
+            hint="give a folder that training or `save_pretrained` wrote",
         )
 
 

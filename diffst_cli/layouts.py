@@ -102,13 +102,15 @@ def find_set(folder: Path) -> list[Clip]:
 
 
 def find_members(folder: Path) -> dict[str, Path]:
-    """Videos and folders of pictures directly inside `folder`, in the order of their names.
+    """Videos and folders of pictures directly inside `folder`, in the order of their names; no hidden ones.
 
     Raises:
         UserError: Two have one name.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
             name = path.stem
         elif _has_pictures(path):
@@ -123,7 +125,8 @@ def find_members(folder: Path) -> dict[str, Path]:
 
 def _has_pictures(path: Path) -> bool:
     return path.is_dir() and any(
-        inside.suffix.lower() in PICTURE_SUFFIXES for inside in path.iterdir()
+        inside.suffix.lower() in PICTURE_SUFFIXES and not inside.name.startswith(".")
+        for inside in path.iterdir()
     )
 
 

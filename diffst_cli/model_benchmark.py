@@ -16,7 +16,7 @@ from diffst_cli.job import UpscaleJob
 from diffst_cli.memory import peak_bytes
 from diffst_cli.memory_laws import wan_operations
 from diffst_cli.planner import choose_place
-from diffst_cli.words import gigabytes, times
+from diffst_cli.words import counted, gigabytes, times
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -349,7 +349,7 @@ def report_model(result: ModelResult) -> str:
     """The figures as lines of text."""
     width, height = result.output_size
     lines = [
-        f"{result.frames} frames of {width}x{height} from {result.keyframes} of "
+        f"{counted(result.frames, 'frame')} of {width}x{height} from {result.keyframes} of "
         f"{result.input_size[0]}x{result.input_size[1]}, {result.precision} on {result.device}, "
         f"random weights, measured {times(result.repeats)} after one run to warm up",
         f"levers: {', '.join(result.levers) or 'none, the modules of diffusers'}; decoder: {result.decoder}",

@@ -10,7 +10,7 @@ from diffst_cli.plan import Plan
 from diffst_cli.planner import RunPlan
 from diffst_cli.progress import clock, length
 from diffst_cli.streams import describe
-from diffst_cli.words import gigabytes
+from diffst_cli.words import counted, gigabytes
 
 if TYPE_CHECKING:
     from diffst_cli.writer import Output
@@ -51,7 +51,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "coded_size": list(output.encoding.size),
             "frame_rate": float(run.frame_rate),
             "frames": run.num_frames,
-            "seconds": _length(run),
+            "seconds": None if run.num_frames is None else float(run.num_frames / run.frame_rate),
             "codec": output.encoding.codec.name,
             "encoder": output.encoding.codec.encoder,
             "pixel_format": output.encoding.pixel_format,
@@ -91,14 +91,10 @@ def _input(plan: Plan) -> str:
 def _output(plan: Plan) -> str:
     run = plan.run
     size = f"{run.size[0]}x{run.size[1]}, {float(run.frame_rate):.4g} fps"
-    seconds = _length(run)
-    if seconds is None:
+    if run.num_frames is None:
         return f"{size}, as long as the input, whose length is not known"
-    return f"{size}, about {run.num_frames} frames, {length(seconds)}"
-
-
-def _length(run: RunPlan) -> float | None:
-    return None if run.num_frames is None else float(run.num_frames / run.frame_rate)
+    seconds = float(run.num_frames / run.frame_rate)
+    return f"{size}, about {counted(run.num_frames, 'frame')}, {length(seconds)}"
 
 
 def _clips(run: RunPlan) -> str:

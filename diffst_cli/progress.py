@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from diffst_cli.errors import UserError
 from diffst_cli.memory import resident_bytes
-from diffst_cli.words import speed
+from diffst_cli.words import counted, speed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -223,7 +223,7 @@ def _counts(started: Sequence[Progress]) -> list[str]:
     made = sum(progress.frames_made for progress in started)
     total = _frames_total(started)
     frames_per_second = sum(progress.frames_per_second for progress in started)
-    pieces = [f"{done}/{total} frames" if total else f"{done} frames"]
+    pieces = [f"{done}/{total} frames" if total else counted(done, "frame")]
     if total:
         pieces.append(f"{min(int(100 * made / total), 100)} %")
     if total and frames_per_second > 0:

@@ -226,8 +226,8 @@ class Journey:
                 work.discard()
                 raise self._seal.error() from error
             if work.pieces():
-                done = f"{sum(piece.num_frames for piece in work.pieces())} finished frames"
-                self._reporter.note(f"{done} are kept in `{work.folder}`; the same command goes on")
+                kept = f"`{work.folder}` keeps {work.contents()}"
+                self._reporter.note(f"{kept}; the same command goes on")
             elif isinstance(error, KeyboardInterrupt) and work.is_worthless:
                 self._reporter.note("nothing is kept, as no segment was finished")
             raise
@@ -243,8 +243,7 @@ class Journey:
         if work.trouble is not None:
             self._reporter.warn(f"{work.trouble}; starting over")
         if self._frames_resumed:
-            done = f"{self._frames_resumed} frames are done"
-            self._reporter.note(f"going on with the work in `{work.folder}`: {done}")
+            self._reporter.note(f"going on with the work in `{work.folder}`: {work.contents()}")
         elif work.others:
             other = work.others[0]
             changed = ", ".join(changes(other, work.recipe)) or "settings"

@@ -12,6 +12,7 @@ from pathlib import Path
 from diffst_cli.costs import Cost, run_measured
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.hashing import sha256
+from diffst_cli.job import check_model
 from diffst_cli.tracks import COLOUR_FILTER, COLOUR_TAGS, FPS_FACTOR, SCALE, Reference
 
 PRESET = "medium"  # of every system's final x264 encoding, so that none is better coded
@@ -129,9 +130,8 @@ def upscale_system(model: str, crf: float) -> System:
     encoder = ["--crf", "{crf}", "--preset", PRESET, "--model", model, "--overwrite", "--quiet"]
     start = [sys.executable, "-m", "diffst_cli", "upscale", "{input}", "{output}"]
     # Not kept: what the same command does changes with every change of the code or the weights.
-    return System(
-        name=Path(model).name, template=(*start, *settings, *encoder), crf=crf, keeps=False
-    )
+    name = Path(model).resolve().name  # of `..` too
+    return System(name=name, template=(*start, *settings, *encoder), crf=crf, keeps=False)
 
 
 def parse_systems(names: Sequence[str], templates: Sequence[str], crf: float) -> list[System]:
@@ -143,8 +143,11 @@ def parse_systems(names: Sequence[str], templates: Sequence[str], crf: float) ->
         crf: Rate factor of the outputs.
 
     Raises:
-        UsageError: None is named, a template is not understood, or two share a name.
+        UsageError: None is named, a model is not there, a template is not understood, or two share a name.
     """
+    for name in names:
+        if name != BASELINE:
+            check_model(name, "--systems")
     systems = [
         ffmpeg_system(crf) if name == BASELINE else upscale_system(name, crf) for name in names
     ]

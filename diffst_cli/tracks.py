@@ -17,6 +17,7 @@ from diffst_cli.hashing import sha256
 from diffst_cli.layouts import Clip
 from diffst_cli.measuring import read_from, run_ffmpeg
 from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.words import counted
 
 SCALE = 4  # reference size over degraded size
 FPS_FACTOR = 2  # reference frame rate over degraded frame rate
@@ -90,8 +91,8 @@ def make_reference(clip: Clip, work: Path, num_frames: int) -> Reference:
         num_frames: At most this many frames.
 
     Raises:
-        UserError: The source cannot be read, is smaller than `LEAST_SIDE` either way, or says that it has
-            fewer than `LEAST_FRAMES`.
+        UserError: The source cannot be read, is smaller than `LEAST_SIDE` either way, or gives fewer frames
+            than `LEAST_FRAMES`.
     """
     info = probe(clip.source)
     width, height = (side // SIZE_MULTIPLE * SIZE_MULTIPLE for side in (info.width, info.height))
@@ -99,12 +100,6 @@ def make_reference(clip: Clip, work: Path, num_frames: int) -> Reference:
         raise UserError(
             f"`{clip.source}` is too small to measure: {info.width}x{info.height}; "
             f"each side takes {LEAST_SIDE} pixels or more",
-            hint="leave it out",
-        )
-    if info.num_frames is not None and info.num_frames < LEAST_FRAMES:
-        raise UserError(
-            f"`{clip.source}` is too short to measure: {info.num_frames} frames; "
-            f"it takes {LEAST_FRAMES} or more",
             hint="leave it out",
         )
     path = work / "reference" / f"{clip.name}.nut"
@@ -119,6 +114,12 @@ def make_reference(clip: Clip, work: Path, num_frames: int) -> Reference:
     ]
     arguments = _filtered(_open(info, work), filters, info.frame_rate)
     make_once(_files(info), [*arguments, "-c:v", "ffv1", *COLOUR_TAGS], path)
+    made = probe(path).num_frames or 0  # of the source its header may promise more
+    if made < LEAST_FRAMES:
+        raise UserError(
+            f"`{clip.source}` is too short to measure: {counted(made, 'frame')}; it takes {LEAST_FRAMES} or more",
+            hint="leave it out",
+        )
     return Reference(
         name=clip.name, path=path, width=width, height=height, frame_rate=info.frame_rate
     )

@@ -22,3 +22,8 @@ def speed(frames_per_second: float) -> str:
 def times(count: int) -> str:
     """As `once` or `3 times`."""
     return "once" if count == 1 else f"{count} times"
+
+
+def counted(count: int, noun: str) -> str:
+    """As `1 frame` or `3 frames`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -22,6 +22,7 @@ from diffst_cli.pieces import PART, Piece, PieceSettings, hash_piece
 from diffst_cli.recipe import recipe_hash
 from diffst_cli.segments import Segment
 from diffst_cli.target import hidden_prefix, remove
+from diffst_cli.words import counted
 
 MANIFEST = "manifest.json"
 PLAYLIST = "watch.m3u"  # of the pieces from the first on, for a player
@@ -212,6 +213,10 @@ class Work:
         """All finished pieces, in order."""
         with self._changed:
             return [piece for _, piece in sorted(self._pieces.items())]
+
+    def contents(self) -> str:
+        """What is finished, in words."""
+        return counted(sum(piece.num_frames for piece in self.pieces()), "finished frame")
 
     def discard(self) -> None:
         """Forget everything, on disk too."""

@@ -14,6 +14,7 @@ from diffst_cli.commands.options import QuietOption
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.memory import num_cores
 from diffst_cli.report_files import check_report, is_stream
+from diffst_cli.words import counted
 
 app = typer.Typer(help="Find what is worth training on in folders of videos and pictures; pack it.")
 
@@ -102,7 +103,7 @@ def scan(
         )
     if all(clip.rejected for clip in clips):
         raise UserError(
-            f"nothing in {len(files)} files is worth training on: {summary(clips)}",
+            f"nothing in {counted(len(files), 'file')} is worth training on: {summary(clips)}",
             hint=f"`{output}` says why, file by file; the filters are options",
         )
     if not quiet:

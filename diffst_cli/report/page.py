@@ -17,6 +17,7 @@ from diffst_cli.report.measuring import Measurements, Series
 from diffst_cli.report.moments import Moment, Span
 from diffst_cli.report.plots import METRICS, Metric, Plot, draw
 from diffst_cli.report.sources import Source
+from diffst_cli.words import counted
 
 SCRIPTS = ("player.js", "stage.js", "page.js")
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
@@ -145,9 +146,7 @@ def _instant(seconds: Fraction) -> str:
 
 def _lead(report: Report) -> str:
     width, height = report.size
-    frames = (
-        f"{report.found.num_frames} frames, {_instant(report.found.end - report.found.times[0])}"
-    )
+    frames = f"{counted(report.found.num_frames, 'frame')}, {_instant(report.found.end - report.found.times[0])}"
     against = escape(report.sources[0].label)
     truth = (
         f"measured against {against}, the true video"

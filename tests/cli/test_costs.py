@@ -1,7 +1,10 @@
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
+from diffst_cli import costs
 from diffst_cli.costs import Finished, run_measured
 
 
@@ -31,6 +34,32 @@ def test_children_count_for_time_and_memory():
     ).cost
     assert cost.peak_bytes > 80_000_000
     assert cost.cpu_seconds > 0.4
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_an_interrupt_ends_what_the_program_started_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: bool
+):
+    monkeypatch.setattr(costs, "GRACE_SECONDS", 0.5)
+    known = tmp_path / "child"
+    child = "trap '' TERM; " if deaf else ""
+    script = f"sh -c '{child}echo $$ > {known}.new; mv {known}.new {known}; sleep 60' & wait"
+
+    def interrupted(_: int) -> int:
+        if known.exists():
+            raise KeyboardInterrupt
+        return 0
+
+    monkeypatch.setattr(costs, "tree_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_measured(["sh", "-c", script])
+    _, alive = psutil.wait_procs(_process(int(known.read_text())), timeout=5)
+    assert alive == []
+
+
+def _process(pid: int) -> list[psutil.Process]:
+    """The process of that number, or none."""
+    return [psutil.Process(pid)] if psutil.pid_exists(pid) else []
 
 
 def test_a_program_that_is_not_there_is_an_os_error():

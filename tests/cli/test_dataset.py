@@ -12,7 +12,7 @@ from diffst.wan.training.clips import ClipWindows
 from diffst.wan.training.manifest import Clip, read_manifest, write_manifest
 from diffst_cli import clip_list
 from diffst_cli.app import main
-from diffst_cli.clip_filters import Filters
+from diffst_cli.clip_filters import Filters, media_in
 from diffst_cli.clip_scan import pieces, scan_file
 from diffst_cli.errors import UserError
 from diffst_cli.many import each_done
@@ -62,6 +62,16 @@ def test_a_cut_ends_a_clip(tmp_path: Path):
     assert reasons(clips) == [[], []]
 
 
+def test_hidden_files_are_taken_only_by_their_name(tmp_path: Path):
+    for name in ("a.mp4", "._a.mp4", ".trash/b.mp4", ".c/d/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    own, hidden = tmp_path / "a.mp4", tmp_path / "._a.mp4"
+    assert media_in([tmp_path]) == [own]
+    assert media_in([tmp_path, hidden]) == [own, hidden]
+    assert media_in([tmp_path / ".c"]) == [tmp_path / ".c" / "d" / "e.png"]
+
+
 def test_long_shots_become_equal_parts():
     assert list(pieces([0, 10], 131, 60)) == [(0, 10), (10, 50), (50, 90), (90, 131)]
 
@@ -105,7 +115,7 @@ def test_scan_then_pack_then_train_on_either(folder: Path, tmp_path: Path, capsy
     listed, shards = tmp_path / "clips.jsonl", tmp_path / "shards é"
     assert main(["dataset", "scan", str(folder), "-o", str(listed), *SMALL_OPTIONS]) == 0
     said = words(capsys)
-    assert "accepted 1 clips (0.0 min) and 1 pictures; rejected 2 (unreadable 2)" in said
+    assert "accepted 1 clip (0.0 min) and 1 picture; rejected 2 (unreadable 2)" in said
     clips = read_manifest(listed)
     assert [clip.path.name for clip in clips] == [
         HOSTILE_NAME, "broken.mp4", "broken.png", "photo.png"
@@ -154,7 +164,7 @@ def test_a_scan_that_was_stopped_in_its_first_line_begins_anew(
     listed, unfinished = tmp_path / "clips.jsonl", tmp_path / "clips.jsonl.partial"
     unfinished.write_text(left)
     assert main(["dataset", "scan", str(folder), "-o", str(listed), *SMALL_OPTIONS]) == 0
-    assert "accepted 1 clips" in words(capsys)
+    assert "accepted 1 clip (" in words(capsys)
     assert not unfinished.exists()
 
 
@@ -198,7 +208,7 @@ def test_who_stops_the_work_is_told_that_it_is_kept(tmp_path, folder, capsys, mo
     [
         (["scan", "{}/nowhere", "-o", "{}/x"], 2, "there is no file or folder"),
         (["scan", "{}/empty", "-o", "{}/x"], 1, "there are no videos or pictures in"),
-        (["scan", "{}/bad", "-o", "{}/x"], 1, "nothing in 1 files is worth training on"),
+        (["scan", "{}/bad", "-o", "{}/x"], 1, "nothing in 1 file is worth training on"),
         (["scan", "{}/bad", "-o", "{}/empty"], 2, "cannot be a file"),
         (["scan", "{}/bad", "-o", "{}/list"], 1, "exists"),
         (["scan", "{}/bad", "-o", "{}/x", "--max-frames", "99"], 2, "at least twice"),

@@ -44,7 +44,7 @@ def enlarging(name: str, factor: str) -> System:
 
 SMALL = "scale=iw*2:ih*2,fps=25"
 LATE = "scale=iw*4:ih*4,minterpolate=fps=25,tpad=start=1:start_mode=clone"
-REPEAT = filter_system("repeat", "scale=iw*4:ih*4:flags=neighbor,fps=25")
+REPEAT = filter_system("repeat", "scale=iw*4:ih*4:flags=neighbor,fps={fps}")
 
 
 @pytest.fixture
@@ -124,7 +124,21 @@ def test_the_cost_of_a_run_stands_with_its_score(run: Runner):
     ("filters", "message", "remedy"),
     [
         (SMALL, "the output is 72x44, its reference 144x88", "4 times as wide and high"),
-        ("scale=iw*4:ih*4", "the output has 4 frames, its reference 7", "twice the frame rate"),
+        (
+            "scale=iw*4:ih*4,trim=end_frame=4,fps=25:round=down,trim=end_frame=4",
+            "the output has 4 frames, its reference 7",
+            "twice the frame rate",
+        ),
+        (
+            "scale=iw*4:ih*4",
+            "the output has 12.5 frames/s, its reference 25",
+            "twice the frame rate",
+        ),
+        (
+            "scale=iw*4:ih*4,fps=25,setpts=N/24/TB,fps=24",
+            "the output has 24 frames/s",
+            "twice the frame rate",
+        ),
         (LATE, "its frame i looks like frame i-1 of the reference", "first frame must be"),
     ],
 )
@@ -293,6 +307,25 @@ def test_a_clip_that_cannot_be_read_is_told_and_the_others_are_measured(
     assert "| ffmpeg |" in printed.err
 
 
+def test_a_clip_whose_header_promises_more_than_it_holds_is_left_out_alone(
+    run: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    del run  # has made the references
+    whole = make_video(tmp_path / "whole.mp4", size=(96, 64), num_frames=30)
+    broken = tmp_path / "references" / "broken.mov"
+    copy = ["-i", str(whole), "-c:v", "mjpeg", "-movflags", "faststart", str(broken)]
+    run_ffmpeg(copy, "put the index first")
+    data = broken.read_bytes()
+    start = data.index(b"mdat")
+    broken.write_bytes(data[: start + (len(data) - start) // 10])  # about three frames of 30
+    options = ["--systems", "ffmpeg", "--tracks", "clean", "--metrics", "psnr"]
+    assert main(command_line(tmp_path, *options)) == 1
+    printed = capsys.readouterr()
+    assert "warning: `broken` is left out\n" in printed.err
+    assert "too short to measure" in printed.err
+    assert "| clip " in printed.out
+
+
 def test_no_readable_clip_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "references").mkdir()
     for name in ("a.mp4", "b.mp4"):
@@ -314,6 +347,12 @@ def test_no_readable_clip_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixt
         ),
         (["--tracks", ","], 2, "error: no track to evaluate on"),
         (["--systems", ","], 2, "error: no system to evaluate"),
+        (
+            ["--systems", "nope,ffmpeg"],
+            2,
+            "error: there is no model `nope`; `--systems` takes `nano`",
+        ),
+        (["--systems", "/"], 2, "error: `--systems` is `/`, a folder without `model_index.json`"),
         (["--metrics", "psnr,mse"], 2, "error: unknown metric `mse`\nhint: one of: psnr, ssim, "),
         (["--metrics", ","], 2, "error: no metric to measure"),
         (

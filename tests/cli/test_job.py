@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffst.folders import EMBEDDED
 from diffst.star.load import Sampling
 from diffst_cli.errors import UsageError
 from diffst_cli.job import (
@@ -127,6 +128,11 @@ def test_a_bad_value_is_a_usage_error_that_names_its_option(options: dict[str, A
 def test_a_model_that_does_not_exist_is_told_at_once_with_those_that_do(model: str):
     with pytest.raises(UsageError, match=f"there is no model `{model}`; `--model` takes `nano`, "):
         job(model=model)
+
+
+def test_a_folder_that_holds_no_model_is_told_at_once(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"a folder without `model_index\.json`, so not a model's"):
+        job(model=str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +272,7 @@ def test_what_is_not_a_time_is_refused(text: str):
         parse_seconds(text, "--start")
 
 
-@pytest.mark.parametrize("model", ["nano", "wan-1.3b", "."])
+@pytest.mark.parametrize("model", ["nano", "wan-1.3b", str(EMBEDDED["nano"])])
 def test_options_of_a_sampler_are_refused_for_models_that_do_not_sample(model: str):
     for option in (
         {"steps": 4},

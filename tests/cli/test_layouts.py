@@ -133,6 +133,11 @@ def test_a_folder_without_clips_is_refused(tmp_path: Path):
         find_set(tmp_path / "missing")
 
 
+def test_hidden_files_are_no_clips(tmp_path: Path):
+    touch(tmp_path, "a.mp4", "._a.mp4", "b/0.png", ".c/0.png", "d/._0.png")
+    assert list(find_members(tmp_path)) == ["a", "b"]
+
+
 def test_two_clips_of_one_name_are_refused(tmp_path: Path):
     touch(tmp_path, "a.mp4", "a/0.png")
     with pytest.raises(UserError, match="more than one clip called `a`"):

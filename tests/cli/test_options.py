@@ -17,7 +17,7 @@ OPTIONS: list[tuple[list[str], str, Any]] = [
     (["--fps", "59.94"], "fps", Fraction(60000, 1001)),
     (["--start", "1:02"], "start", Fraction(62)),
     (["--duration", "0.5"], "duration", Fraction(1, 2)),
-    (["--model", "."], "model", "."),
+    (["--model", "nano-sharp"], "model", "nano-sharp"),
     (["--device", "cuda:1"], "device", "cuda:1"),
     (["--devices", "0,cuda:1"], "devices", ("cuda:0", "cuda:1")),
     (["--devices", "cpu:2"], "devices", ("cpu", "cpu")),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffst.folders import VARIABLE
 from diffst_cli.ffmpeg import ffmpeg_path
 from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import VideoInfo, probe
@@ -90,6 +91,7 @@ def test_outputs_of_one_name_are_told_apart_in_a_folder_of_all_their_work(clip: 
 
 
 def test_another_model_is_another_recipe(clip: VideoInfo, tmp_path: Path):
+    (tmp_path / "model_index.json").write_text("{}", encoding="utf-8")
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     job = UpscaleJob(input=clip.path, output=Path("out.mp4"), model=str(tmp_path))
     before = make_recipe(job, clip)
@@ -132,16 +134,18 @@ def test_the_weights_of_a_downloaded_star_belong_to_the_recipe(
 
 
 def test_what_the_first_run_makes_of_published_files_does_not_change_the_recipe(
-    clip: VideoInfo, tmp_path: Path
+    clip: VideoInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    published = tmp_path / "model" / "published" / "light_deg.pt"
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    model = tmp_path / "star-light"
+    published = model / "published" / "light_deg.pt"
     published.parent.mkdir(parents=True)
     published.write_bytes(b"weights")
-    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), model=str(published.parent.parent))
+    job = UpscaleJob(input=clip.path, output=Path("out.mp4"), model="star-light")
     fetched = make_recipe(job, clip)
-    (tmp_path / "model" / "prompts.safetensors").touch()
-    (tmp_path / "model" / "unet").mkdir()
-    (tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors").touch()
+    (model / "prompts.safetensors").touch()
+    (model / "unet").mkdir()
+    (model / "unet" / "diffusion_pytorch_model.safetensors").touch()
     assert make_recipe(job, clip) == fetched
     published.write_bytes(b"others!")
     assert make_recipe(job, clip)["weights"] != fetched["weights"]

@@ -167,6 +167,7 @@ def test_our_tool_is_run_through_its_command_line():
     system = upscale_system("models/new-nano", 16)
     line = " ".join(system.template[1:])
     assert system.name == "new-nano"
+    assert upscale_system("models/new-nano/checkpoints/..", 16).name == "new-nano"
     assert line.startswith("-m diffst_cli upscale {input} {output} --scale {scale} --fps-x {fps_x}")
     assert "--crf {crf} --preset medium --model models/new-nano" in line
     assert not system.keeps
@@ -188,7 +189,9 @@ def test_systems_come_in_the_order_given_and_commands_last():
         (["nano"], ["=run {input} {output}"], "is not a system"),
         (["nano"], ["../x=run {input} {output}"], "is not a system"),
         (["nano"], ["mine=run '{input} {output}"], "cannot split"),
-        (["nano", "models/nano"], [], "two systems are called `nano`"),
+        (["nano", "models/diffst/weights/nano"], [], "two systems are called `nano`"),
+        (["nanoo"], [], "there is no model `nanoo`; `--systems` takes `nano`, "),
+        (["tests"], [], "`--systems` is `tests`, a folder without `model_index.json`"),
         (["ffmpeg"], ["ffmpeg=run {input} {output}"], "two systems are called `ffmpeg`"),
         ([], [], "no system to evaluate"),
     ],

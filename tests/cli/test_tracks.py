@@ -125,6 +125,12 @@ def test_a_clip_too_small_to_measure_is_refused(tmp_path: Path):
         make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
 
 
+def test_a_single_frame_is_too_short_to_measure(tmp_path: Path):
+    source = write_luma(tmp_path / "one.mkv", flat_frames(1))
+    with pytest.raises(UserError, match=r"one\.mkv` is too short to measure: 1 frame; it takes 5"):
+        make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
+
+
 def test_a_clip_too_short_to_measure_is_refused(tmp_path: Path):
     folder = tmp_path / "pictures"
     folder.mkdir()

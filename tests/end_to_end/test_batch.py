@@ -213,7 +213,7 @@ def test_an_interrupt_keeps_finished_pieces(template: UpscaleJob, tmp_path: Path
         _, told = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 130, told
     assert told.splitlines()[-1] == "error: interrupted"
-    assert "finished frames are kept in" in told
+    assert "finished frames; the same command goes on" in told
     assert "Traceback" not in told
     assert "its segment is dealt again" not in told
     assert not [name for name in outputs(tmp_path / "out") if ".part-" in name]
