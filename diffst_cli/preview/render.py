@@ -130,7 +130,8 @@ class _Renderer:
         self._folder = folder
         self._path = path
         self._reporter = reporter
-        self._rate = min(job.output_rate(info), MAX_RATE)
+        # Frames of a variable rate may follow each other faster than on average.
+        self._rate = MAX_RATE if info.is_variable else min(job.output_rate(info), MAX_RATE)
         self._pipe: FramePipe | None = None
         self._num_frames = 0
 
@@ -205,7 +206,9 @@ class _Renderer:
         after = f"diffst {Path(self._job.model).name}, {width}x{height}"
         if factor == 1:
             return "lanczos", after
-        return "lanczos, frames repeated", f"{after}, {float(self._rate):.4g} frames/s"
+        rate = f"{float(min(self._job.output_rate(self._info), MAX_RATE)):.4g} frames/s"
+        average = " on average" if self._info.is_variable else ""
+        return "lanczos, frames repeated", f"{after}, {rate}{average}"
 
     def _add(self, picture: Picture) -> None:
         if self._pipe is None:

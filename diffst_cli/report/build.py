@@ -13,7 +13,7 @@ from diffst_cli.progress import Reporter
 from diffst_cli.report.excerpts import Budget, Excerpt, make_excerpt
 from diffst_cli.report.measuring import measure, measuring_stride
 from diffst_cli.report.moments import Moment, Span, choose_spans, find_moments
-from diffst_cli.report.page import Report, render
+from diffst_cli.report.page import Report, length_note, render
 from diffst_cli.report.sources import Part, Source, common_size, open_sources
 from diffst_cli.report_files import check_report, is_one_of, is_taken, write_report
 
@@ -111,7 +111,7 @@ def _build(comparison: Comparison, reporter: Reporter) -> list[str]:
     write_report(comparison.output, page)
     return [
         f"wrote `{comparison.output}`, {len(page) / MEGABYTE:.1f} MB",
-        *(f"  {line}" for line in _summary(report)),
+        *(f"  {line}" for line in [*_summary(report), *filter(None, [length_note(report)])]),
     ]
 
 

@@ -16,7 +16,7 @@ from diffst_cli.report.excerpts import CRF, Excerpt
 from diffst_cli.report.measuring import Measurements, Series
 from diffst_cli.report.moments import Moment, Span
 from diffst_cli.report.plots import METRICS, Metric, Plot, draw
-from diffst_cli.report.sources import Source
+from diffst_cli.report.sources import MAX_LENGTH_DRIFT, Source, shortest_of
 from diffst_cli.words import counted
 
 SCRIPTS = ("player.js", "stage.js", "page.js")
@@ -194,7 +194,15 @@ def _figure(report: Report, metric: Metric) -> str:
 
 
 def _table(report: Report) -> str:
-    heads = ("Video", "Size", "Frames/s", "Codec", "File", *(metric.title for metric in METRICS))
+    heads = (
+        "Video",
+        "Size",
+        "Frames/s",
+        "Length",
+        "Codec",
+        "File",
+        *(metric.title for metric in METRICS),
+    )
     rows = []
     for number, source in enumerate(report.sources):
         series = report.found.series[number - 1] if number else None
@@ -212,9 +220,11 @@ def _facts(source: Source) -> list[str]:
     info = source.info
     size = sum(path.stat().st_size for path in (info.images or (info.path,)))
     rate = f"{float(info.frame_rate):.4g}" + (", variable" if info.is_variable else "")
+    length = "—" if info.duration_seconds is None else _instant(info.duration_seconds)
     return [
         f"{info.width}×{info.height}",
         rate,
+        length,
         escape(f"{info.codec}, {info.bit_depth} bit"),
         _bytes(size),
     ]
@@ -227,9 +237,24 @@ def _means(series: Series | None) -> list[str]:
     return [f"{sum(line) / len(line):.{digits}f}" for line, digits in values]
 
 
+def length_note(report: Report) -> str | None:
+    """That one video ends before others and is why the comparison does; None where it is not so."""
+    shortest = shortest_of(report.sources)
+    if shortest is None:
+        return None
+    end = shortest.info.duration_seconds or Fraction(0)
+    if report.found.end < end - MAX_LENGTH_DRIFT:  # `--duration` was the reason
+        return None
+    return (
+        f"{shortest.label} ends at {_instant(end)}, before the others do: only so much is compared."
+    )
+
+
 def _notes(report: Report) -> list[str]:
     """What a reader must know to read the page right, as HTML."""
     notes = []
+    if (note := length_note(report)) is not None:
+        notes.append(escape(note))
     width, height = report.size
     for source, excerpt in zip(report.sources, report.excerpts, strict=True):
         name, info = escape(source.label), source.info

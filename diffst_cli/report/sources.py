@@ -14,6 +14,7 @@ from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.reader import Frame, read_frames
 
 MAX_ASPECT_DRIFT = Fraction(3, 100)  # of width over height; more is another picture
+MAX_LENGTH_DRIFT = Fraction(1, 5)  # seconds; less is a frame or two
 LEAD_SECONDS = Fraction(5)  # before a time from which to read, where frames may be held long
 EARLY_SECONDS = Fraction(2, 1000)  # by which a frame counts as shown; containers round times
 
@@ -83,6 +84,15 @@ def _check_shape(first: Source, other: Source) -> None:
             f"`{other.info.path}` is {sizes[1]} and `{first.info.path}` {sizes[0]}: not one picture",
             hint="crop one of them first, so that both show the same",
         )
+
+
+def shortest_of(sources: Sequence[Source]) -> Source | None:
+    """The one whose end is the end of what can be compared; None where all are of one length, give or take."""
+    known = [source for source in sources if source.info.duration_seconds is not None]
+    ends = [source.info.duration_seconds or Fraction(0) for source in known]
+    if not ends or max(ends) - min(ends) <= MAX_LENGTH_DRIFT:
+        return None
+    return known[ends.index(min(ends))]
 
 
 def timed_frames(source: Source, start: Fraction, stop: Fraction | None) -> Iterator[Frame]:

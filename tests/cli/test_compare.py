@@ -99,6 +99,19 @@ def test_page_holds_everything_and_asks_for_nothing(
             assert container.streams.video[0].width == 128
 
 
+def test_a_video_that_ends_early_is_told(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    short = make_video(tmp_path / "short.mp4", size=(64, 36), num_frames=6, rate="10")
+    for part, told in (([], True), (["--duration", "0.3"], False)):
+        output = tmp_path / f"{told}.html"
+        assert main(["compare", str(small), str(short), "-o", str(output), *part]) == 0
+        sentence = "short.mp4 ends at 0:00.60, before the others do: only so much is compared."
+        assert (sentence in capsys.readouterr().err) == told
+        assert (sentence in Page(output).text) == told
+        assert "<td>0:01.20</td>" in Page(output).text
+
+
 def test_the_reference_is_what_the_others_are_measured_against(
     small: Path, large: Path, tmp_path: Path
 ):

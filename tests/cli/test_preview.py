@@ -92,6 +92,20 @@ def test_the_left_shows_each_frame_until_the_next_one(clip: Path, tmp_path: Path
     assert [nearest(one, mixed) for one in right[1:19:2]] == list(range(9))
 
 
+def test_fast_frames_of_a_variable_rate_are_all_shown(tmp_path: Path):
+    ticks = [*range(0, 500, 20), *range(500, 1500, 250)]  # 50 frames/s, then 4
+    clip = make_variable_rate(tmp_path / "clip.mp4", ticks=ticks)
+    output = tmp_path / "out.mp4"
+    assert preview(clip, "--scale", "1", "--crf", "0", "-o", output) == 0
+    shown = [frame.image[BAR:-BAR, :64] for frame in read_frames(probe(output))]
+    source = [frame.image for frame in read_frames(probe(clip))]
+    changes = [
+        sum((one != other).any() for one, other in pairwise(frames))
+        for frames in (shown[:31], source[:26])  # half a second
+    ]
+    assert changes[0] == changes[1] > 20
+
+
 def test_a_large_picture_is_shown_pixel_for_pixel_where_it_has_most_detail(tmp_path: Path):
     noise = "color=gray:size=160x90:rate=5:duration=1,drawbox=x=130:y=10:w=24:h=24:c=white:t=2"
     source = tmp_path / "wide.mp4"
