@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from diffst_cli.codecs import VIDEO_SUFFIXES as OUTPUT_SUFFIXES
+from diffst_cli.codecs import VIDEO_SUFFIXES
 from diffst_cli.errors import UserError, explain
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
@@ -31,7 +31,9 @@ INPUT_SUFFIXES = frozenset(
     )
 )
 SETTLED_SECONDS = 5.0  # between two looks at a watched folder
-OTHER_SUFFIX = ".mkv"  # of outputs whose input's container we cannot write; it holds any stream
+OTHER_SUFFIX = ".mkv"  # of outputs whose input's container is not kept; it holds any stream
+# AVI has no place for a variable rate, and recordings in it often leave out frames.
+KEPT_SUFFIXES = frozenset(VIDEO_SUFFIXES) - {".avi"}
 
 if TYPE_CHECKING:
     from diffst.upscaler import UpscaleModel
@@ -61,7 +63,7 @@ def find_jobs(
     """A job for every video under the input folder, by name.
 
     Files under the output folder are not inputs, hidden files neither. An output has its input's
-    name, with `.mkv` added where we cannot write the container.
+    name, with `.mkv` added where its container is not kept.
 
     Args:
         template: Its `input` and `output` are the two folders; the rest holds for every job.
@@ -105,13 +107,13 @@ def _find_files(folder: Path, excluded: Path, glob: str | None) -> Iterator[Path
 
 
 def _output_name(name: Path, inputs: frozenset[Path]) -> Path:
-    """The input's name where we can write its container, else with a suffix added.
+    """The input's name where its container is kept, else with a suffix added.
 
     Added, not replaced, so that `a.ts` and `a.wmv` stay apart whatever else is in the folder: names that
     depended on that would mislead a batch that goes on later. Only beside an input that is called like
     `a.ts.mkv` does the output of `a.ts` give way to it.
     """
-    if name.suffix.lower() in OUTPUT_SUFFIXES:
+    if name.suffix.lower() in KEPT_SUFFIXES:
         return name
     output = name.with_name(name.name + OTHER_SUFFIX)
     while output in inputs:

@@ -59,8 +59,9 @@ def test_the_tree_is_mirrored_and_other_files_left_alone(tmp_path: Path):
 
 
 def test_containers_we_cannot_write_get_matroska_added(tmp_path: Path):
-    touch(tmp_path, "a.mkv", "a.ts", "a.wmv", "b.MTS")
+    touch(tmp_path, "a.avi", "a.mkv", "a.ts", "a.wmv", "b.MTS")
     assert found(tmp_path, tmp_path / "out") == {
+        "a.avi": "a.avi.mkv",
         "a.mkv": "a.mkv",
         "a.ts": "a.ts.mkv",
         "a.wmv": "a.wmv.mkv",
