@@ -46,10 +46,10 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
         "output": str(job.output.absolute()) if job.work_folder else job.output.absolute().name,
         **_place(job),
         "input": fingerprint(files_of(info)),
-        "weights": fingerprint(_model_files(job.model) + _decoder_files(job)),
+        "weights": _content(_model_files(job.model) + _decoder_files(job)),
         "diffst": version("diffst"),
         # The program itself: wherever it lies, the same one gives the same bytes.
-        "ffmpeg": f"{read_version(ffmpeg_path())} {fingerprint((ffmpeg_path(),), times=False)}",
+        "ffmpeg": f"{read_version(ffmpeg_path())} {_content((ffmpeg_path(),))}",
     }
 
 
@@ -101,6 +101,11 @@ def fingerprint(paths: tuple[Path, ...], *, times: bool = True) -> str:
     if len(paths) == 1:
         _add_samples(digest, paths[0])
     return digest.hexdigest()
+
+
+def _content(paths: tuple[Path, ...]) -> str:
+    """The same of files that are installed, whenever that was: a machine with its own installation may go on."""
+    return " ".join(fingerprint((path,), times=False) for path in paths)
 
 
 def _add_samples(digest: hashlib.blake2b, path: Path) -> None:

@@ -98,6 +98,8 @@ def test_another_model_is_another_recipe(clip: VideoInfo, tmp_path: Path):
     (tmp_path / "config.json").write_text("{ }", encoding="utf-8")
     after = make_recipe(job, clip)
     assert [key for key in before if before[key] != after[key]] == ["weights"]
+    os.utime(tmp_path / "config.json", ns=(0, 0))  # installed at another time
+    assert make_recipe(job, clip) == after
 
 
 def test_an_edit_of_the_same_size_is_seen_by_time_or_by_content(tmp_path: Path):
