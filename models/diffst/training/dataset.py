@@ -94,6 +94,13 @@ class WindowDataset:
             raise ValueError(
                 f"no clip in {cache_dir} holds {num_keyframes} keyframes of {lr_crop} px"
             )
+        self.left_out: list[str] = []
+        """A sentence on how many clips are used, where not all are."""
+        if len(self.clips) < len(found):
+            self.left_out.append(
+                f"{len(self.clips)} of {len(found)} clips are used; the others are not at least "
+                f"{lr_crop * FACTOR} pixels wide and high and {2 * num_keyframes - 1} frames long"
+            )
 
     def sample(self, rng: np.random.Generator) -> Window:
         """Cut one window at random, turn it and fade it at random."""

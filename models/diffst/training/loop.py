@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,8 @@ GRADIENT_LIMIT = (
 RUNAWAY_NORM = 100.0  # of a gradient; a run that reaches it is lost, though its numbers may stay finite for long
 SLOW_PARTS = ("vrg", "transformer")  # they steer everything else, so they move more slowly
 SLOW_RATE = 0.25
+
+log = logging.getLogger(__name__)
 
 Line = dict[str, float]
 Report = Callable[[Line], None]
@@ -224,6 +227,8 @@ class Trainer:
             faded_share=config.faded_share,
             seed=config.seed,
         )
+        for sentence in data.left_out:
+            log.warning("`%s`: %s", config.data, sentence)
         self.train_until_time_is_up(
             data.batches(
                 config.batch_windows,

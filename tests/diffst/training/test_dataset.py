@@ -85,6 +85,11 @@ def test_clips_too_short_or_too_small_are_left_out(tmp_path: Path) -> None:
         WindowDataset(tmp_path, lr_crop=8)
     with pytest.raises(ValueError, match="at least 5 keyframes, not 4"):
         WindowDataset(tmp_path, lr_crop=8, num_keyframes=4)
+    write_clip(tmp_path, "fit")
+    assert WindowDataset(tmp_path, lr_crop=8).left_out == [
+        "1 of 3 clips are used; the others are not at least 32 pixels wide and high and 11 frames long"
+    ]
+    assert WindowDataset(tmp_path, lr_crop=4, num_keyframes=5).left_out == []
 
 
 def test_half_of_the_windows_are_synthetic_whatever_the_counts(tmp_path: Path) -> None:

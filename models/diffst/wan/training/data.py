@@ -23,6 +23,9 @@ class StepData(Protocol):
     run that is resumed sees what it would have seen, and several processes see what one with all of them sees.
     """
 
+    left_out: list[str]
+    """In a sentence for each kind of clip: how many are used, where not all are."""
+
     def batches(
         self, *, first_step: int, process: int, num_processes: int
     ) -> Iterator[Batch | ClipBatch]:
@@ -40,6 +43,7 @@ class PreparedWindows:
             ValueError: None holds a window.
         """
         self.windows = WindowDataset(folder, lr_crop=config.crop, num_keyframes=config.keyframes)
+        self.left_out = self.windows.left_out
         self.seed = config.seed
         self.batch_windows = config.batch_windows
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from diffst.training.folders import put_in_place, recovered
 from diffst.training.windows import Batch
 from diffst.wan.training.card import model_card
-from diffst.wan.training.clips import ClipBatch, ClipWindows
+from diffst.wan.training.clips import ClipBatch
 from diffst.wan.training.config import WanTrainConfig
 from diffst.wan.training.data import StepData, open_data
 from diffst.wan.training.export import Weights, finished_pipeline
@@ -260,7 +260,7 @@ class WanTrainer:
 
 def warn_of_left_out(path: Path | None, source: StepData | None) -> None:
     """Log how many clips of a list are used, where not all are."""
-    for sentence in source.left_out if isinstance(source, ClipWindows) else ():
+    for sentence in source.left_out if source is not None else ():
         log.warning("`%s`: %s", path, sentence)
 
 

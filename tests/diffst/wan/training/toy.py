@@ -68,6 +68,8 @@ def sample(batch: Batch | ClipBatch) -> Sample:
 class ToyData:
     """Stands in for the data: the same two windows, in the order that seed and step say, shared among processes."""
 
+    left_out: list[str] = []  # noqa: RUF012  (an empty one, which nobody adds to)
+
     def __init__(self, batch: Batch, seed: int = 0) -> None:
         self.given = batch
         self.seed = seed
