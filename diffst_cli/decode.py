@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import cast
 
@@ -24,6 +25,9 @@ INDEXED = ("mov", "matroska", "avi")  # demuxers that seek to a keyframe at or b
 BLIND_SEEK_SECONDS = 30  # how much earlier to start with the others, which land between keyframes
 TRIM_MARGIN_SECONDS = Fraction(1, 10)  # let through before `begin`, because ffmpeg rounds times
 PIPE_BYTES = 2**20  # read from ffmpeg at a time; PyAV's own 32 KiB costs twice the CPU time
+# Ffmpeg tells of pictures of another size, and what became of its input, at this level.
+LOG_LEVEL = ("-loglevel", "level+info", "-nostats")
+RESIZED = re.compile(r"video parameters changed to .*?, (\d+)x(\d+)")
 NUT_OPTIONS = {
     "probesize": "32",
     "analyzeduration": "0",
@@ -63,7 +67,13 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
         output_ts_offset=_lift(info),
         enc_time_base=f"{info.time_base.numerator}:{info.time_base.denominator}",
     )
-    return list(output.get_args())
+    return [*LOG_LEVEL, *output.get_args()]
+
+
+def other_size(lines: Sequence[str], info: VideoInfo) -> tuple[int, int] | None:
+    """Width and height of pictures that were scaled to those of the first, from what ffmpeg said; None without any."""
+    found = [(int(match[1]), int(match[2])) for line in lines if (match := RESIZED.search(line))]
+    return next((size for size in found if size != (info.stored_width, info.stored_height)), None)
 
 
 def is_below_zero(info: VideoInfo) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from diffst_cli.decode import decode_arguments, decoded_pictures, is_below_zero
+from diffst_cli.decode import decode_arguments, decoded_pictures, is_below_zero, other_size
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import FfmpegProcess, error_lines
 from diffst_cli.pixels import Image, composite, is_transparent
@@ -43,6 +43,8 @@ class ReadReport:
     """A sentence when the file ends before its header says, else None."""
     damage: str | None = None
     """A sentence when ffmpeg met errors on the way and went on, else None."""
+    resized: str | None = None
+    """A sentence when pictures of another size were scaled to that of the first, else None."""
     transparency: str | None = None
     """A sentence once a frame had a pixel that is not opaque, else None."""
 
@@ -115,6 +117,9 @@ class FrameReader(Iterator[Frame]):
                 self.report.num_frames += 1
         if self._closed:
             return
+        size = other_size(self._process.lines, self._info) if self._process is not None else None
+        if size is not None:
+            self.report.resized = _resized(self._info, size)
         if last_time is None:
             raise self._nothing_read()
         if self.report.end_seconds is None:
@@ -169,6 +174,11 @@ class FrameReader(Iterator[Frame]):
                 hint="the file is damaged, or this ffmpeg lacks its decoder",
             )
         return nothing_there(info)
+
+
+def _resized(info: VideoInfo, size: tuple[int, int]) -> str:
+    first = f"{info.stored_width}x{info.stored_height}"
+    return f"`{info.path}` changes its size: pictures of {size[0]}x{size[1]} are scaled to {first}, that of the first"
 
 
 def require_start(info: VideoInfo, start: Fraction | None) -> None:

@@ -279,5 +279,22 @@ def test_damage_in_the_middle_is_passed_and_reported(tmp_path):
     assert "is damaged in places" in (reader.report.damage or "")
 
 
+def test_pictures_that_change_their_size_are_told(tmp_path):
+    mpeg2 = ("-c:v", "mpeg2video", "-q:v", "3", "-bf", "0")
+    parts = [
+        media.make_video(tmp_path / f"{size[0]}.ts", size=size, num_frames=10, options=mpeg2)
+        for size in ((64, 48), (96, 48))
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    reader = read_frames(probe(joined))
+    assert {frame.image.shape for frame in reader} == {(48, 64, 3)}
+    told = "joined.ts` changes its size: pictures of 96x48 are scaled to 64x48, that of the first"
+    assert told in (reader.report.resized or "")
+    alone = read_frames(probe(parts[0]))
+    assert len(list(alone)) == 10
+    assert alone.report.resized is None
+
+
 def test_hostile_names_are_only_names(tmp_path):
     assert len(read(media.make_video(tmp_path / media.HOSTILE_NAME))) == 10
