@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from diffst_cli.memory import tree_bytes
 
-SAMPLE_SECONDS = 0.1  # between two looks at the memory
+FIRST_SAMPLE_SECONDS = 0.005  # until the second look at the memory; each next wait is twice as long
+SAMPLE_SECONDS = 0.1  # at most
 GRACE_SECONDS = 5.0  # that a program which is interrupted has for its clean-up
 
 
@@ -94,11 +95,12 @@ def _children_cpu_seconds() -> float:
 
 def _watch(process: subprocess.Popen[bytes]) -> int:
     """Wait for the end of a process; the most bytes that it and its children held."""
-    peak_bytes = 0
+    peak_bytes, pause = 0, FIRST_SAMPLE_SECONDS
     while True:
         peak_bytes = max(peak_bytes, tree_bytes(process.pid))
         try:
-            process.wait(SAMPLE_SECONDS)
+            process.wait(pause)
         except subprocess.TimeoutExpired:
+            pause = min(2 * pause, SAMPLE_SECONDS)
             continue
         return peak_bytes

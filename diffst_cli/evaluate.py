@@ -12,7 +12,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.hashing import sha256
 from diffst_cli.layouts import Clip, find_members, find_set
 from diffst_cli.measures import Metric, Pair, read_pair
-from diffst_cli.probe import probe
+from diffst_cli.probe import probe, resolved_colour
 from diffst_cli.progress import Reporter
 from diffst_cli.scores import ClipScore, Series
 from diffst_cli.systems import System
@@ -261,11 +261,15 @@ def _open_pair(output: Path, reference: Reference, whose: str) -> Pair:
     Raises:
         UserError: The output's size, length or alignment is wrong; `whose` it is, is told.
     """
-    mine, true = read_pair(output, reference.path)
     try:
+        _check_form(output)
+        mine, true = read_pair(output, reference.path)
+        if (mine.shape[2], mine.shape[1]) == reference.uncut:
+            mine = mine[:, : reference.height, : reference.width]
         num_frames = _check_match(mine, true)
     except UserError as error:
-        raise UserError(f"{whose}: {error.message}", hint=f"{error.hint}; see `{output}`") from None
+        hint = f"{error.hint}; see `{output}`" if error.hint else f"see `{output}`"
+        raise UserError(f"{whose}: {error.message}", hint=hint) from None
     return Pair(
         output=output,
         reference=reference.path,
@@ -285,6 +289,20 @@ def _check_rate(output: Path, reference: Reference, whose: str) -> None:
         raise UserError(
             f"{whose}: the output has {float(rate):.4g} frames/s, its reference {float(reference.frame_rate):.4g}",
             hint=f"the output must have twice the frame rate of the degraded clip; see `{output}`",
+        )
+
+
+def _check_form(output: Path) -> None:
+    """See that an output's luma can be compared as it is stored.
+
+    Raises:
+        UserError: It is RGB, of full range, or cannot be read.
+    """
+    info = probe(output)
+    if info.is_rgb or resolved_colour(info).range == "pc":
+        raise UserError(
+            f"the output is {info.pixel_format} of full range, its reference yuv420p of limited range",
+            hint="write limited range, as `-pix_fmt yuv420p -color_range tv`",
         )
 
 

@@ -25,6 +25,7 @@ SAMPLING = ("steps", "guidance", "prompt", "seed", "windows")
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100
 MAX_SEED = 2**63 - 1
+MODELS = (*EMBEDDED, WAN_MODEL, *STAR_MODELS)  # that have a name
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICE_PATTERN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 NTSC_RATES = (24, 30, 48, 60, 120, 240)  # whose 1000/1001 is what `23.976` or `59.94` means
@@ -233,12 +234,11 @@ def check_model(model: str, option: str = "--model") -> None:
     """
     if not model:
         raise UsageError(f"`{option}` is empty", hint="`diffst models list` names the models")
-    names = (*EMBEDDED, WAN_MODEL, *STAR_MODELS)
-    if model in names:
+    if model in MODELS:
         return
     if not Path(model).is_dir():
         raise UsageError(
-            f"there is no model `{model}`; `{option}` takes {_listed(names)}, or a model's folder",
+            f"there is no model `{model}`; `{option}` takes {_listed(MODELS)}, or a model's folder",
             hint="`diffst models list` says what each is",
         )
     if not (Path(model) / INDEX_FILE).is_file():

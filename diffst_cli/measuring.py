@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 VMAF_MODEL = "vmaf_v0.6.1"  # built into libvmaf; 1080p television viewing
 VMAF_THREADS = 2
 Y4M_MARK = b"FRAME\n"  # before each frame of a yuv4mpeg stream
+GREYS = "gray|gray9le|gray10le|gray12le|gray16le"  # that yuv4mpeg can hold
 
 
 def run_ffmpeg(arguments: Sequence[str], purpose: str, *, executable: Path | None = None) -> bytes:
@@ -53,14 +54,16 @@ def read_luma(path: Path, max_frames: int | None = None) -> "Tensor":
         max_frames: Frames to read at most; None reads all.
 
     Returns:
-        (T, H, W) uint8; deeper samples are scaled to 8 bits.
+        (T, H, W) uint8; deeper samples are rounded to 8 bits.
 
     Raises:
         UserError: The video cannot be read, has no frame, or is not YUV.
     """
     import torch
 
-    stream = ["-map", "0:v:0", "-vf", "extractplanes=y,format=gray", "-fps_mode", "passthrough"]
+    # Of deeper ones swscale would make 8 bits as of full range, which darkens: 940 becomes 234.
+    luma = f"extractplanes=y,format={GREYS}"
+    stream = ["-map", "0:v:0", "-vf", luma, "-fps_mode", "passthrough"]
     limit = [] if max_frames is None else ["-frames:v", str(max_frames)]
     arguments = [*stream, *limit, "-f", "yuv4mpegpipe", "-strict", "-1", "-"]
     raw = run_ffmpeg([*read_from(path), *arguments], f"read the luma of `{path}`")
@@ -69,10 +72,14 @@ def read_luma(path: Path, max_frames: int | None = None) -> "Tensor":
     if not body:
         raise UserError(f"`{path}` has no video frame")
     width, height = int(fields[b"W"]), int(fields[b"H"])
-    frames = torch.frombuffer(bytearray(body), dtype=torch.uint8)
-    return frames.view(-1, len(Y4M_MARK) + height * width)[:, len(Y4M_MARK) :].view(
-        -1, height, width
-    )
+    depth = int(fields[b"C"].removeprefix(b"mono") or 8)
+    size = height * width * (1 if depth == 8 else 2)
+    frames = torch.frombuffer(bytearray(body), dtype=torch.uint8).view(-1, len(Y4M_MARK) + size)
+    planes = frames[:, len(Y4M_MARK) :]
+    if depth > 8:
+        deep = planes.contiguous().view(torch.int16).int() & 0xFFFF
+        planes = ((deep + (1 << depth - 9)) >> depth - 8).clamp(max=255).to(torch.uint8)
+    return planes.view(-1, height, width)
 
 
 def read_rgb(path: Path, shape: Sequence[int]) -> "Tensor":
@@ -82,7 +89,7 @@ def read_rgb(path: Path, shape: Sequence[int]) -> "Tensor":
 
     Args:
         path: A video.
-        shape: Frames, height and width.
+        shape: Frames, height and width; what is larger is cut at the right and bottom.
 
     Returns:
         (T, H, W, 3) uint8.
@@ -94,20 +101,32 @@ def read_rgb(path: Path, shape: Sequence[int]) -> "Tensor":
 
     num_frames, height, width = shape
     colour = "in_color_matrix=bt709:in_range=tv:out_range=pc"
-    convert = f"scale={colour}:flags=accurate_rnd+full_chroma_int+full_chroma_inp,format=rgb24"
+    crop = f"crop={width}:{height}:0:0"
+    convert = (
+        f"{crop},scale={colour}:flags=accurate_rnd+full_chroma_int+full_chroma_inp,format=rgb24"
+    )
     stream = ["-map", "0:v:0", "-vf", convert, "-fps_mode", "passthrough"]
     arguments = [*stream, "-frames:v", str(num_frames), "-f", "rawvideo", "-"]
     raw = run_ffmpeg([*read_from(path), *arguments], f"read the frames of `{path}`")
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(-1, height, width, 3)
 
 
-def vmaf(output: Path, reference: Path, num_frames: int) -> tuple[float, ...]:
+def vmaf(output: Path, reference: Path, shape: Sequence[int]) -> tuple[float, ...]:
     """VMAF of each of the first frames, paired by their index.
+
+    Args:
+        output: A YUV video.
+        reference: The true one.
+        shape: Frames, height and width; what is larger is cut at the right and bottom.
 
     Raises:
         UserError: No ffmpeg here has libvmaf, or the comparison failed.
     """
-    numbered = f"settb=1/25,setpts=N,trim=end_frame={num_frames},format=yuv420p"
+    # Files that state their colours and files that do not, as NUT, would else be converted into each other.
+    as_stored = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
+    num_frames, height, width = shape
+    cut = f"trim=end_frame={num_frames},crop={width}:{height}:0:0"
+    numbered = f"settb=1/25,setpts=N,{cut},{as_stored},format=yuv420p"
     with tempfile.TemporaryDirectory(prefix="diffst-vmaf-") as folder:
         log = Path(folder) / "log.json"
         measure = f"libvmaf=model=version={VMAF_MODEL}:n_threads={VMAF_THREADS}:log_fmt=json"

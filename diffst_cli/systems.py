@@ -12,7 +12,7 @@ from pathlib import Path
 from diffst_cli.costs import Cost, run_measured
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.hashing import sha256
-from diffst_cli.job import check_model
+from diffst_cli.job import MODELS, check_model
 from diffst_cli.tracks import COLOUR_FILTER, COLOUR_TAGS, FPS_FACTOR, SCALE, Reference
 
 PRESET = "medium"  # of every system's final x264 encoding, so that none is better coded
@@ -124,13 +124,12 @@ def ffmpeg_system(crf: float) -> System:
     return System(name=BASELINE, template=template, crf=crf)
 
 
-def upscale_system(model: str, crf: float) -> System:
-    """Our own tool through its command line, with the model of that name or in that folder."""
+def upscale_system(model: str, crf: float, *, name: str) -> System:
+    """Our own tool through its command line, with the model of that name or in that folder; `name` is the table's."""
     settings = ["--scale", "{scale}", "--fps-x", "{fps_x}", "--codec", "h264"]
     encoder = ["--crf", "{crf}", "--preset", PRESET, "--model", model, "--overwrite", "--quiet"]
     start = [sys.executable, "-m", "diffst_cli", "upscale", "{input}", "{output}"]
     # Not kept: what the same command does changes with every change of the code or the weights.
-    name = Path(model).resolve().name  # of `..` too
     return System(name=name, template=(*start, *settings, *encoder), crf=crf, keeps=False)
 
 
@@ -148,8 +147,10 @@ def parse_systems(names: Sequence[str], templates: Sequence[str], crf: float) ->
     for name in names:
         if name != BASELINE:
             check_model(name, "--systems")
+    labels = _labels(names)
     systems = [
-        ffmpeg_system(crf) if name == BASELINE else upscale_system(name, crf) for name in names
+        ffmpeg_system(crf) if name == BASELINE else upscale_system(name, crf, name=label)
+        for name, label in zip(names, labels, strict=True)
     ]
     systems += [_parse_template(template, crf) for template in templates]
     if not systems:
@@ -159,6 +160,25 @@ def parse_systems(names: Sequence[str], templates: Sequence[str], crf: float) ->
         if labels.count(label) > 1:
             raise UsageError(f"two systems are called `{label}`")
     return systems
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """What tables call models: a folder by its name, with those above it where others have the same."""
+    places = [
+        (name,) if name in (BASELINE, *MODELS) else Path(name).resolve().parts[1:] for name in names
+    ]
+    lengths = [1] * len(places)
+    while True:
+        labels = ["-".join(place[-length:]) for place, length in zip(places, lengths, strict=True)]
+        alike = [
+            index
+            for index, place in enumerate(places)
+            if labels.count(labels[index]) > 1 and lengths[index] < len(place)
+        ]
+        if not alike:
+            return labels
+        for index in alike:
+            lengths[index] += 1
 
 
 def _parse_template(template: str, crf: float) -> System:

@@ -78,6 +78,8 @@ class Reference:
     """Pixels, a multiple of 8."""
     height: int
     """Pixels, a multiple of 8."""
+    uncut: tuple[int, int]
+    """Width and height of the source, before it was cropped at the right and bottom."""
     frame_rate: Fraction
     """Frames per second."""
 
@@ -121,7 +123,12 @@ def make_reference(clip: Clip, work: Path, num_frames: int) -> Reference:
             hint="leave it out",
         )
     return Reference(
-        name=clip.name, path=path, width=width, height=height, frame_rate=info.frame_rate
+        name=clip.name,
+        path=path,
+        width=width,
+        height=height,
+        uncut=(info.width, info.height),
+        frame_rate=info.frame_rate,
     )
 
 
@@ -241,8 +248,8 @@ def _open(info: VideoInfo, work: Path) -> list[str]:
 
 
 def _matrix(info: VideoInfo) -> str:
-    """For the scale filter: pictures become bt709; a video keeps the matrix it has."""
-    return ":out_color_matrix=bt709" if info.images else ""
+    """For the scale filter: RGB and pictures become bt709; other video keeps the matrix it has."""
+    return ":out_color_matrix=bt709" if info.images or info.is_rgb else ""
 
 
 def _filtered(source: Sequence[str], filters: Sequence[str], rate: Fraction) -> list[str]:

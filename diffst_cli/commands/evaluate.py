@@ -10,7 +10,7 @@ import typer
 
 from diffst_cli.errors import UsageError
 from diffst_cli.layouts import OWN_TRACKS
-from diffst_cli.report_files import STDOUT, check_report, write_report
+from diffst_cli.report_files import STDOUT, check_report, is_one_of, write_report
 from diffst_cli.systems import BASELINE, parse_systems
 from diffst_cli.tracks import LEAST_FRAMES, TRACKS
 
@@ -113,8 +113,8 @@ def evaluate(
     for path, option in ((json_file, "--json"), (csv_file, "--csv")):
         if path is not None:
             check_report(path, option)
-    if json_file == csv_file == STDOUT:
-        raise UsageError("`--json` and `--csv` cannot both be `-`, standard output")
+    if json_file is not None and csv_file is not None and is_one_of(json_file, [csv_file]):
+        raise UsageError(f"`--json` and `--csv` are both `{csv_file}`", hint="give two names")
     shown = reporter(quiet=False)
     shown.begin("evaluate")
     try:

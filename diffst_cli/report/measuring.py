@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_MEASURED = 1500  # frames; a longer video is measured at evenly spaced ones
-LUMA = np.array([[0.2126, 0.7152, 0.0722]], np.float32)  # of R'G'B', ITU-R BT.709
+# Of R'G'B' of 0 to 255, as 8-bit video stores it: 16 to 235. ITU-R BT.709.
+LUMA = np.array([[*(np.array((0.2126, 0.7152, 0.0722)) * 219 / 255), 16]], np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def measuring_stride(source: Source, part: Part) -> int:
 
 
 def luma(picture: Picture) -> Tensor:
-    """The Y' of a picture, (1, H, W) uint8, full range."""
+    """The Y' of a picture, (1, H, W) uint8, 16 to 235, as `diffst evaluate` compares it."""
     import torch
 
     return torch.from_numpy(cv2.transform(picture, LUMA))[None]

@@ -101,7 +101,7 @@ def test_interpolation_beats_repetition_on_new_frames(run: Runner):
 
 def test_a_comparison_is_not_made_twice(run: Runner, tmp_path: Path):
     (first,) = run(ffmpeg_system(crf=0))
-    (kept,) = (tmp_path / "work" / "scores").glob("*-vmaf-1.json")
+    (kept,) = (tmp_path / "work" / "scores").glob("*-vmaf-2.json")
     numbers = json.loads(kept.read_text())
     kept.write_text(json.dumps(numbers | {"series": {"vmaf": [12.5]}}))
     (second,) = run(ffmpeg_system(crf=0))
@@ -139,6 +139,7 @@ def test_the_cost_of_a_run_stands_with_its_score(run: Runner):
             "the output has 24 frames/s",
             "twice the frame rate",
         ),
+        (f"{SMALL},format=yuvj420p", "the output is yuvj420p of full range", "write limited range"),
         (LATE, "its frame i looks like frame i-1 of the reference", "first frame must be"),
     ],
 )
@@ -150,6 +151,17 @@ def test_an_output_that_does_not_fit_is_refused(
     assert caught.value.message.startswith("`wrong` on `clip` (clean): ")
     assert remedy in str(caught.value.hint)
     assert "work/outputs/crf0/wrong/clean/clip.mp4" in str(caught.value.hint)
+
+
+def test_a_finished_output_as_large_as_its_source_is_cut_as_the_reference_is(
+    run: Runner, tmp_path: Path
+):
+    del run  # has made the references, 150x90
+    references, own = tmp_path / "references", list(OWN.values())
+    outputs = shutil.copytree(references, tmp_path / "mine")
+    (score,) = score_folder(outputs, references, tmp_path, own, track="web", num_frames=NUM_FRAMES)
+    assert score.series["psnr_y"] == (100.0,) * NUM_FRAMES
+    assert min(score.series["vmaf"]) > 90
 
 
 def test_a_system_that_fails_is_left_out_and_the_others_go_on(run: Runner, tmp_path: Path):
@@ -339,7 +351,12 @@ def test_no_readable_clip_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--json", "-", "--csv", "-"], 2, "error: `--json` and `--csv` cannot both be `-`"),
+        (["--json", "-", "--csv", "-"], 2, "error: `--json` and `--csv` are both `-`"),
+        (
+            ["--json", "x.csv", "--csv", "./x.csv"],
+            2,
+            "error: `--json` and `--csv` are both `x.csv`",
+        ),
         (
             ["--tracks", "web,vhs"],
             2,

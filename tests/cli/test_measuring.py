@@ -1,3 +1,4 @@
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -7,9 +8,18 @@ import torch
 
 from diffst.metrics import psnr, ssim
 from diffst_cli.errors import UserError
-from diffst_cli.measuring import VMAF_MODEL, read_luma, read_rgb, run_ffmpeg, vmaf
+from diffst_cli.measuring import (
+    VMAF_MODEL,
+    read_luma,
+    read_rgb,
+    run_ffmpeg,
+    vmaf,
+    vmaf_ffmpeg_path,
+)
+from diffst_cli.tracks import COLOUR_FILTER, COLOUR_TAGS
 
 SIZE = (128, 96)  # width, height
+SHAPE = (4, 96, 128)  # frames, height, width
 
 
 def write_luma(path: Path, frames: torch.Tensor, pixel_format: str = "yuv420p") -> Path:
@@ -70,6 +80,20 @@ def test_ssim_is_near_that_of_ffmpeg(pair: tuple[Path, Path], tmp_path: Path):
     assert values == pytest.approx(by_ffmpeg("ssim", "Y", *pair, tmp_path), abs=0.03)
 
 
+@pytest.mark.parametrize("depth", [10, 12, 16])
+def test_deep_luma_is_rounded_to_8_bits(tmp_path: Path, depth: int):
+    levels = torch.arange(256, dtype=torch.int32) << depth - 8
+    levels[100] += 1 << depth - 9  # half a level more
+    raw = tmp_path / "levels.raw"
+    chroma = torch.full((128,), 1 << depth - 1, dtype=torch.int32)
+    raw.write_bytes(torch.cat([levels, chroma]).numpy().astype("<u2").tobytes())
+    form = ["-f", "rawvideo", "-pix_fmt", f"yuv420p{depth}le", "-s", "16x16"]
+    path = tmp_path / "levels.mkv"
+    run_ffmpeg([*form, "-i", str(raw), "-c:v", "ffv1", str(path)], "write")
+    expected = [*range(100), 101, *range(101, 256)]
+    assert read_luma(path).flatten().tolist() == expected
+
+
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "gray"])
 def test_luma_is_read_as_stored(tmp_path: Path, pixel_format: str):
     levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16).repeat(2, 1, 1)
@@ -116,10 +140,42 @@ def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path):
 
 def test_vmaf_gives_each_frame_its_own_number(pair: tuple[Path, Path]):
     damaged, true = pair
-    same, worse = vmaf(true, true, 4), vmaf(damaged, true, 4)
+    same, worse = vmaf(true, true, SHAPE), vmaf(damaged, true, SHAPE)
     assert len(same) == len(worse) == 4
     assert min(same) > 95
     assert max(worse) < min(same) - 5
+
+
+@pytest.mark.parametrize("tagged", [0, 1], ids=["output", "reference"])
+def test_vmaf_is_of_what_is_stored_whatever_one_file_states(
+    pair: tuple[Path, Path], tmp_path: Path, tagged: int
+):
+    raws = [path.with_suffix(".yuv") for path in pair]
+    for path, raw in zip(pair, raws, strict=True):
+        run_ffmpeg(["-i", str(path), "-frames:v", "4", "-f", "rawvideo", str(raw)], "read")
+    log = tmp_path / "log.json"
+    raw_inputs = [
+        word
+        for raw in raws
+        for word in ("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "128x96", "-i", str(raw))
+    ]
+    graph = f"[0:v][1:v]libvmaf=model=version={VMAF_MODEL}:log_fmt=json:log_path={log}"
+    measure = [*raw_inputs, "-lavfi", graph, "-f", "null", "-"]
+    run_ffmpeg(measure, "measure", executable=vmaf_ffmpeg_path())
+    frames = json.loads(log.read_text(encoding="utf-8"))["frames"]
+    stated = tmp_path / "stated.mkv"
+    state = ["-vf", COLOUR_FILTER, "-c:v", "ffv1", *COLOUR_TAGS]
+    run_ffmpeg(["-i", str(pair[tagged]), *state, str(stated)], "state its colours")
+    files = [stated if index == tagged else path for index, path in enumerate(pair)]
+    expected = [frame["metrics"]["vmaf"] for frame in frames]
+    assert vmaf(files[0], files[1], SHAPE) == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_is_larger_is_cut_at_the_right_and_bottom(pair: tuple[Path, Path], tmp_path: Path):
+    larger = tmp_path / "larger.mkv"
+    run_ffmpeg(["-i", str(pair[0]), "-vf", "pad=134:102", "-c:v", "ffv1", str(larger)], "pad")
+    assert vmaf(larger, pair[1], SHAPE) == vmaf(*pair, SHAPE)
+    assert torch.equal(read_rgb(larger, SHAPE), read_rgb(pair[0], SHAPE))
 
 
 def test_vmaf_works_whatever_the_folder_for_temporary_files_is_called(
@@ -128,7 +184,7 @@ def test_vmaf_works_whatever_the_folder_for_temporary_files_is_called(
     folder = tmp_path / r"it's: [a], b; c\d %d"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    assert len(vmaf(pair[1], pair[1], 2)) == 2
+    assert len(vmaf(pair[1], pair[1], (2, *SHAPE[1:]))) == 2
     assert not list(folder.iterdir())
 
 

@@ -7,6 +7,7 @@ from diffst_cli.scores import (
     ClipScore,
     columns_of,
     confidence,
+    student_quantile,
     summarise,
     summarise_gains,
     trim_to_common,
@@ -79,10 +80,15 @@ def test_the_interval_is_students_t():
     assert (interval.mean, interval.lowest, interval.highest) == (2.0, 1.0, 3.0)
 
 
-def test_many_clips_use_the_normal_quantile():
-    values = [float(i % 2) for i in range(100)]
-    expected = 1.96 * math.sqrt(0.25 * 100 / 99) / 10
-    assert confidence(values).half_width == pytest.approx(expected)
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(30, 2.0423), (31, 2.0395), (99, 1.9842), (10**6, 1.95997)]
+)
+def test_quantiles_of_many_clips_are_students_too(freedom: int, quantile: float):
+    # Printed tables of Student's t at 97.5 %.
+    assert student_quantile(freedom) == pytest.approx(quantile, abs=4e-4)
+    values = [float(index % 2) for index in range(100)]
+    expected = 1.9842 * math.sqrt(0.25 * 100 / 99) / 10
+    assert confidence(values).half_width == pytest.approx(expected, rel=1e-4)
 
 
 def test_one_clip_has_a_mean_but_no_interval():

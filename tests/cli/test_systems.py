@@ -142,7 +142,7 @@ def test_of_a_failing_diffst_the_error_is_told_and_not_its_hint(
     # One that is met before torch is loaded.
     told = r"with exit code 2: error: cannot tell what kind of file `.*out\.docx` should be$"
     with pytest.raises(UserError, match=told):
-        upscale_system("nano", 16).run(source, tmp_path / "out.docx", reference)
+        upscale_system("nano", 16, name="nano").run(source, tmp_path / "out.docx", reference)
 
 
 def test_a_command_that_writes_nothing_has_failed_whatever_was_there(
@@ -164,13 +164,30 @@ def test_a_missing_program_is_an_error(degraded: tuple[Path, Reference], tmp_pat
 
 
 def test_our_tool_is_run_through_its_command_line():
-    system = upscale_system("models/new-nano", 16)
+    system = upscale_system("models/new-nano", 16, name="new")
     line = " ".join(system.template[1:])
-    assert system.name == "new-nano"
-    assert upscale_system("models/new-nano/checkpoints/..", 16).name == "new-nano"
+    assert system.name == "new"
     assert line.startswith("-m diffst_cli upscale {input} {output} --scale {scale} --fps-x {fps_x}")
     assert "--crf {crf} --preset medium --model models/new-nano" in line
     assert not system.keeps
+
+
+def test_folders_of_one_name_are_told_apart_by_those_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("a/best", "b/best", "b/last", "nano"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "model_index.json").write_text("{}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "b" / "last")
+    folders = ["../../a/best", str(tmp_path / "b" / "best"), ".", "../../nano"]
+    systems = parse_systems(["nano", *folders], [], 16)
+    assert [system.name for system in systems] == [
+        "nano",
+        "a-best",
+        "b-best",
+        "last",
+        f"{tmp_path.name}-nano",
+    ]
 
 
 def test_systems_come_in_the_order_given_and_commands_last():
@@ -189,7 +206,7 @@ def test_systems_come_in_the_order_given_and_commands_last():
         (["nano"], ["=run {input} {output}"], "is not a system"),
         (["nano"], ["../x=run {input} {output}"], "is not a system"),
         (["nano"], ["mine=run '{input} {output}"], "cannot split"),
-        (["nano", "models/diffst/weights/nano"], [], "two systems are called `nano`"),
+        (["nano", "nano"], [], "two systems are called `nano`"),
         (["nanoo"], [], "there is no model `nanoo`; `--systems` takes `nano`, "),
         (["tests"], [], "`--systems` is `tests`, a folder without `model_index.json`"),
         (["ffmpeg"], ["ffmpeg=run {input} {output}"], "two systems are called `ffmpeg`"),

@@ -61,13 +61,13 @@ def ms_ssim(output: Tensor, reference: Tensor) -> Tensor:
 
 def _frame_ssim(output: Tensor, reference: Tensor) -> float:
     """Mean SSIM of two uint8 planes (H, W)."""
-    luminance, structure = _similarities(output.float(), reference.float())
-    return float((luminance * structure).mean(dtype=torch.float64))
+    luminance, structure = _similarities(output.double(), reference.double())
+    return float((luminance * structure).mean())
 
 
 def _frame_ms_ssim(output: Tensor, reference: Tensor) -> float:
     """MS-SSIM of two uint8 planes (H, W)."""
-    pair = torch.stack([output.float(), reference.float()])
+    pair = torch.stack([output.double(), reference.double()])
     result = 1.0
     for scale, weight in enumerate(SCALE_WEIGHTS):
         if scale > 0:
@@ -76,7 +76,7 @@ def _frame_ms_ssim(output: Tensor, reference: Tensor) -> float:
         if scale == len(SCALE_WEIGHTS) - 1:
             similarity = luminance * similarity
         # A negative mean has no real power; it counts as no similarity at all.
-        result *= max(float(similarity.mean(dtype=torch.float64)), 0.0) ** weight
+        result *= max(float(similarity.mean()), 0.0) ** weight
     return result
 
 
@@ -87,7 +87,10 @@ def _halve(planes: Tensor) -> Tensor:
 
 
 def _similarities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Luminance term, and contrast and structure in one, of two float planes (H, W), by window."""
+    """Luminance term, and contrast and structure in one, of two float64 planes (H, W), by window.
+
+    In float32 variances of bright flat places would be lost in squares of 60,000.
+    """
     moments = _blur(torch.stack([x, y, x * x, y * y, x * y]))
     mean_x, mean_y = moments[0], moments[1]
     variance_x = moments[2] - mean_x * mean_x

@@ -30,9 +30,16 @@ def ssim_by_windows(output: torch.Tensor, reference: torch.Tensor) -> float:
 
 def test_it_is_the_definition_window_by_window():
     output, reference = noise(1), noise(2)
-    # float32 moments of values up to 255^2
     assert ssim(output, reference).item() == pytest.approx(
-        ssim_by_windows(output, reference), abs=1e-5
+        ssim_by_windows(output, reference), abs=1e-9
+    )
+
+
+def test_bright_flat_places_keep_their_variance():
+    ripple = torch.randint(-1, 2, (2, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    output, reference = (230 + ripple).to(torch.uint8)
+    assert ssim(output, reference).item() == pytest.approx(
+        ssim_by_windows(output, reference), abs=1e-9
     )
 
 
