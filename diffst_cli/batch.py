@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from diffst_cli.codecs import VIDEO_SUFFIXES
-from diffst_cli.errors import UserError, explain
+from diffst_cli.errors import UsageError, UserError, explain
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
 from diffst_cli.run import Journey, new_crew, open_model
@@ -26,8 +26,10 @@ from diffst_cli.words import counted, speed
 
 INPUT_SUFFIXES = frozenset(
     (
-        *(".3gp", ".asf", ".avi", ".divx", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-        *(".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
+        *(".3g2", ".3gp", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m1v"),
+        *(".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mod", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
+        *(".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm"),
+        *(".wmv", ".wtv", ".y4m"),
     )
 )
 SETTLED_SECONDS = 5.0  # between two looks at a watched folder
@@ -83,7 +85,7 @@ def find_jobs(
         raise UserError(
             f"`{target}` is the input folder too", hint="give another folder for the outputs"
         )
-    names = [path.relative_to(folder) for path in _find_files(folder, target.resolve(), glob)]
+    names = [path.relative_to(folder) for path in _find_files(folder, target, glob)]
     if not names and not may_be_empty:
         wanted = f"file that matches `{glob}`" if glob else "video"
         raise UserError(f"no {wanted} in `{folder}`", hint="`--glob` says which files to take")
@@ -94,15 +96,27 @@ def find_jobs(
     ]
 
 
-def _find_files(folder: Path, excluded: Path, glob: str | None) -> Iterator[Path]:
-    """Files to take, sorted so that runs are alike."""
-    for path in sorted(folder.rglob("*")):
+def _find_files(folder: Path, target: Path, glob: str | None) -> Iterator[Path]:
+    """Files to take, sorted so that runs are alike; those made by an earlier one are not taken.
+
+    Raises:
+        UserError: `glob` is not a pattern of names in the folder.
+    """
+    excluded = target.resolve()
+    encloses = excluded in folder.resolve().parents  # then what is made does not lie in `folder`
+    try:
+        found = sorted(folder.rglob(glob or "*"))
+    except (ValueError, NotImplementedError) as error:
+        raise UsageError(
+            f"`--glob` is `{glob}`, no pattern of names in a folder", hint="as '*.mkv' or 'day1/*'"
+        ) from error
+    for path in found:
         inside = path.relative_to(folder)
         if any(part.startswith(".") for part in inside.parts):
             continue
-        if not path.is_file() or excluded in path.resolve().parents:
+        if not path.is_file() or (excluded in path.resolve().parents and not encloses):
             continue
-        if inside.match(glob) if glob else path.suffix.lower() in INPUT_SUFFIXES:
+        if glob or path.suffix.lower() in INPUT_SUFFIXES:
             yield path
 
 
@@ -230,7 +244,7 @@ class _Runner:
                 continue
             output = coming.job.output
             yield from self._ended_until(partial(self._has_room, output))
-            if output.exists() and not coming.job.overwrite:
+            if _is_finished(coming.job):
                 yield FileResult(job=coming.job, outcome=ALREADY_THERE, failed=False)
                 continue
             self._load(coming.job)
@@ -304,9 +318,9 @@ class _Runner:
         except Exception as error:
             return self._note(file, _failed(job, error, self._reporter, receipt))
         width, height = summary.size
-        done = (
-            f"{width}x{height}, {counted(summary.frames_out, 'frame')}, {speed(summary.output_fps)}"
-        )
+        done = f"{width}x{height}, {counted(summary.frames_out, 'frame')}"
+        if summary.frames_out > summary.frames_resumed:
+            done += f", {speed(summary.output_fps)}"
         return self._note(file, FileResult(job=job, outcome=done, failed=False, receipt=receipt))
 
     def _note(self, file: _File, result: FileResult) -> FileResult:
@@ -351,6 +365,14 @@ def _append(path: Path, result: FileResult) -> None:
         raise UserError(f"cannot write the log `{path}`: {error.strerror}") from error
 
 
+def _is_finished(job: UpscaleJob) -> bool:
+    """Whether the output is there already, and shall stay."""
+    try:
+        return job.output.exists() and not job.overwrite
+    except OSError:  # its name is too long, which beginning will tell
+        return False
+
+
 def _failed(
     job: UpscaleJob,
     error: Exception,
@@ -358,6 +380,8 @@ def _failed(
     receipt: Mapping[str, object] | None = None,
 ) -> FileResult:
     log.debug("`%s` failed", job.input, exc_info=error)
+    if _is_finished(job):  # another batch in these folders was first
+        return FileResult(job=job, outcome=ALREADY_THERE, failed=False)
     explained = explain(error)
     reporter.fail(explained)
     return FileResult(job=job, outcome=f"failed: {explained.message}", failed=True, receipt=receipt)

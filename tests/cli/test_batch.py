@@ -86,6 +86,7 @@ def test_no_two_inputs_share_an_output(tmp_path: Path):
         ("*.mkv", {"a.mkv", "day1/c.mkv"}),
         ("day1/*", {"day1/c.mkv", "day1/d.bin"}),
         ("b.*", {"b.mp4"}),
+        ("**/*.mkv", {"a.mkv", "day1/c.mkv"}),
     ],
 )
 def test_a_pattern_filters_by_name_or_path(tmp_path: Path, glob: str, expected: set[str]):
@@ -96,6 +97,11 @@ def test_a_pattern_filters_by_name_or_path(tmp_path: Path, glob: str, expected: 
 def test_outputs_inside_the_input_folder_are_not_inputs(tmp_path: Path):
     touch(tmp_path, "a.mp4", "out/a.mp4", "out/deep/b.mp4", "outside/c.mp4")
     assert found(tmp_path, tmp_path / "out").keys() == {"a.mp4", "outside/c.mp4"}
+
+
+def test_an_output_folder_around_the_input_hides_nothing(tmp_path: Path):
+    touch(tmp_path, "in/sub/a.mp4")
+    assert found(tmp_path / "in" / "sub", tmp_path / "in").keys() == {"a.mp4"}
 
 
 def test_a_folder_reached_by_another_name_is_the_same_folder(tmp_path: Path):
@@ -206,6 +212,28 @@ def test_one_bad_file_does_not_stop_the_rest(
         ("was not kept" in errors[2]),
     ] == [True] * 3
     assert "Traceback" not in shown.err
+
+
+def test_an_output_that_another_batch_made_meanwhile_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: Runs
+):
+    def begin(self: Going, _model: object, _crew: object) -> None:
+        self._job.output.write_bytes(b"made by another")
+        raise UserError(f"`{self._job.output}` already exists")
+
+    monkeypatch.setattr(Going, "begin", begin)
+    touch(tmp_path / "in", "a.mp4")
+    assert main(["batch", str(tmp_path / "in"), str(tmp_path / "out"), "-q"]) == 0
+    assert runs.num_loads == 1
+
+
+def test_a_name_that_is_too_long_fails_alone(tmp_path: Path, runs: Runs):
+    long = "a" * 251 + ".ts"  # with `.mkv` more than a name may have
+    touch(tmp_path / "in", long, "b.mkv")
+    (tmp_path / "out").mkdir()
+    assert main(["batch", str(tmp_path / "in"), str(tmp_path / "out"), "-q"]) == 1
+    assert runs.done[-1] == "b.mkv"
+    assert (tmp_path / "out" / "b.mkv").is_file()
 
 
 def test_the_table_has_a_line_for_each_file(
