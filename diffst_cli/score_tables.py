@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from diffst_cli.scores import ClipScore, Column, Interval, Summary, columns_of
 
@@ -56,8 +56,16 @@ def to_csv(scores: Sequence[ClipScore]) -> str:
     return text.getvalue()
 
 
-def to_json(scores: Sequence[ClipScore], summaries: Sequence[Summary]) -> str:
-    """Every frame's numbers under `clips`; the means under `means` (`null`: not known)."""
+def to_json(
+    scores: Sequence[ClipScore], summaries: Sequence[Summary], about: Mapping[str, object]
+) -> str:
+    """Every frame's numbers under `clips`; the means under `means` (`null`: not known).
+
+    Args:
+        scores: One for each track, clip and system.
+        summaries: Their means over clips.
+        about: What stands before them: how they were measured.
+    """
     clips = [
         {"track": score.track, "clip": score.clip, "system": score.system}
         | {key: [_finite(value) for value in values] for key, values in score.series.items()}
@@ -75,7 +83,7 @@ def to_json(scores: Sequence[ClipScore], summaries: Sequence[Summary]) -> str:
         }
         for summary in summaries
     ]
-    return json.dumps({"clips": clips, "means": means}, indent=1)
+    return json.dumps({**about, "clips": clips, "means": means}, indent=1) + "\n"
 
 
 def _titles(columns: Sequence[Column]) -> list[str]:

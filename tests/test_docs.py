@@ -107,6 +107,7 @@ def test_the_commands_for_a_gpu_would_run(
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "random").mkdir()  # as one of the commands does
+    (tmp_path / "random" / "model_index.json").write_text("{}", encoding="utf-8")
     monkeypatch.setattr(model_benchmark, "choose_place", lambda job: (job.device, job.precision))
     monkeypatch.setattr(model_comparison, "choose_place", lambda job: (job.device, job.precision))
     for module in (model_benchmark, model_comparison):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ from diffst_cli.systems import BASELINE, parse_systems
 from diffst_cli.tracks import LEAST_FRAMES, TRACKS
 
 if TYPE_CHECKING:
+    from diffst_cli.evaluate import Evaluated, Evaluation
     from diffst_cli.scores import ClipScore
 
 DEFAULT_WORK = Path("diffst-evaluation")
@@ -125,10 +128,23 @@ def evaluate(
     tables = [*_tables(scores), "Not measured:", "\n".join(f"- {line}" for line in missing)]
     typer.echo("\n\n".join(tables), err=STDOUT in (json_file, csv_file))
     if json_file is not None:
-        write_report(json_file, to_json(scores, summarise(scores)).encode())
+        text = to_json(scores, summarise(scores), _about(settings, done))
+        write_report(json_file, text.encode(errors="backslashreplace"))
     if csv_file is not None:
         write_report(csv_file, to_csv(scores).encode(errors="backslashreplace"))
     return int(bool(done.left_out))
+
+
+def _about(settings: Evaluation, done: Evaluated) -> dict[str, object]:
+    """How the scores were measured."""
+    return {
+        "diffst": version("diffst"),
+        "reference_dir": str(settings.reference_dir),
+        "num_frames": settings.num_frames,
+        "crf": settings.crf,
+        "systems": {system.name: shlex.join(system.template) for system in settings.systems},
+        "left_out": list(done.left_out),
+    }
 
 
 def _tables(scores: Sequence[ClipScore]) -> list[str]:

@@ -201,8 +201,7 @@ def test_a_shift_in_time_is_found(shift: int):
 
 
 def test_a_still_video_has_no_shift():
-    still = moving_frames()[:1].repeat(NUM_FRAMES, 1, 1)
-    assert find_shift(still, still) == 0
+    assert find_shift(*[moving_frames()[:1].repeat(NUM_FRAMES, 1, 1)] * 2) == 0
 
 
 def test_a_folder_of_outputs_is_scored_by_name(run: Runner, tmp_path: Path):
@@ -281,7 +280,10 @@ def test_the_command_prints_tables_and_writes_files(
     ]
     assert printed.count("| ffmpeg - repeat |") == 2
     assert "- `lpips`, `dists`, `clip-iqa`, `musiq`, `maniqa`, `tlp`: name them" in printed
-    clips = json.loads(json_file.read_text())["clips"]
+    written = json.loads(json_file.read_text())
+    about = [written[key] for key in ("num_frames", "crf", "left_out")]
+    assert [*about, list(written["systems"])] == [7, 0, [], ["ffmpeg", "repeat"]]
+    clips = written["clips"]
     assert {len(clip["vmaf"]) for clip in clips} == {5}
     assert all({"psnr_y", "ssim", "ms_ssim", "warping", "tof"} < set(clip) for clip in clips)
     assert len(csv_file.read_text().splitlines()) == 5

@@ -70,7 +70,7 @@ def test_what_was_not_measured_is_a_dash_and_empty_in_files():
         assert "1.50" in row["peak GB"]
     rows = list(csv.DictReader(io.StringIO(to_csv(scores))))
     assert [row["frames_per_second"] for row in rows] == ["", "", ""]
-    data = json.loads(to_json(scores, means), parse_constant=lambda name: pytest.fail(name))
+    data = json.loads(to_json(scores, means, {}), parse_constant=lambda name: pytest.fail(name))
     assert data["clips"][0]["frames_per_second"] is None
     assert data["means"][0]["frames_per_second"] == {"mean": None, "half_width": None}
 
@@ -92,20 +92,21 @@ def test_csv_has_every_clip_with_all_digits():
 
 
 def test_json_has_every_frame_and_the_means():
-    data = json.loads(to_json(SCORES, summarise(SCORES)))
+    data = json.loads(to_json(SCORES, summarise(SCORES), {"crf": 16}))
+    assert list(data) == ["crf", "clips", "means"]
     assert data["clips"][0]["psnr_y"] == [30, 20, 34]
     assert data["means"][0]["psnr_kept"]["mean"] == 33.0
 
 
 def test_json_says_null_where_one_clip_gives_no_interval():
-    data = json.loads(to_json(SCORES[:1], summarise(SCORES[:1])))
+    data = json.loads(to_json(SCORES[:1], summarise(SCORES[:1]), {}))
     assert data["means"][0]["psnr_kept"] == {"mean": 32.0, "half_width": None}
 
 
 def test_a_metric_that_is_not_defined_is_null_for_each_frame():
     scores = [replace(SCORES[0], series={"ms_ssim": (math.nan,) * 3})]
     data = json.loads(
-        to_json(scores, summarise(scores)), parse_constant=lambda name: pytest.fail(name)
+        to_json(scores, summarise(scores), {}), parse_constant=lambda name: pytest.fail(name)
     )
     assert data["clips"][0]["ms_ssim"] == [None, None, None]
     assert cells(clip_table(scores), 2)[3:5] == ["-", "-"]
