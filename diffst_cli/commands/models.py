@@ -35,7 +35,8 @@ def list_command(
     cards = list_models()
     others = [summary(found) for name, found in DOWNLOADS.items() if name not in named(cards)]
     if json_output:
-        listed = [asdict(card) for card in cards] + [asdict(other) for other in others]
+        unknown = {"num_parameters": None, "sha256": None}  # of what can be fetched
+        listed = [asdict(card) for card in cards] + [unknown | asdict(other) for other in others]
         typer.echo(json.dumps(listed, indent=1, default=str))
     else:
         typer.echo("\n".join([*map(describe, cards), *(other.words for other in others)]))
