@@ -26,6 +26,11 @@ TIMEOUT_SECONDS = 60
 REPORT_LINES = 2000  # of what ffmpeg says; files of many streams take hundreds
 MIN_VOTES = 8  # interlaced frames among the sampled ones, else it is chance
 DOMINANCE = 8  # interlaced over progressive frames, and one field order over the other
+# Of video that says it is interlaced: places in the file to look at, frames at each, whole ones that it takes to
+# think otherwise, and how many of them to one whose fields differ in time. Of 128 frames of real film 90 and more
+# are seen to be whole and none is not; of a still, noisy, interlaced scene 10 seem to be.
+LOOKS, LOOK_FRAMES, MIN_FILM_VOTES, FILM_DOMINANCE = 8, 16, 40, 20
+SINGLE_FRAME = re.compile(r"Single frame detection: TFF:\s*(\d+) BFF:\s*(\d+) Progressive:\s*(\d+)")
 WHITE_SIDE = 16  # pixels of the square that is converted
 
 
@@ -42,20 +47,42 @@ def find_field_order(
 ) -> str:
     """`progressive`, `tff` or `bff`.
 
-    A field order in the header is believed. A header that says progressive or nothing is checked on
-    the pictures (ffmpeg's `idet`) only where interlaced video is usual, because it costs a second.
+    A field order in the header is believed unless the pictures are plainly whole, as those of many films on
+    discs and in broadcasts are. A header that says progressive or nothing is checked on the pictures (ffmpeg's
+    `idet`) only where interlaced video is usual, because it costs a second.
     """
     # PyAV tells it from version 18, which Python 3.10 does not get; there the pictures decide.
     order = getattr(stream.codec_context, "field_order", UNKNOWN_ORDER)
-    if order in TOP_FIRST:
-        return "tff"
-    if order in BOTTOM_FIRST:
-        return "bff"
+    if order in (*TOP_FIRST, *BOTTOM_FIRST):
+        stated = "tff" if order in TOP_FIRST else "bff"
+        return "progressive" if _is_whole(path, container, stream) else stated
     is_usual = frame.height in INTERLACED_HEIGHTS and rate <= MAX_INTERLACED_RATE
     if not (is_usual or frame.interlaced_frame):
         return "progressive"
     sampling = ["-map", f"0:{stream.index}", "-frames:v", str(SAMPLED_FRAMES), "-vf", "idet"]
     return vote(_run([*_input_arguments(path, container), *sampling, "-f", "null", "-"]))
+
+
+def _is_whole(path: Path, container: str, stream: VideoStream) -> bool:
+    """Whether pictures that are called interlaced are whole ones, by looking at some all over the file.
+
+    `idet` calls a frame progressive only where things move and its lines fit each other better than those of its
+    neighbours, and what does not move undetermined; so a few frames whose fields differ in time outweigh many.
+    """
+    seconds = float((stream.duration or 0) * (stream.time_base or 0))
+    whole = woven = 0
+    for number in range(LOOKS if seconds else 1):
+        seek = ["-ss", f"{seconds * number / LOOKS:.3f}"]
+        arguments = [*seek, *_input_arguments(path, container), "-map", f"0:{stream.index}"]
+        look = ["-frames:v", str(LOOK_FRAMES), "-vf", "idet", "-f", "null", "-"]
+        counts = SINGLE_FRAME.findall(_run([*arguments, *look]))
+        if not counts:
+            continue
+        top, bottom, progressive = (int(count) for count in counts[-1])
+        woven, whole = woven + top + bottom, whole + progressive
+        if woven > LOOKS * LOOK_FRAMES / FILM_DOMINANCE:
+            return False
+    return whole >= MIN_FILM_VOTES and whole >= FILM_DOMINANCE * woven
 
 
 def vote(report: str) -> str:

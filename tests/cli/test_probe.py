@@ -87,6 +87,30 @@ def test_interlacing_is_found_flagged_or_not(tmp_path, top_first, flagged):
     assert probe(path).interlaced == ("tff" if top_first else "bff")
 
 
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ("scale=720:576,setfield=tff", "progressive"),  # a film, sent as if it were interlaced
+        (
+            "scale=720:576,framestep=50,loop=40:1,setpts=N/25/TB,setfield=tff",
+            "tff",
+        ),  # nothing moves
+        ("scale=720:576,telecine=pattern=23,setfield=tff", "tff"),  # two frames of five are woven
+    ],
+    ids=["film", "still", "telecine"],
+)
+def test_whole_pictures_that_are_called_interlaced_are_left_as_they_are(
+    tmp_path, filters, expected
+):
+    path = media.make_video(
+        tmp_path / "i.ts",
+        num_frames=40,
+        filters=filters,
+        encoder=("-c:v", "mpeg2video", "-q:v", "4", "-flags", "+ilme+ildct"),
+    )
+    assert probe(path).interlaced == expected
+
+
 def test_a_progressive_video_of_an_interlaced_size_stays_progressive(tmp_path):
     path = media.make_video(tmp_path / "p.mp4", size=(720, 576), num_frames=12, filters="gblur=2")
     assert probe(path).interlaced == "progressive"
