@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from diffst_cli.errors import UserError
 from diffst_cli.memory import resident_bytes
-from diffst_cli.words import counted, speed
+from diffst_cli.words import counted, gigabytes, speed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -204,7 +204,7 @@ def progress_line(progresses: Sequence[Progress], width: int | None = None) -> s
     )  # where nothing is counted yet, the stage is the news
     if len(progresses) > 1:
         pieces.append(f"{len(progresses)} videos")
-    pieces += [progresses[0].stage, _bytes(resident_bytes()), _names(progresses)]
+    pieces += [progresses[0].stage, gigabytes(resident_bytes()), _names(progresses)]
     if width is None:
         return SEPARATOR.join(pieces)
     line = pieces[0][:width]
@@ -262,7 +262,7 @@ def print_summary(summary: RunSummary) -> None:
         _print_marked(console, "wrote", f"`{summary.output}`", style="bold green")
     frames = f"{summary.frames_out} frame{'' if summary.frames_out == 1 else 's'}"
     console.print(f"  {made}, {frames} from {summary.frames_in}", soft_wrap=True)
-    memory = _bytes(summary.peak_memory_bytes)
+    memory = gigabytes(summary.peak_memory_bytes)
     console.print(f"  {took}, at most {memory} memory", soft_wrap=True)
     for check in summary.receipt.checks:
         mark = _mark(console, check.ok)
@@ -353,7 +353,3 @@ def _mark(console: Console, ok: bool) -> str:
     if _has_unicode(console):
         return "✓" if ok else "✗"
     return "ok" if ok else "FAILED"
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

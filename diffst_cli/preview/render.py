@@ -246,6 +246,10 @@ class _MomentReporter(Reporter):
         """Pass it on."""
         self._shown.advance(frames_done, frames_total)
 
+    def within(self, frames: float) -> None:
+        """Pass it on."""
+        self._shown.within(frames)
+
     def warn(self, message: str) -> None:
         """Pass it on, unless it was said of another moment."""
         if message not in self._warned:

@@ -17,7 +17,7 @@ from diffst_cli.report.measuring import Measurements, Series
 from diffst_cli.report.moments import Moment, Span
 from diffst_cli.report.plots import METRICS, Metric, Plot, draw
 from diffst_cli.report.sources import MAX_LENGTH_DRIFT, Source, shortest_of
-from diffst_cli.words import counted
+from diffst_cli.words import counted, gigabytes
 
 SCRIPTS = ("player.js", "stage.js", "page.js")
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
@@ -226,7 +226,7 @@ def _facts(source: Source) -> list[str]:
         rate,
         length,
         escape(f"{info.codec}, {info.bit_depth} bit"),
-        _bytes(size),
+        gigabytes(size),
     ]
 
 
@@ -295,7 +295,3 @@ def _base64(content: bytes) -> str:
 
 def _seconds(time: Fraction) -> float:
     return round(float(time), 6)
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(count / 1e3, 0.1):.1f} kB"

@@ -135,7 +135,7 @@ class NanoCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Args:
             frames: (I, 3, H, W) float in [0, 1].
-            context: (I, 4, 3, H, W) float in [0, 1], see `Aggregated`.
+            context: (I, 4, 3, H, W) float in [0, 1], see `CFCA.keyframe_context`.
             size: Output height and width.
         """
         given = (frames - 0.5).to(self.dtype).contiguous(memory_format=torch.channels_last)

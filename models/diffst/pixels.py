@@ -1,6 +1,6 @@
 """Whole-number pixels to floats and back.
 
-Every conversion to whole numbers in the library is `to_integer`, which rounds.
+Pictures that are given out become whole numbers by `to_integer`, which rounds.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 from diffst_cli.app import main
 from diffst_cli.job import UpscaleJob
 from diffst_cli.preview import render
-from diffst_cli.preview.render import moment_clock
+from diffst_cli.preview.render import _MomentReporter, moment_clock
 from diffst_cli.probe import probe
+from diffst_cli.progress import Reporter
 from diffst_cli.reader import read_frames
 from tests.fakes import BilinearModel
 from tests.media import (
@@ -183,6 +185,24 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(
     assert main(["preview", *arguments]) == code
     assert message in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in clip.parent.iterdir()} == before
+
+
+def test_all_that_is_told_of_a_moment_is_shown():
+    passed: list[str] = []
+
+    class Shown(Reporter):
+        def __getattribute__(self, name: str) -> Any:
+            passed.append(name)
+            return super().__getattribute__(name)
+
+    moment = _MomentReporter(Shown(), "1/2 a cut", set())
+    moment.begin("x")
+    moment.stage("x")
+    moment.advance(1, 2)
+    moment.within(0.5)
+    moment.warn("x")
+    moment.end()
+    assert passed == ["begin", "stage", "advance", "within", "warn", "end"]
 
 
 def test_clock_has_tenths():
