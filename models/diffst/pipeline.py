@@ -17,6 +17,7 @@ from diffst.cfca import CFCA, Instants, check_instants
 from diffst.codec import NanoCodec
 from diffst.finished import BetweenTile, Finished, KeyframesInWork, KeyframeTile, Run
 from diffst.fusion import fuse_into
+from diffst.given import check_output_type, frames_given
 from diffst.lanes import in_order, num_lanes
 from diffst.neighbourhood import ClipMotion, Neighbourhood, Remembered
 from diffst.tiling import Canvas, Tile, tiles
@@ -82,7 +83,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Make the frames of the asked instants at the asked size.
 
         Args:
-            frames: (T, 3, H, W) float32 in [0, 1], uint8 or uint16: keyframes of one shot, in time order.
+            frames: (T, 3, H, W) float in [0, 1], uint8 or uint16: keyframes of one shot, in time order.
             instants: For each output frame the keyframe n before it and alpha in [0, 1), how far towards n + 1 it lies.
             size: Output height and width in pixels.
             output_type: torch.float32, range [0, 1], or torch.uint8 or torch.uint16, full range and rounded.
@@ -93,8 +94,10 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             (len(instants), 3, height, width) of `output_type`.
 
         Raises:
-            ValueError: An instant lies outside the clip.
+            ValueError: An instant lies outside the clip, or frames or output are of another type.
         """
+        frames = frames_given(frames)
+        check_output_type(output_type)
         check_instants(instants, len(frames))
         lanes = num_lanes(frames.device)
         made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)

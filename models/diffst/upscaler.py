@@ -13,6 +13,7 @@ from torch import Tensor
 from diffst.attempts import Attempt, plainly
 from diffst.checkpoint import load_pipeline, num_parameters, weights_hash
 from diffst.folders import EMBEDDED, model_folder
+from diffst.given import frames_given
 from diffst.limits import Limits
 from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage, unwatched
 from diffst.star.load import Sampling, load_any_star
@@ -73,7 +74,7 @@ class UpscaleModel(Protocol):
         """Make the frames of a clip's instants.
 
         Args:
-            frames: (T, 3, H, W) uint8 or uint16, keyframes of one shot.
+            frames: (T, 3, H, W) uint8, uint16 or float in [0, 1], keyframes of one shot.
             instants: For each frame to make the keyframe before it and how far it lies towards the next, in [0, 1).
             out_size: Height and width in pixels.
             on_stage: Told the name of each finished stage and the seconds it took.
@@ -81,7 +82,10 @@ class UpscaleModel(Protocol):
                 on it, so that the same frame comes out alike whatever clip it is in.
 
         Returns:
-            (len(instants), 3, *out_size) of the type of `frames`.
+            (len(instants), 3, *out_size) of the type of `frames`; float32 for any float type.
+
+        Raises:
+            ValueError: An instant lies outside the clip, or frames are of another type.
         """
 
 
@@ -100,11 +104,11 @@ class StreamedShot(Protocol):
         """Pictures that are finished with the next instants, in order; fewer or more than these.
 
         Args:
-            frames: (T, 3, H, W) uint8 or uint16, the keyframes around the instants.
+            frames: (T, 3, H, W) uint8, uint16 or float in [0, 1], the keyframes around the instants.
             instants: Those that follow the ones given before, none of them again; positions in `frames`.
 
         Returns:
-            Pieces (N, 3, height, width) of the type of `frames`, in main memory.
+            Pieces (N, 3, height, width) of the type of `frames`, float32 for any float type, in main memory.
         """
 
     def finish(self) -> list[Tensor]:
@@ -173,14 +177,14 @@ class DiffSTUpscaler:
         first_keyframe: int = 0,  # noqa: ARG002  (nothing here is random)
     ) -> Tensor:
         """See `UpscaleModel`."""
-        given = frames.to(self.device)
+        given = frames_given(frames).to(self.device)
         scale = out_size[0] / frames.shape[-2]
         self.pipeline.longest_tile = None if self.tile is None else round(self.tile / scale)
         made: Tensor = self.pipeline(
             given,
             instants,
             out_size,
-            output_type=frames.dtype,
+            output_type=given.dtype,
             on_stage=on_stage,
             on_progress=self.on_progress,
         )

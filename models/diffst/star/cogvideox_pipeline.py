@@ -12,8 +12,9 @@ from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKL
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
+from diffst.given import check_output_type, frames_given
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
-from diffst.pixels import to_integer
+from diffst.pixels import as_float, to_integer
 from diffst.star.cogvideox import StarCogVideoXTransformer
 from diffst.star.cogvideox_sampler import (
     DEFAULT_GUIDANCE,
@@ -113,7 +114,7 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Make a clip large and sharp.
 
         Args:
-            frames: (T, 3, H, W) float32 in [0, 1], T at most `MAX_FRAMES`, on the device to work on.
+            frames: (T, 3, H, W) float in [0, 1], uint8 or uint16, T at most `MAX_FRAMES`, on the device to work on.
             size: Output height and width.
             text: (1, L, text width) states of the prompt; None for no prompt, which takes half the time.
             settings: How to sample.
@@ -127,8 +128,11 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
             (T, 3, *size) of `output_type`, on the CPU.
 
         Raises:
-            ValueError: The clip is too long, or the positions are not as many as the frames.
+            ValueError: The clip is too long, the positions are not as many as the frames, or frames or output are of
+                another type.
         """
+        frames = as_float(frames_given(frames))
+        check_output_type(output_type)
         count = len(frames)
         if not 1 <= count <= MAX_FRAMES:
             raise ValueError(f"a clip of {count} frames; 1 to {MAX_FRAMES} are possible")

@@ -10,9 +10,10 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from diffst.cfca import CFCA
+from diffst.given import frames_given
 from diffst.offload import Offload
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
-from diffst.pixels import to_float
+from diffst.pixels import as_float
 from diffst.star.new_frames import frames_at
 from diffst.upscaler import ModelRules
 
@@ -69,10 +70,11 @@ class SamplingModel(Generic[Settings]):
         first_keyframe: int = 0,
     ) -> Tensor:
         """See `UpscaleModel`; the first keyframe's number decides which noise the frames get."""
+        given = frames_given(frames).to(self.device)
         stage = stage_clock(on_stage, self.device)
         # 1. The frame of each instant, still small.
         with stage("cfca"):
-            small = frames_at(self.cfca, to_float(frames.to(self.device)), instants)
+            small = frames_at(self.cfca, as_float(given), instants)
         # 2. Large ones.
         made: Tensor = self.pipeline(
             small,
@@ -80,7 +82,7 @@ class SamplingModel(Generic[Settings]):
             self.text,
             self.settings,
             positions=[(first_keyframe + keyframe, alpha) for keyframe, alpha in instants],
-            output_type=frames.dtype,
+            output_type=given.dtype,
             on_stage=on_stage,
             on_progress=self.on_progress,
         )

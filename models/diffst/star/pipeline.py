@@ -12,8 +12,9 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import (
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
+from diffst.given import check_output_type, frames_given
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
-from diffst.pixels import to_integer
+from diffst.pixels import as_float, to_integer
 from diffst.star.colour import fix_colours
 from diffst.star.frames import LEAST_SIZE, Padding, enlarge, padding_of
 from diffst.star.network import StarUNet
@@ -71,7 +72,7 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Enlarge a clip.
 
         Args:
-            frames: (F, 3, H, W) float32 in [0, 1], of one shot, in time order, on the device to run on.
+            frames: (F, 3, H, W) float in [0, 1], uint8 or uint16, of one shot, in time order, on the device to run on.
             size: Output height and width in pixels.
             text: (2, L, D) float: states of the prompt and of the negative prompt.
             settings: How to sample.
@@ -85,8 +86,10 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
             (F, 3, *size) of `output_type`, on the CPU.
 
         Raises:
-            ValueError: There are not as many positions as frames.
+            ValueError: There are not as many positions as frames, or frames or output are of another type.
         """
+        frames = as_float(frames_given(frames))
+        check_output_type(output_type)
         places = [(n, 0.0) for n in range(len(frames))] if positions is None else list(positions)
         if len(places) != len(frames):
             raise ValueError(f"{len(places)} positions for {len(frames)} frames")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffst.attempts import Attempt, Made, plainly, until_made
 from diffst.cfca import Instants, check_instants
+from diffst.given import frames_given
 from diffst.neighbourhood import ClipMotion
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.wan.stream import ShotStream
@@ -67,8 +68,9 @@ class Shot:
             (T', 3, height, width) float32, not clamped; with tiles and frames of 8 bits float16.
 
         Raises:
-            ValueError: An instant lies outside the clip.
+            ValueError: An instant lies outside the clip, or frames are of another type.
         """
+        frames = frames_given(frames)
         check_instants(instants, len(frames))
         stage = stage_clock(self.on_stage, frames.device)
         if self.stream is None:

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from diffst.attempts import Attempt, plainly
+from diffst.given import frames_given
 from diffst.limits import Limits
 from diffst.offload import Offload
 from diffst.pipeline import OnProgress, OnStage, unwatched
-from diffst.pixels import to_integer
 from diffst.transfers import HostCopies, to_device
 from diffst.upscaler import ModelRules
 from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.levers import Levers, pull
-from diffst.wan.pipeline import DiffSTWanPipeline
+from diffst.wan.pipeline import DiffSTWanPipeline, in_range
 from diffst.wan.shot import Shot
 from diffst.wan.sizes import TILE_OVERLAP, TIME_STRIDE
 from diffst.wan.windows import OVERLAP_LATENTS, Windows
@@ -94,7 +94,7 @@ class WanUpscaler:
 
 
 class WanShot:
-    """A shot whose pictures come back to main memory as codes, while the next ones are made."""
+    """A shot whose pictures come back to main memory in the type of its frames, while the next ones are made."""
 
     def __init__(self, shot: Shot, device: torch.device) -> None:
         self.shot = shot
@@ -104,8 +104,9 @@ class WanShot:
 
     def feed(self, frames: Tensor, instants: Sequence[tuple[int, float]]) -> list[Tensor]:
         """See `StreamedShot`."""
-        self.kind = frames.dtype
-        given = self.shot.made(lambda: to_device(frames, self.device))
+        known = frames_given(frames)
+        self.kind = known.dtype
+        given = self.shot.made(lambda: to_device(known, self.device))
         return self.on_host(self.shot.feed(given, instants))
 
     def finish(self) -> list[Tensor]:
@@ -113,11 +114,11 @@ class WanShot:
         return self.on_host(self.shot.finish())
 
     def on_host(self, made: Iterable[Tensor]) -> list[Tensor]:
-        """Codes of the type of the frames that came last, all whole."""
+        """Pictures of the type of the frames that came last, all whole."""
         copies = [self.shot.made(partial(self.copy, pictures)) for pictures in made]
         self.copies.wait()
         return copies
 
     def copy(self, pictures: Tensor) -> Tensor:
-        """Finished pictures as codes, on their way to main memory."""
-        return self.copies.start(to_integer(pictures, self.kind))
+        """Finished pictures as what is given out, on their way to main memory."""
+        return self.copies.start(in_range(pictures, self.kind))

@@ -259,7 +259,7 @@ def test_pictures_that_do_not_fit_as_codes_are_brought_over_again(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return to_integer(pictures, kind)
 
-    monkeypatch.setattr("diffst.wan.upscaler.to_integer", codes)
+    monkeypatch.setattr("diffst.wan.upscaler.in_range", codes)
     stepping, said = on(model, WHOLE, IN_TURN)
     made = made_by(stepping, given)
     assert len(said) == 1

@@ -1,0 +1,33 @@
+"""What pipelines are given, checked in one place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffst.pixels import HIGHEST
+
+
+def frames_given(frames: Tensor) -> Tensor:
+    """Frames in one of the three types that pipelines work on.
+
+    Args:
+        frames: (T, 3, H, W), any float type in [0, 1], uint8 or uint16.
+
+    Returns:
+        The same; floats of another type as float32.
+
+    Raises:
+        ValueError: They are of another type.
+    """
+    if frames.is_floating_point():
+        return frames.float()
+    if frames.dtype not in HIGHEST:
+        raise ValueError(f"frames are float in [0, 1], uint8 or uint16, not {frames.dtype}")
+    return frames
+
+
+def check_output_type(output_type: torch.dtype) -> None:
+    """Raise ValueError for a type that no pipeline makes pictures in."""
+    if output_type != torch.float32 and output_type not in HIGHEST:
+        raise ValueError(f"pictures are made as float32, uint8 or uint16, not {output_type}")

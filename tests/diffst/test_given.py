@@ -1,0 +1,115 @@
+"""What every pipeline and every upscaler takes, and what it says of the rest."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from diffst.cfca import CFCA
+from diffst.pixels import to_integer
+from diffst.star.cogvideox_pipeline import CogVideoXSettings
+from diffst.star.cogvideox_upscaler import RULES, StarCogVideoXModel
+from diffst.star.settings import StarSettings
+from diffst.star.upscaler import StarModel
+from diffst.upscaler import DiffSTUpscaler
+from diffst.wan import DiffSTWanPipeline, build_random
+from diffst.wan.upscaler import WanUpscaler
+from tests.diffst.star.random_star import TEXT
+from tests.diffst.star.random_star import build_random as random_star
+from tests.diffst.star.tiny_cogvideox import tiny_pipeline as tiny_cogvideox
+from tests.diffst.test_cfca import smooth_clip
+from tests.diffst.tiny import tiny_pipeline
+
+Make = Callable[..., torch.Tensor]
+KINDS = ("nano", "wan", "star", "cogvideox")
+SIZE = (32, 48)
+INSTANTS = [(0, 0.0), (0, 0.5), (1, 0.0)]
+CPU = torch.device("cpu")
+FEW, FEW_OF_COGVIDEOX = StarSettings(num_steps=1, guidance=1), CogVideoXSettings(num_steps=1)
+
+
+def clip() -> torch.Tensor:
+    """Four keyframes that every type has exactly, (4, 3, 16, 24) float32."""
+    return to_integer(smooth_clip(4)[..., :16, :24], torch.uint8).float().div(256)
+
+
+def pipeline(kind: str) -> Make:
+    """A pipeline, called with frames, instants and an output type."""
+    if kind in ("nano", "wan"):
+        made = tiny_pipeline() if kind == "nano" else build_random("tiny", dtype=torch.float32)
+
+        def make(frames: Any, instants: Any = INSTANTS, **options: Any) -> torch.Tensor:
+            return made(frames, instants, SIZE, **options)
+
+        return make
+    star = partial(random_star(), text=torch.zeros(2, *TEXT), settings=FEW)
+    other = partial(tiny_cogvideox(), text=None, settings=FEW_OF_COGVIDEOX)
+
+    def enlarge(frames: Any, instants: Any = INSTANTS, **options: Any) -> torch.Tensor:
+        del instants  # these make no frames between
+        positions = [(n, 0.0) for n in range(4)]
+        called = star if kind == "star" else other
+        return called(frames, SIZE, positions=positions, **options)
+
+    return enlarge
+
+
+def upscaler(kind: str) -> Make:
+    """An upscaler, called with frames and instants."""
+    made: Any
+    if kind == "nano":
+        made = DiffSTUpscaler("nano", tiny_pipeline(), CPU, torch.float32)
+    elif kind == "wan":
+        parts = build_random("tiny", dtype=torch.float32).components
+        made = WanUpscaler("wan", DiffSTWanPipeline(**parts, trained=True), CPU)
+    elif kind == "star":
+        text = torch.zeros(2, *TEXT)
+        made = StarModel("star", random_star(), CFCA(), text, FEW, CPU)
+    else:
+        parts = (RULES, tiny_cogvideox(), CFCA(), None, FEW_OF_COGVIDEOX, CPU)
+        made = StarCogVideoXModel("cogvideox", *parts)
+
+    def make(frames: Any, instants: Any = INSTANTS) -> torch.Tensor:
+        return made(frames, instants, SIZE)
+
+    return make
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def both(request) -> tuple[Make, Make]:
+    """A pipeline, and its upscaler."""
+    return pipeline(request.param), upscaler(request.param)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+def test_floats_of_any_type_are_taken_as_float32(both: tuple[Make, Make], kind: torch.dtype):
+    for make in both:
+        made, expected = make(clip().to(kind)), make(clip())
+        assert made.dtype == torch.float32
+        assert torch.equal(made, expected)
+        assert expected.std() > 0.01
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16])
+def test_whole_numbers_are_taken_in_full_range(both: tuple[Make, Make], kind: torch.dtype):
+    codes = to_integer(clip(), kind)
+    make, upscale = both
+    made, expected = make(codes), make(codes.float() / (255 if kind == torch.uint8 else 65535))
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
+    given_back = upscale(codes)
+    assert (given_back.dtype, given_back.shape) == (kind, (3, 3, *SIZE))
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int8, torch.bool])
+def test_other_whole_numbers_are_refused(both: tuple[Make, Make], kind: torch.dtype):
+    for make in both:
+        with pytest.raises(ValueError, match=rf"float in \[0, 1\], uint8 or uint16, not {kind}"):
+            make(clip().to(kind))
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.int32])
+def test_another_type_to_make_is_refused(both: tuple[Make, Make], kind: torch.dtype):
+    with pytest.raises(ValueError, match=f"made as float32, uint8 or uint16, not {kind}"):
+        both[0](clip(), output_type=kind)
