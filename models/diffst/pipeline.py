@@ -65,9 +65,6 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_to_config(timestep=timestep, sigma=sigma, window_latents=window_latents)
         # Low-resolution pixels of a tile's side where memory is short; a matter of the machine, so not saved.
         self.longest_tile: int | None = None
-        # Of the last clip, since neighbouring clips share keyframes, and what `longest_tile` was then.
-        self._before: Remembered | None = None
-        self._tile_before: int | None = None
 
     @torch.inference_mode()
     def __call__(
@@ -96,6 +93,47 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             ValueError: An instant lies outside the clip, or frames or output are of another type.
         """
+        made, _ = self.next_clip(
+            frames,
+            instants,
+            size,
+            None,
+            output_type=output_type,
+            on_stage=on_stage,
+            on_progress=on_progress,
+        )
+        return made
+
+    @torch.inference_mode()
+    def next_clip(
+        self,
+        frames: Tensor,
+        instants: Instants,
+        size: tuple[int, int],
+        before: Remembered | None,
+        *,
+        output_type: torch.dtype = torch.float32,
+        on_stage: OnStage | None = None,
+        on_progress: OnProgress = unwatched,
+    ) -> tuple[Tensor, Remembered]:
+        """As a call, but keyframes that the clip before had too are not made again where they would come out alike.
+
+        Args:
+            frames: See `__call__`, as all that is not named here.
+            instants: Likewise.
+            size: Likewise.
+            before: What the clip before left; None begins anew. The pipeline has to be as it was then, its weights and
+                `longest_tile` too.
+            output_type: See `__call__`.
+            on_stage: Likewise.
+            on_progress: Likewise.
+
+        Returns:
+            The frames that a call gives, and what the clip after this one may go on from.
+
+        Raises:
+            ValueError: See `__call__`.
+        """
         frames = frames_given(frames)
         check_output_type(output_type)
         check_instants(instants, len(frames))
@@ -106,10 +144,9 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             guidance = self.guidance(frames.unsqueeze(0))
         # Then a frame at a time on each core, so that memory does not grow with the clip.
         finished = Finished(made, instants, len(frames))
-        made_alike = self.makes_keyframes_alone and self.longest_tile == self._tile_before
-        if self._before is not None and made_alike:
-            finished.take_over(self._before.pictures_of(frames))
-        motion = ClipMotion(frames, self._before)
+        if before is not None and self.makes_keyframes_alone:
+            finished.take_over(before.pictures_of(frames))
+        motion = ClipMotion(frames, before)
         cut = list(tiles((frames.shape[-2], frames.shape[-1]), size, self.longest_tile))
         todo = list(finished.in_time(self.config.window_latents))
         pieces = self.cut_up(motion, cut, todo, finished, stage_clock(on_stage, frames.device))
@@ -129,8 +166,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
                     if piece.tile is piece.group.last_tile:
                         finished.add(piece.group)
                 on_progress("pictures" if len(cut) == 1 else "tiles", number, num_pieces)
-        self._before, self._tile_before = motion.end(finished.pictures), self.longest_tile
-        return made
+        return made, motion.end(finished.pictures)
 
     @property
     def makes_keyframes_alone(self) -> bool:

@@ -15,6 +15,7 @@ from diffst.checkpoint import load_pipeline, num_parameters, weights_hash
 from diffst.folders import EMBEDDED, model_folder
 from diffst.given import frames_given
 from diffst.limits import Limits
+from diffst.neighbourhood import Remembered
 from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage, unwatched
 from diffst.star.load import Sampling, load_any_star
 from diffst.star.names import STAR_MODELS, star_pipeline
@@ -136,7 +137,7 @@ class StreamingModel(Protocol):
 
 
 class DiffSTUpscaler:
-    """A DiffST pipeline as the tool sees it."""
+    """A DiffST pipeline as the tool sees it, which is not changed while this has it."""
 
     def __init__(
         self, name: str, pipeline: DiffSTPipeline, device: torch.device, precision: torch.dtype
@@ -158,10 +159,14 @@ class DiffSTUpscaler:
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pipeline = pipeline
         self.tile: int | None = None  # output pixels
+        # Of the last clip, since neighbouring clips share keyframes.
+        self._before: Remembered | None = None
         self.on_progress: OnProgress = unwatched
 
     def keep_within(self, limits: Limits) -> None:
         """See `LimitedModel`; without a tile given, pictures are cut as they are best cut."""
+        if limits.tile != self.tile:
+            self._before = None  # in other tiles the same keyframes come out otherwise
         self.tile = limits.tile
 
     def watch(self, on_progress: OnProgress) -> None:
@@ -180,10 +185,11 @@ class DiffSTUpscaler:
         given = frames_given(frames).to(self.device)
         scale = out_size[0] / frames.shape[-2]
         self.pipeline.longest_tile = None if self.tile is None else round(self.tile / scale)
-        made: Tensor = self.pipeline(
+        made, self._before = self.pipeline.next_clip(
             given,
             instants,
             out_size,
+            self._before,
             output_type=given.dtype,
             on_stage=on_stage,
             on_progress=self.on_progress,

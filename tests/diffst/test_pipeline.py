@@ -125,11 +125,11 @@ def test_clips_of_one_shot_agree_to_the_bit_and_make_no_keyframe_twice():
     pipeline.codec.encode = counted
     whole = pipeline(video, [(n, a) for n in range(2, 9) for a in (0.0, 0.5)], SIZE)
     assert sum(made_keyframes) == 10, "1 to 10"
+    _, other = pipeline.next_clip(smooth_clip(2), [(0, 0.0)], SIZE, None)
     made_keyframes.clear()
-    pipeline(smooth_clip(2), [(0, 0.0)], SIZE)  # another video between
-    made_keyframes.clear()
-    first = pipeline(video[:9], [(n, a) for n in (2, 3, 4) for a in (0.0, 0.5)], SIZE)
-    second = pipeline(video[1:], [(n, a) for n in range(4, 8) for a in (0.0, 0.5)], SIZE)
+    asked = [[(n, a) for n in some for a in (0.0, 0.5)] for some in (range(2, 5), range(4, 8))]
+    first, before = pipeline.next_clip(video[:9], asked[0], SIZE, other)
+    second, _ = pipeline.next_clip(video[1:], asked[1], SIZE, before)
     assert torch.equal(torch.cat((first, second)), whole)
     assert sum(made_keyframes) == 10
 
@@ -139,34 +139,43 @@ def test_a_picture_of_another_size_is_not_taken_over():
     pipeline = tiny_pipeline()
     pipeline.register_modules(vrg=None)
     expected = pipeline(video, [(5, 0.5)], (80, 128))
-    pipeline(video, [(4, 0.5)], SIZE)
-    assert torch.equal(pipeline(video, [(5, 0.5)], (80, 128)), expected)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"longest_tile": 112}, {"window_latents": 2}],
-    ids=["other tiles", "a window of two keyframes"],
-)
-def test_a_picture_that_would_be_made_otherwise_now_is_not_taken_over(changes):
-    video = F.interpolate(smooth_clip(10), size=(64, 160))
-    size, fresh, used = (64, 160), tiny_pipeline(), tiny_pipeline()
-    for pipeline in (fresh, used):
-        pipeline.register_modules(vrg=None)
-        pipeline.register_to_config(window_latents=changes.get("window_latents", 1))
-    used(video[:9], [(n, a) for n in (2, 3, 4) for a in (0.0, 0.5)], size)
-    for pipeline in (fresh, used):
-        pipeline.longest_tile = changes.get("longest_tile")
-    instants = [(n, a) for n in (4, 5, 6) for a in (0.0, 0.5)]
-    made, expected = (pipeline(video[1:], instants, size) for pipeline in (used, fresh))
+    _, before = pipeline.next_clip(video, [(4, 0.5)], SIZE, None)
+    made, _ = pipeline.next_clip(video, [(5, 0.5)], (80, 128), before)
     assert torch.equal(made, expected)
+
+
+def test_in_a_window_of_two_keyframes_a_picture_is_not_taken_over():
+    video, pipeline = smooth_clip(10), tiny_pipeline()
+    pipeline.register_modules(vrg=None)
+    pipeline.register_to_config(window_latents=2)
+    asked = [[(n, a) for n in some for a in (0.0, 0.5)] for some in ((2, 3, 4), (4, 5, 6))]
+    _, before = pipeline.next_clip(video[:9], asked[0], SIZE, None)
+    made, _ = pipeline.next_clip(video[1:], asked[1], SIZE, before)
+    assert torch.equal(made, pipeline(video[1:], asked[1], SIZE))
 
 
 def test_a_clip_that_is_made_again_gives_the_same_where_only_its_beginning_has_new_frames():
     video = smooth_clip(12)
     pipeline = tiny_pipeline()
+    pipeline.register_modules(vrg=None)
     instants = [(0, 0.0), (0, 0.5), *((n, 0.0) for n in range(1, 12))]
-    assert torch.equal(pipeline(video, instants, SIZE), pipeline(video, instants, SIZE))
+    first, before = pipeline.next_clip(video, instants, SIZE, None)
+    again, _ = pipeline.next_clip(video, instants, SIZE, before)
+    assert torch.equal(first, again)
+
+
+def test_a_call_remembers_no_picture_of_the_one_before():
+    clip, used, fresh = smooth_clip(6), tiny_pipeline(), tiny_pipeline()
+    instants = [(2, 0.0), (2, 0.5), (3, 0.0)]
+    for pipeline in (used, fresh):
+        pipeline.register_modules(vrg=None)
+    before = used(clip, instants, SIZE)
+    for pipeline in (used, fresh):
+        for weight in pipeline.codec.tail.parameters():
+            weight.zero_()
+    made = used(clip, instants, SIZE)
+    assert torch.equal(made, fresh(clip, instants, SIZE))
+    assert (made - before).abs().amax((1, 2, 3)).min() > 1e-3
 
 
 def test_instants_come_in_any_order():

@@ -55,6 +55,37 @@ def test_small_tiles_change_nano_little():
     assert torch.equal(model(clip, instants, (320, 400)), whole)
 
 
+def test_neighbouring_clips_make_no_keyframe_twice():
+    video = (smooth_clip(12) * 255).round().to(torch.uint8)
+    model = load_model("nano", device="cpu", precision="fp32")
+    assert isinstance(model, DiffSTUpscaler)
+    made_keyframes: list[int] = []
+    encode = model.pipeline.codec.encode
+
+    def counted(frames, context, size):
+        made_keyframes.append(len(frames))
+        return encode(frames, context, size)
+
+    model.pipeline.codec.encode = counted
+    model(video[:9], [(n, a) for n in (2, 3, 4) for a in (0.0, 0.5)], (80, 128))
+    assert sum(made_keyframes) == 6, "1 to 6"
+    model(video[1:], [(n, a) for n in range(4, 8) for a in (0.0, 0.5)], (80, 128))
+    assert sum(made_keyframes) == 10, "7 to 10 too"
+
+
+def test_a_picture_made_in_other_tiles_is_not_taken_over():
+    video = (F.interpolate(smooth_clip(10), size=(64, 160)) * 255).round().to(torch.uint8)
+    used, fresh = (load_model("nano", device="cpu", precision="fp32") for _ in range(2))
+    instants = [[(n, a) for n in some for a in (0.0, 0.5)] for some in ((2, 3, 4), (4, 5, 6))]
+    whole = used(video[:9], instants[0], (64, 160))
+    for model in (used, fresh):
+        assert isinstance(model, LimitedModel)
+        model.keep_within(Limits(tile=112))
+    made, expected = (model(video[1:], instants[1], (64, 160)) for model in (used, fresh))
+    assert torch.equal(made, expected)
+    assert not torch.equal(made[0], whole[4]), "tiles change nothing here"
+
+
 def test_a_folder_is_a_model_too(tmp_path):
     tiny_pipeline().save_pretrained(tmp_path)
     model = load_model(str(tmp_path), device="cpu", precision="fp32")
