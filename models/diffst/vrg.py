@@ -37,12 +37,12 @@ class Guidance(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.out = zeroed(nn.Linear(channels, token_dim))
 
     def resample(self, seen: Tensor) -> Tensor:
-        """(N, any number, channels) -> (N, num_tokens, token_dim)."""
+        """(N, any number, channels), of the type of the weights -> (N, num_tokens, token_dim) float32."""
         queries = self.queries.expand(len(seen), -1, -1)
         normed = self.norm(seen)
         pooled, _ = self.attention(queries, normed, normed, need_weights=False)
         guidance: Tensor = self.out(self.out_norm(pooled + queries))
-        return guidance
+        return guidance.float()
 
 
 class VideoGuidance(Guidance):
@@ -77,7 +77,7 @@ class VideoGuidance(Guidance):
         """Tokens of each clip.
 
         Args:
-            clips: (N, T, 3, H, W) float in [0, 1], low-resolution keyframes.
+            clips: (N, T, 3, H, W) float in [0, 1], uint8 or uint16, low-resolution keyframes.
 
         Returns:
             (N, num_tokens, token_dim) float32.
@@ -108,7 +108,7 @@ class VideoGuidance(Guidance):
         pair = nn.functional.pad(
             pair.flatten(0, 1), (0, -width % 4, 0, -height % 4), mode="replicate"
         )
-        encoded: Tensor = self.encoder(pair)
+        encoded: Tensor = self.encoder(pair.to(next(self.encoder.parameters()).dtype))
         return encoded[:, :, above // STRIDE :]
 
 

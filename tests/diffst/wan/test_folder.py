@@ -86,6 +86,16 @@ def test_a_short_type_leaves_what_wan_keeps_long(folder):
         assert loaded(smooth_clip(2), *ASKED).isfinite().all()
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_one_short_type_for_all_parts_comes_near_the_long_one(folder, pipeline, kind):
+    short = DiffSTWanPipeline.from_pretrained(folder, local_files_only=True, dtype=kind)
+    assert short.vrg.dtype == kind
+    assert short.transformer.scale_shift_table.dtype == torch.float32
+    made, exact = (piped(smooth_clip(2), *ASKED) for piped in (short, pipeline))
+    assert made.dtype == torch.float32
+    assert (made - exact).abs().mean() < 0.02
+
+
 def test_guidance_is_optional(pipeline, tmp_path):
     parts = {**pipeline.components, "vrg": None}
     DiffSTWanPipeline(**parts).save_pretrained(tmp_path)

@@ -146,9 +146,13 @@ def test_stages_report_their_time(pipeline):
     assert set(seen) == {"cfca", "vrg", "encode", "dit", "decode"}
 
 
-def test_a_plain_cast_is_refused():
+@pytest.mark.parametrize("part", ["the transformer", "all of it"])
+def test_a_plain_cast_is_refused(part):
     pipeline = build_random("tiny", dtype=torch.float32)
-    torch.nn.Module.to(pipeline.transformer, dtype=torch.bfloat16)
+    if part == "all of it":
+        pipeline.to(torch.bfloat16)
+    else:
+        torch.nn.Module.to(pipeline.transformer, dtype=torch.bfloat16)
     with pytest.raises(ValueError, match=r"modulation is torch\.bfloat16"):
         pipeline(smooth_clip(1), [(0, 0.0)], SIZE)
 
