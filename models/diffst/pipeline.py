@@ -66,7 +66,6 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         # Low-resolution pixels of a tile's side where memory is short; a matter of the machine, so not saved.
         self.longest_tile: int | None = None
 
-    @torch.inference_mode()
     def __call__(
         self,
         frames: Tensor,
@@ -104,7 +103,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
         return made
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def next_clip(
         self,
         frames: Tensor,
@@ -207,6 +206,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
                 ]
         yield from waiting
 
+    # A lane does not share the caller's mode; in this one it may write into what either mode made.
     @torch.inference_mode()
     def make(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from diffst.cfca import CFCA
 from diffst.pixels import to_integer
@@ -90,6 +91,16 @@ def test_floats_of_any_type_are_taken_as_float32(both: tuple[Make, Make], kind: 
         assert made.dtype == torch.float32
         assert torch.equal(made, expected)
         assert expected.std() > 0.01
+
+
+def test_what_comes_out_may_be_changed_and_learnt_from(both: tuple[Make, Make]):
+    for make in both:
+        made = make(clip())
+        made[..., :4] = 0
+        made.mul_(2)
+        learnt = torch.ones_like(made).requires_grad_()
+        F.mse_loss(learnt, made).backward()
+        assert learnt.grad is not None
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.uint16])

@@ -98,7 +98,7 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
             tile_overlap_factor_width=VAE_TILE_SHARED,
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self,
         frames: Tensor,

@@ -36,7 +36,7 @@ def prompt_states(folder: Path, prompt: str, num_tokens: int) -> Tensor | None:
         truncation=True,
         return_tensors="pt",
     ).input_ids
-    with torch.inference_mode():
+    with torch.no_grad():
         # Filled-up places count too: the network was taught without a mask.
         states: Tensor = encoder(tokens).last_hidden_state.float()
     return states

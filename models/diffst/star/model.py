@@ -60,7 +60,7 @@ class SamplingModel(Generic[Settings]):
         """See `WatchedModel`."""
         self.on_progress = on_progress
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self,
         frames: Tensor,

@@ -56,7 +56,7 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_modules(unet=unet, vae=vae)
         self.register_to_config(least_size=tuple(least_size))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self,
         frames: Tensor,

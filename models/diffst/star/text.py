@@ -115,7 +115,7 @@ def token_numbers(tokenizer: Any, text: str) -> list[int]:
     return known + [PAD_TOKEN] * (NUM_TOKENS - len(known))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def text_states(encoder: Any, tokens: Tensor, num_layers: int) -> Tensor:
     """States after some of the layers and the final norm.
 

@@ -28,7 +28,7 @@ def stock_scheduler() -> UniPCMultistepScheduler:
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def sample(
     pipeline: DiffSTWanPipeline,
     size: tuple[int, int],

@@ -91,7 +91,7 @@ class DiffSTWanPipeline(DiffSTPipeline):
             **{name: (kind.__module__, kind.__name__) for name, kind in own.items()}
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self,
         frames: Tensor,

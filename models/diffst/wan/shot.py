@@ -56,7 +56,7 @@ class Shot:
         """What a part of the work makes, however often memory runs out before."""
         return until_made(self.attempt, work)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def feed(self, frames: Tensor, instants: Instants) -> Iterator[Tensor]:
         """Pictures that are finished with the next instants; they lag behind by up to a window.
 
@@ -96,7 +96,7 @@ class Shot:
         height, width = around.frames.shape[-2:]
         return around.aggregate(self.pipeline.cfca, (slice(0, height), slice(0, width)))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def finish(self) -> Iterator[Tensor]:
         """The rest: as many pictures come out in all as instants went in."""
         if self.stream is not None:
