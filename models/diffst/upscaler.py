@@ -19,7 +19,7 @@ from diffst.neighbourhood import Remembered
 from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage, unwatched
 from diffst.star.load import Sampling, load_any_star
 from diffst.star.names import STAR_MODELS, star_pipeline
-from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE, WAN_MODEL
+from diffst.wan.names import DECODERS, TINY_DECODER, TINY_DECODER_FILE, WAN_MODEL
 from diffst.wan.pipeline import DiffSTWanPipeline
 
 DESCRIPTIONS = {
@@ -256,7 +256,10 @@ def load_model(
     from diffst.wan.convert import tiny_decoder_from
     from diffst.wan.upscaler import NO_WEIGHTS, WanUpscaler
 
+    if decoder not in DECODERS:
+        raise ValueError(f"decoder `{decoder}` is not one of {', '.join(DECODERS)}")
     if star_pipeline(name) is not None:
+        check_decoder(decoder)
         return load_any_star(name, device=device, precision=precision, sampling=sampling)
     if sampling is not None:
         raise ValueError(f"`{name}` takes one step and draws no noise, so there is nothing to tell")
@@ -276,9 +279,14 @@ def load_model(
             file = model_folder(TINY_DECODER) / TINY_DECODER_FILE
             pipeline.codec.take_tiny_decoder(tiny_decoder_from(file, dtype=kind))
         return WanUpscaler(name, pipeline, chosen)
+    check_decoder(decoder)
+    return DiffSTUpscaler(name, pipeline, chosen, kind)
+
+
+def check_decoder(decoder: str) -> None:
+    """Raise ValueError for any decoder but the one that a model of another size than Wan's has."""
     if decoder != "full":
         raise ValueError(f"it has one decoder, and `{decoder}` is for models of Wan's size")
-    return DiffSTUpscaler(name, pipeline, chosen, kind)
 
 
 def list_models() -> list[ModelCard]:

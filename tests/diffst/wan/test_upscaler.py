@@ -14,6 +14,8 @@ from diffst.wan.fold import FoldedTransformer
 from diffst.wan.names import TINY_DECODER, TINY_DECODER_FILE
 from diffst.wan.upscaler import WanUpscaler
 from diffst.wan.windows import Windows
+from tests.diffst.star.random_star import save_random
+from tests.diffst.star.tiny_cogvideox import tiny_pipeline as tiny_cogvideox
 from tests.diffst.test_cfca import smooth_clip
 
 
@@ -121,6 +123,19 @@ def test_a_trained_folder_decodes_with_the_downloaded_tiny_decoder(tmp_path, mon
     assert (made.int() - other.int()).abs().float().mean() > 1
 
 
-def test_a_model_of_another_kind_has_one_decoder():
-    with pytest.raises(ValueError, match="it has one decoder"):
-        load_model("nano", device="cpu", decoder="tiny")
+@pytest.mark.parametrize("kind", ["nano", "i2vgen", "cogvideox"])
+def test_a_model_of_another_kind_has_one_decoder(tmp_path, kind):
+    if kind == "i2vgen":
+        save_random(tmp_path)
+    elif kind == "cogvideox":
+        tiny_cogvideox().save_pretrained(tmp_path)
+    name = kind if kind == "nano" else str(tmp_path)
+    with pytest.raises(ValueError, match="it has one decoder, and `tiny`"):
+        load_model(name, device="cpu", decoder="tiny")
+
+
+def test_a_decoder_that_there_is_not_is_refused(tmp_path):
+    parts = build_random("tiny", dtype=torch.float32).components
+    DiffSTWanPipeline(**parts, trained=True).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="decoder `nope` is not one of full, tiny"):
+        load_model(str(tmp_path), device="cpu", decoder="nope")
