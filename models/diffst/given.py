@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffst.cfca import Instants, check_instants
 from diffst.pixels import HIGHEST
 
 
@@ -18,13 +19,25 @@ def frames_given(frames: Tensor) -> Tensor:
         The same; floats of another type as float32.
 
     Raises:
-        ValueError: They are of another type.
+        TypeError: They are no tensor.
+        ValueError: They are of another type or shape, or none.
     """
+    if not isinstance(frames, Tensor):
+        raise TypeError(f"frames are a tensor of torch, not a `{type(frames).__name__}`")
+    if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
+        raise ValueError(f"frames are (T, 3, H, W), at least one, not {tuple(frames.shape)}")
     if frames.is_floating_point():
         return frames.float()
     if frames.dtype not in HIGHEST:
         raise ValueError(f"frames are float in [0, 1], uint8 or uint16, not {frames.dtype}")
     return frames
+
+
+def check_asked(instants: Instants, num_frames: int) -> None:
+    """Raise ValueError for no instants, and for one that the clip's keyframes cannot give."""
+    if not instants:
+        raise ValueError("no instants are asked for")
+    check_instants(instants, num_frames)
 
 
 def check_output_type(output_type: torch.dtype) -> None:

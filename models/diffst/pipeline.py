@@ -13,11 +13,11 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from diffst.cfca import CFCA, Instants, check_instants
+from diffst.cfca import CFCA, Instants
 from diffst.codec import NanoCodec
 from diffst.finished import BetweenTile, Finished, KeyframesInWork, KeyframeTile, Run
 from diffst.fusion import fuse_into
-from diffst.given import check_output_type, frames_given
+from diffst.given import check_asked, check_output_type, frames_given
 from diffst.lanes import in_order, num_lanes
 from diffst.neighbourhood import ClipMotion, Neighbourhood, Remembered
 from diffst.tiling import Canvas, Tile, tiles
@@ -90,7 +90,9 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             (len(instants), 3, height, width) of `output_type`.
 
         Raises:
-            ValueError: An instant lies outside the clip, or frames or output are of another type.
+            TypeError: The frames are no tensor.
+            ValueError: An instant lies outside the clip, or there is none; frames are of another type or shape, or
+                there are none; or pictures of another type are asked for.
         """
         made, _ = self.next_clip(
             frames,
@@ -131,11 +133,12 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             The frames that a call gives, and what the clip after this one may go on from.
 
         Raises:
-            ValueError: See `__call__`.
+            TypeError: See `__call__`.
+            ValueError: Likewise.
         """
         frames = frames_given(frames)
         check_output_type(output_type)
-        check_instants(instants, len(frames))
+        check_asked(instants, len(frames))
         lanes = num_lanes(frames.device)
         made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
         # 1. What kind of video is this.

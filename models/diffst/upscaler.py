@@ -86,7 +86,9 @@ class UpscaleModel(Protocol):
             (len(instants), 3, *out_size) of the type of `frames`; float32 for any float type.
 
         Raises:
-            ValueError: An instant lies outside the clip, or frames are of another type.
+            TypeError: The frames are no tensor.
+            ValueError: An instant lies outside the clip, or there is none; or frames are of
+                another type or shape, or there are none.
         """
 
 

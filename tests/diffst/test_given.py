@@ -120,6 +120,31 @@ def test_other_whole_numbers_are_refused(both: tuple[Make, Make], kind: torch.dt
             make(clip().to(kind))
 
 
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 16, 24), (4, 1, 16, 24), (4, 16, 24, 3), (3, 16, 24), (4, 3, 0, 24)]
+)
+def test_frames_of_another_shape_are_refused(both: tuple[Make, Make], shape: tuple[int, ...]):
+    for make in both:
+        with pytest.raises(ValueError, match=r"frames are \(T, 3, H, W\), at least one, not \("):
+            make(torch.zeros(shape))
+
+
+def test_frames_that_are_no_tensor_are_refused(both: tuple[Make, Make]):
+    for make in both:
+        with pytest.raises(TypeError, match="frames are a tensor of torch, not a `ndarray`"):
+            make(clip().numpy())
+
+
+@pytest.mark.parametrize(
+    ("instants", "sentence"), [([], "no instants are asked for"), ([(3, 0.5)], "outside a clip")]
+)
+def test_instants_that_cannot_be_made_are_refused(instants, sentence):
+    makes = [upscaler(kind) for kind in KINDS]
+    for make in (*makes, pipeline("nano"), pipeline("wan")):
+        with pytest.raises(ValueError, match=sentence):
+            make(clip(), instants)
+
+
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.int32])
 def test_another_type_to_make_is_refused(both: tuple[Make, Make], kind: torch.dtype):
     with pytest.raises(ValueError, match=f"made as float32, uint8 or uint16, not {kind}"):

@@ -128,8 +128,9 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
             (T, 3, *size) of `output_type`, on the CPU.
 
         Raises:
-            ValueError: The clip is too long, the positions are not as many as the frames, or frames or output are of
-                another type.
+            TypeError: The frames are no tensor.
+            ValueError: The clip is too long, or the positions are not as many as the frames; frames are of another type
+                or shape, or there are none; or pictures of another type are asked for.
         """
         frames = as_float(frames_given(frames))
         check_output_type(output_type)

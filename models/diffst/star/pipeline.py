@@ -86,7 +86,9 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
             (F, 3, *size) of `output_type`, on the CPU.
 
         Raises:
-            ValueError: There are not as many positions as frames, or frames or output are of another type.
+            TypeError: The frames are no tensor.
+            ValueError: There are not as many positions as frames; frames are of another type or shape, or there are
+                none; or pictures of another type are asked for.
         """
         frames = as_float(frames_given(frames))
         check_output_type(output_type)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffst.attempts import Attempt, plainly
 from diffst.cfca import CFCA, Instants
-from diffst.given import check_output_type
+from diffst.given import check_asked, check_output_type, frames_given
 from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage, unwatched
 from diffst.pixels import to_integer
 from diffst.transformer import one_step
@@ -103,6 +103,8 @@ class DiffSTWanPipeline(DiffSTPipeline):
         on_progress: OnProgress = unwatched,
     ) -> Tensor:
         """Make the frames of the asked instants at the asked size; see `DiffSTPipeline`."""
+        frames = frames_given(frames)
+        check_asked(instants, len(frames))
         check_output_type(output_type)
         made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
         start, shot = 0, self.shot(size, on_stage, on_progress)

@@ -68,7 +68,9 @@ class Shot:
             (T', 3, height, width) float32, not clamped; with tiles and frames of 8 bits float16.
 
         Raises:
-            ValueError: An instant lies outside the clip, or frames are of another type.
+            TypeError: The frames are no tensor.
+            ValueError: An instant lies outside the clip; or frames are of another type or shape,
+                or there are none.
         """
         frames = frames_given(frames)
         check_instants(instants, len(frames))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffst.attempts import Attempt, plainly
-from diffst.given import frames_given
+from diffst.given import check_asked, frames_given
 from diffst.limits import Limits
 from diffst.offload import Offload
 from diffst.pipeline import OnProgress, OnStage, unwatched
@@ -89,6 +89,8 @@ class WanUpscaler:
         first_keyframe: int = 0,  # noqa: ARG002  (nothing here is random)
     ) -> Tensor:
         """See `UpscaleModel`."""
+        frames = frames_given(frames)
+        check_asked(instants, len(frames))
         shot = WanShot(self.pipeline.shot(out_size, on_stage, self.on_progress), self.device)
         return torch.cat([*shot.feed(frames, instants), *shot.finish()])
 
