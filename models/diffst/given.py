@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,15 @@ def check_asked(instants: Instants, num_frames: int) -> None:
     if not instants:
         raise ValueError("no instants are asked for")
     check_instants(instants, num_frames)
+
+
+def check_order(instants: Instants) -> None:
+    """Raise ValueError for instants that go back in time, for models that see what they make as a video."""
+    for before, after in pairwise(instants):
+        if after < before:
+            raise ValueError(
+                f"instants are in order of time here, so {after} is not after {before}"
+            )
 
 
 def check_output_type(output_type: torch.dtype) -> None:

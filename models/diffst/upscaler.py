@@ -76,7 +76,8 @@ class UpscaleModel(Protocol):
 
         Args:
             frames: (T, 3, H, W) uint8, uint16 or float in [0, 1], keyframes of one shot.
-            instants: For each frame to make the keyframe before it and how far it lies towards the next, in [0, 1).
+            instants: For each frame to make the keyframe before it and how far it lies towards the next, in [0, 1); in
+                order of time, which only nano can do without.
             out_size: Height and width in pixels.
             on_stage: Told the name of each finished stage and the seconds it took.
             first_keyframe: The number of the first keyframe in the whole video; what a model draws at random depends
@@ -87,7 +88,7 @@ class UpscaleModel(Protocol):
 
         Raises:
             TypeError: The frames are no tensor.
-            ValueError: An instant lies outside the clip, or there is none; or frames are of
+            ValueError: An instant lies outside the clip or before the last one, or there is none; or frames are of
                 another type or shape, or there are none.
         """
 

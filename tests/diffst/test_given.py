@@ -145,6 +145,14 @@ def test_instants_that_cannot_be_made_are_refused(instants, sentence):
             make(clip(), instants)
 
 
+@pytest.mark.parametrize("backwards", [[(1, 0.0), (0, 0.5)], [(0, 0.5), (0, 0.25)]])
+def test_instants_out_of_order_are_refused_where_they_would_be_seen(backwards):
+    makes = [upscaler(kind) for kind in KINDS if kind != "nano"]
+    for make in (*makes, pipeline("wan")):
+        with pytest.raises(ValueError, match="instants are in order of time here"):
+            make(clip(), backwards)
+
+
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.int32])
 def test_another_type_to_make_is_refused(both: tuple[Make, Make], kind: torch.dtype):
     with pytest.raises(ValueError, match=f"made as float32, uint8 or uint16, not {kind}"):

@@ -10,7 +10,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from diffst.cfca import CFCA
-from diffst.given import check_asked, frames_given
+from diffst.given import check_asked, check_order, frames_given
 from diffst.offload import Offload
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.pixels import as_float
@@ -72,6 +72,7 @@ class SamplingModel(Generic[Settings]):
         """See `UpscaleModel`; the first keyframe's number decides which noise the frames get."""
         given = frames_given(frames).to(self.device)
         check_asked(instants, len(given))
+        check_order(instants)
         stage = stage_clock(on_stage, self.device)
         # 1. The frame of each instant, still small.
         with stage("cfca"):

@@ -102,7 +102,12 @@ class DiffSTWanPipeline(DiffSTPipeline):
         on_stage: OnStage | None = None,
         on_progress: OnProgress = unwatched,
     ) -> Tensor:
-        """Make the frames of the asked instants at the asked size; see `DiffSTPipeline`."""
+        """Make the frames of the asked instants at the asked size; see `DiffSTPipeline`.
+
+        Raises:
+            TypeError: The frames are no tensor.
+            ValueError: As there; or instants are not in order of time, which one window of the transformer sees.
+        """
         frames = frames_given(frames)
         check_asked(instants, len(frames))
         check_output_type(output_type)

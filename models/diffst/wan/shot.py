@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffst.attempts import Attempt, Made, plainly, until_made
 from diffst.cfca import Instants, check_instants
-from diffst.given import frames_given
+from diffst.given import check_order, frames_given
 from diffst.neighbourhood import ClipMotion
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.wan.stream import ShotStream
@@ -62,18 +62,19 @@ class Shot:
 
         Args:
             frames: (T, 3, H, W) float in [0, 1], uint8 or uint16: the keyframes around these instants.
-            instants: Those that follow the ones given before; positions in `frames`.
+            instants: Those that follow the ones given before, in order of time; positions in `frames`.
 
         Yields:
             (T', 3, height, width) float32, not clamped; with tiles and frames of 8 bits float16.
 
         Raises:
             TypeError: The frames are no tensor.
-            ValueError: An instant lies outside the clip; or frames are of another type or shape,
+            ValueError: An instant lies outside the clip or before the last one; or frames are of another type or shape,
                 or there are none.
         """
         frames = frames_given(frames)
         check_instants(instants, len(frames))
+        check_order(instants)
         stage = stage_clock(self.on_stage, frames.device)
         if self.stream is None:
             # 1. What kind of video is this.
