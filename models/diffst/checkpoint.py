@@ -74,7 +74,7 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffST
     `from_pretrained` loads the same folder the diffusers way, but only warns where keys do not fit.
 
     Args:
-        folder: As `save_pretrained` writes it.
+        folder: As `save_pretrained` writes it without a `variant`.
         dtype: Of the large components of Wan's size, all but what Wan keeps in float32; the rest is float32.
 
     Raises:
