@@ -104,7 +104,11 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffST
     if index.get(VIDEO_ENCODER, [None, None])[1] is not None:
         parts[VIDEO_ENCODER] = load_video_encoder(folder / VIDEO_ENCODER, dtype)
     constants = {name: index[name] for name in CONSTANTS if name in index}
-    return pipeline(**{**dict.fromkeys(pipeline._optional_components), **parts}, **constants)
+    given = {**dict.fromkeys(pipeline._optional_components), **parts, **constants}
+    try:
+        return pipeline(**given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{index_file}` does not describe a `{kind}`: {error}") from error
 
 
 def pipeline_class(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,9 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         timestep: The one timestep, in 0..1000.
         sigma: Length of the one step.
         window_latents: Latents in time that see each other in the transformer.
+
+    Raises:
+        ValueError: A constant is out of range, or no number.
     """
 
     _optional_components = ["vrg"]  # noqa: RUF012  (diffusers reads it from the class)
@@ -61,6 +65,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         window_latents: int = 1,
     ) -> None:
         super().__init__()
+        check_constants(timestep, sigma, window_latents)
         self.register_modules(cfca=cfca, vrg=vrg, transformer=transformer, codec=codec)
         self.register_to_config(timestep=timestep, sigma=sigma, window_latents=window_latents)
         # Low-resolution pixels of a tile's side where memory is short; a matter of the machine, so not saved.
@@ -256,6 +261,20 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
             sigma=self.config.sigma,
             window_latents=self.config.window_latents,
         )
+
+
+def check_constants(timestep: float, sigma: float, window_latents: int) -> None:
+    """Raise ValueError for a pipeline's constant that is out of range, or no number, as a file may say."""
+    is_time = isinstance(timestep, (int, float)) and 0 <= timestep <= 1000
+    is_length = isinstance(sigma, (int, float)) and math.isfinite(sigma)
+    is_window = isinstance(window_latents, int) and window_latents > 0
+    for is_fit, name, value, wanted in (
+        (is_time, "timestep", timestep, "a number in 0..1000"),
+        (is_length, "sigma", sigma, "a number"),
+        (is_window, "window_latents", window_latents, "a whole number above 0"),
+    ):
+        if not is_fit:
+            raise ValueError(f"`{name}` is {wanted}, not {value!r}")
 
 
 def cut_keyframes(

@@ -42,7 +42,8 @@ class DiffSTWanPipeline(DiffSTPipeline):
 
     Raises:
         ValueError: The transformer is of the image-to-video kind, whose processor takes the last 512 guidance rows for
-            text; it does not fit the codec; or guidance and video encoder do not fit each other.
+            text; it does not fit the codec; guidance and video encoder do not fit each other; or a constant is out of
+            range, or no number.
     """
 
     _optional_components = ["vrg", "video_encoder"]  # noqa: RUF012  (diffusers reads it from the class)
