@@ -1,7 +1,7 @@
 """diffst: one-step diffusion space-time video super-resolution, as a library.
 
-`DiffSTPipeline` takes one clip and gives one clip; `load_model` gives what the command line uses. Both are looked up on
-first use, so that importing the package costs nothing.
+`DiffSTPipeline` takes one clip and gives one clip; `load_model` gives what the command line uses; `__version__` is that
+of the installed package. All are looked up on first use, so that importing the package costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from diffst.pipeline import DiffSTPipeline
     from diffst.upscaler import load_model
 
-__all__ = ["DiffSTPipeline", "load_model"]
+    __version__: str
+
+__all__ = ["DiffSTPipeline", "__version__", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from diffst.upscaler import load_model
 
         return load_model
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("diffst")
     raise AttributeError(f"module `diffst` has no attribute `{name}`")
