@@ -11,8 +11,7 @@ from diffst.wan.training.config import WanTrainConfig
 from diffst.wan.training.stages import STAGES
 from diffst.wan.training.validation import Figures
 
-BASE_MODEL = "Wan-AI/Wan2.1-T2V-1.3B"
-UNSAID = "not said; put `license` into `[card]` of the training file"
+UNSAID = "not said; put `{}` into `[card]` of the training file"
 STAGE_NAMES = ("CFCA alone", "all but the VAE, in latents", "all but the VAE, in pixels")
 FIGURES = {
     "kept_psnr_y": "PSNR of kept frames' luma, dB",
@@ -37,9 +36,8 @@ def model_card(config: WanTrainConfig, *, step: int, num_processes: int, figures
         figures: Of `validate`; empty where nothing was measured.
     """
     said = config.card
-    base = said.get("base_model", BASE_MODEL)
     head = ModelCardData(
-        base_model=base,
+        base_model=said.get("base_model"),
         license=said.get("license"),
         library_name="diffst",
         pipeline_tag="video-to-video",
@@ -56,15 +54,16 @@ def model_card(config: WanTrainConfig, *, step: int, num_processes: int, figures
         if rows
         else ["Not measured during the training; `diffst evaluate` measures it."]
     )
+    windows = config.batch_windows * config.gradient_accumulation * num_processes
     lines = [
         f"---\n{head.to_yaml()}\n---",
         "# DiffST at Wan's size\n",
         "Space-time video super-resolution in one step: `diffst upscale in.mp4 out.mp4 --model FOLDER`.\n",
-        f"- Base model: {base}",
-        f"- Licence: {said.get('license', UNSAID)}",
+        f"- Base model: {said.get('base_model', UNSAID.format('base_model'))}",
+        f"- Licence: {said.get('license', UNSAID.format('license'))}",
         f"- Data: {said.get('data', f'`{config.data}`')}",
         f"- Stage {config.stage}, {STAGE_NAMES[config.stage]}: {step} steps of "
-        f"{config.batch_windows * num_processes} windows, {config.frames} frames of {4 * config.crop} pixels",
+        f"{windows} windows, {config.frames} frames of {4 * config.crop} pixels",
         f"- Losses and their weights: {losses}",
         f"- Trained: {f'low-rank updates, rank {config.lora_rank}, merged' if config.lora_rank else 'all weights'}\n",
         "## Figures\n",

@@ -15,6 +15,7 @@ from diffst import metrics
 from diffst.checkpoint import load_pipeline
 from diffst.upscaler import load_model
 from diffst.wan.training import loop
+from diffst.wan.training.card import model_card
 from diffst.wan.training.tracking import log_sample
 from diffst.wan.training.validation import Validation, measure, to_luma, validate
 from tests.diffst.wan.training.toy import ToyData, toy_batch
@@ -96,7 +97,7 @@ def measured(config):
         validation=config.data,
         validation_windows=1,
         steps=2,
-        card={"license": "cc-by-4.0", "data": "two toys"},
+        card={"license": "cc-by-4.0", "data": "two toys", "base_model": "Wan-AI/Wan2.1-T2V-1.3B"},
     )
 
 
@@ -134,7 +135,16 @@ def test_a_card_without_figures_or_licence_says_so(config):
     card = (loop.train(dataclasses.replace(config, steps=1)) / "README.md").read_text()
     assert "Not measured during the training" in card
     assert "- Licence: not said; put `license` into `[card]`" in card
-    assert "license:" not in card.split("---")[1]
+    assert "- Base model: not said; put `base_model` into `[card]`" in card
+    head = card.split("---")[1]
+    assert "license:" not in head
+    assert "base_model:" not in head
+
+
+def test_a_card_counts_the_windows_of_a_whole_step(config):
+    run = dataclasses.replace(config, batch_windows=3, gradient_accumulation=4)
+    card = model_card(run, step=7, num_processes=2, figures={})
+    assert ": 7 steps of 24 windows," in card
 
 
 def test_curves_and_samples_go_to_tensorboard(measured):
