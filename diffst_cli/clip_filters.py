@@ -1,16 +1,13 @@
-"""Which files are looked at for training clips, and what a clip must be like."""
+"""Where training clips are looked for, and what a clip must be like."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from diffst.training.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from diffst_cli.errors import UsageError
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".ogv"}
-)  # fmt: skip
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 SHARPNESS_EVERY = 24  # frames; motion is measured more often, so a longer clip has both
 
 

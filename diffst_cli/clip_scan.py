@@ -12,9 +12,10 @@ from statistics import fmean
 import cv2
 import numpy as np
 
+from diffst.training.suffixes import IMAGE_SUFFIXES
 from diffst.wan.training.manifest import Clip, Kind
 from diffst.wan.training.sources import Picture, decode, read_facts, read_image
-from diffst_cli.clip_filters import IMAGE_SUFFIXES, SHARPNESS_EVERY, Filters
+from diffst_cli.clip_filters import SHARPNESS_EVERY, Filters
 from diffst_cli.clip_measures import (
     MOTION_WIDTH,
     FrameFacts,

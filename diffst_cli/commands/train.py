@@ -107,7 +107,8 @@ def _load(path: Path) -> TrainConfig | WanTrainConfig | StarTrainConfig:
         if not any(folder.glob("*/meta.json")):
             raise UserError(
                 f"there are no prepared clips in `{folder}`",
-                hint="`python -m diffst.training.prepare OUT --data DIR` makes them",
+                hint="`python -m diffst.training.prepare OUT --data DIR` makes some in `OUT/train` and, of two "
+                "videos or more, in `OUT/validation`",
             )
     return wanted
 

@@ -12,8 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.error
 import imageio_ffmpeg
 import numpy as np
+from av.container import InputContainer
 from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
@@ -45,25 +47,46 @@ def read_info(path: Path) -> ClipInfo:
     """Read a clip's size as it is shown, rate and matrix from its headers and first frame.
 
     Raises:
-        ValueError: It has no frame.
+        ValueError: It cannot be read, or has no frame.
     """
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        guess = "bt709" if stream.height >= 720 else "smpte170m"
-        matrix = MATRICES.get(int(stream.codec_context.colorspace), guess)
-        rate = Fraction(stream.average_rate or 25)
-        first = next(container.decode(stream), None)
-        if first is None:
-            raise ValueError(f"no frame of `{path}` can be decoded")
-        is_on_its_side = round(first.rotation / 90) % 2
-        width, height = (stream.width, stream.height)[:: -1 if is_on_its_side else 1]
-        return ClipInfo(path=path, width=width, height=height, frame_rate=rate, matrix=matrix)
+    try:
+        with av.open(str(path)) as container:
+            return _info(container, path)
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"cannot read `{path}`: {words_of(error)}") from error
+
+
+def _info(container: InputContainer, path: Path) -> ClipInfo:
+    if not container.streams.video:
+        raise ValueError(f"there is no video in `{path}`")
+    stream = container.streams.video[0]
+    guess = "bt709" if stream.height >= 720 else "smpte170m"
+    matrix = MATRICES.get(int(stream.codec_context.colorspace), guess)
+    rate = Fraction(stream.average_rate or 25)
+    first = next(container.decode(stream), None)
+    if first is None:
+        raise ValueError(f"no frame of `{path}` can be decoded")
+    is_on_its_side = round(first.rotation / 90) % 2
+    width, height = (stream.width, stream.height)[:: -1 if is_on_its_side else 1]
+    return ClipInfo(path=path, width=width, height=height, frame_rate=rate, matrix=matrix)
+
+
+def words_of(error: Exception) -> str:
+    """What a library says of a file that it cannot read."""
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def read_clip(info: ClipInfo, *, divisor: int = 1) -> NDArray[np.uint8]:
-    """Decode a whole clip, (T, H, W, 3) RGB, shrunk `divisor` times each way."""
+    """Decode a whole clip, (T, H, W, 3) RGB, shrunk `divisor` times each way.
+
+    Raises:
+        ValueError: It cannot be decoded.
+    """
     width, height = info.width // divisor, info.height // divisor
-    return _decode(info.path, (height, width), info.matrix)
+    try:
+        return _decode(info.path, (height, width), info.matrix)
+    except RuntimeError as error:
+        raise ValueError(f"cannot read `{info.path}`: {error}") from error
 
 
 def code_round_trip(

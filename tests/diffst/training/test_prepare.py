@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from diffst.training.prepare import (
     crop_to_grid,
     keyframe_flows,
     list_tasks,
+    main,
     prepare,
     prepare_clip,
 )
 
 
-def make_clip(path: Path, *, rate: int = 25, num_frames: int = 14) -> None:
-    source = f"testsrc2=s=144x112:r={rate}:d={num_frames / rate},format=yuv420p"
+def make_clip(path: Path, *, rate: int = 25, num_frames: int = 14, size: str = "144x112") -> None:
+    source = f"testsrc2=s={size}:r={rate}:d={num_frames / rate},format=yuv420p"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "lavfi", "-i", source]
     subprocess.run([*command, "-crf", "10", str(path)], check=True)
 
@@ -62,9 +64,76 @@ def test_held_out_clips_are_never_tasks_and_fast_ones_come_at_two_rates(data: Pa
     assert len({task.seed for task in tasks.values()}) == len(tasks)
 
 
-def test_missing_media_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="needs"):
-        list_tasks(tmp_path, 1)
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Media of somebody else: eleven clips, two photos, and what is neither."""
+    folder = tmp_path / "own"
+    (folder / "clips" / "folder.mp4").mkdir(parents=True)
+    (folder / "photos").mkdir()
+    make_clip(folder / "clips" / "mine00.mp4")
+    names = [f"mine{number:02d}.MOV" for number in range(1, 10)] + ["mine10.mkv", "._mine11.mp4"]
+    for name in names:
+        shutil.copyfile(folder / "clips" / "mine00.mp4", folder / "clips" / name)
+    (folder / "clips" / "notes.txt").write_text("shot in May")
+    for name in ("a.png", "b.JPEG"):
+        cv2.imwrite(str(folder / "photos" / name), np.full((300, 300, 3), 90, np.uint8))
+    return folder
+
+
+def held_back(data: Path, *wanted: str) -> list[str]:
+    return sorted(task.name for task in list_tasks(data, 2, wanted) if task.part == "validation")
+
+
+def test_of_own_clips_some_are_for_validation(own: Path) -> None:
+    assert len(list_tasks(own, 2)) == 11 + 2
+    assert held_back(own) == ["mine00", "mine10"]
+    assert held_back(own, "mine03", "mine07") == ["mine03", "mine07"]
+    for path in (own / "clips").glob("mine0[2-9]*"):
+        path.unlink()
+    (own / "clips" / "mine10.mkv").unlink()
+    assert held_back(own) == ["mine00"]
+    (own / "clips" / "mine01.MOV").unlink()
+    assert held_back(own) == []
+
+
+def test_a_clip_that_is_for_validation_now_is_not_learnt_from(own: Path, tmp_path: Path) -> None:
+    task = next(task for task in list_tasks(own, 0) if task.name == "mine01")
+    prepare_clip(task, tmp_path)
+    (now,) = (task for task in list_tasks(own, 0, ["mine01"]) if task.part == "validation")
+    made = (tmp_path / "train" / "mine01" / "hr.npy").stat()
+    prepare_clip(now, tmp_path)
+    assert not (tmp_path / "train" / "mine01").exists()
+    assert (tmp_path / "validation" / "mine01" / "hr.npy").stat() == made
+
+
+def test_what_is_wrong_is_said_in_a_sentence(own: Path) -> None:
+    def said(*more: str, data: Path = own) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(own / "out"), "--data", str(data), *more])
+        return str(stopped.value.code)  # Python prints a text and exits with 1
+
+    assert said(data=own / "nowhere") == f"error: `{own}/nowhere` needs videos in `clips/`"
+    assert said("--validation", "yours") == (
+        "error: there is no clip `yours` to hold out for validation"
+    )
+    shutil.copyfile(own / "clips" / "mine10.mkv", own / "clips" / "mine10.mp4")
+    assert "would have the name `mine10`" in said()
+    broken = own / "clips" / "mine10.mp4"
+    broken.rename(own / "clips" / "broken.mp4").write_bytes(b"no video")
+    assert f"error: cannot read `{own}/clips/broken.mp4`: " in said()
+    (own / "clips" / "broken.mp4").unlink()
+    shutil.rmtree(own / "photos")
+    assert "needs pictures in `photos/`" in said()
+
+
+def test_sources_that_cannot_be_used_are_named(own: Path, tmp_path: Path) -> None:
+    make_clip(own / "clips" / "low.mp4", size="64x24")
+    (own / "photos" / "a.png").write_bytes(b"no picture")
+    tasks = {task.name: task for task in list_tasks(own, 1)}
+    with pytest.raises(ValueError, match=r"low\.mp4` is not at least 32 pixels wide and high"):
+        prepare_clip(tasks["low"], tmp_path)
+    with pytest.raises(ValueError, match=r"cannot read `.*a\.png`: it is no picture"):
+        prepare_clip(tasks["syn_0000"], tmp_path)
 
 
 def test_real_clip_is_cropped_degraded_coded_and_described(data: Path, tmp_path: Path) -> None:

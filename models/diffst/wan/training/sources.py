@@ -20,7 +20,7 @@ from av.video.reformatter import Colorspace, Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from diffst.training.media import MATRICES
+from diffst.training.media import MATRICES, words_of
 from diffst.wan.training.manifest import Clip
 
 EXACT = (
@@ -113,7 +113,7 @@ def read_facts(path: Path) -> StreamFacts:
                 is_hdr=int(stream.codec_context.color_trc) in HDR_TRANSFERS,
             )
     except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"cannot read `{path}`: {_words(error)}") from error
+        raise ValueError(f"cannot read `{path}`: {words_of(error)}") from error
 
 
 def decode(clip: Clip | Path) -> Iterator[Picture]:
@@ -135,7 +135,7 @@ def decode(clip: Clip | Path) -> Iterator[Picture]:
         with closing(_open(clip)) as container:
             yield from _from(container, path, start, seeks=False) or ()
     except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"cannot read `{path}`: {_words(error)}") from error
+        raise ValueError(f"cannot read `{path}`: {words_of(error)}") from error
 
 
 def _from(
@@ -190,7 +190,7 @@ def read_image(clip: Clip) -> Image:
         data = np.frombuffer(stored_bytes(clip), np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     except (OSError, cv2.error) as error:
-        raise ValueError(f"cannot read `{clip.path}`: {_words(error)}") from error
+        raise ValueError(f"cannot read `{clip.path}`: {words_of(error)}") from error
     if image is None:
         raise ValueError(f"cannot read `{clip.path}`: it is no picture that OpenCV knows")
     return cast("Image", cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
@@ -242,7 +242,3 @@ def _video(container: InputContainer, path: Path) -> VideoStream:
     stream = container.streams.video[0]
     stream.thread_count = 1  # many files are read at once
     return stream
-
-
-def _words(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
