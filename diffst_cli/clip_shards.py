@@ -29,7 +29,7 @@ def make_shards(
             note(f"{len(shards) - len(waiting) + number} of {len(shards)} shards")
     except ValueError as error:
         raise UserError(
-            str(error), hint="the file changed since the list was made: scan it again"
+            str(error), hint="if the file changed since the list was made, scan it again"
         ) from error
     paths = [path for path, _ in shards]
     lines = (to_line(clip, folder) for clip in listed_clips(paths))

@@ -141,7 +141,7 @@ def decode(clip: Clip | Path) -> Iterator[Picture]:
 def _from(
     container: InputContainer, path: Path, start: Fraction | None, *, seeks: bool
 ) -> Iterator[Picture] | None:
-    """Pictures from `start` on; None when seeking went past it."""
+    """Pictures from `start` on; None when seeking went past it, or past the end."""
     stream = _video(container, path)
     if seeks and start and stream.time_base:
         container.seek(int(start / stream.time_base), stream=stream, backward=True)
@@ -150,7 +150,7 @@ def _from(
         return pictures
     first = next((p for p in pictures if p.time is not None), None)
     if first is None or cast(Fraction, first.time) > start:
-        return None if seeks and first is not None else iter(())
+        return None if seeks else iter(())
     rest = (p for p in (first, *pictures) if p.time is not None)
     return (p for p in rest if cast(Fraction, p.time) >= start)
 

@@ -19,12 +19,13 @@ def test_frames_of_a_clip_are_exactly_those(tmp_path: Path, start: int):
     np.testing.assert_array_equal(read_frames(clip, 2, 4), frames[start + 2 : start + 6])
 
 
-def test_a_video_that_cannot_seek_is_read_from_its_beginning(tmp_path: Path):
-    frames = moving(12)
+@pytest.mark.parametrize(("num_frames", "start"), [(12, 6), (20, 17), (6, 0)])
+def test_a_video_that_cannot_seek_is_read_from_its_beginning(tmp_path: Path, num_frames, start):
+    frames = moving(num_frames)
     path = write_video(tmp_path / "a.ts", frames)  # MPEG-TS has no index and starts late
     times = [picture.time for picture in decode(path)]
-    clip = dataclasses.replace(video_clip(path, 4), start=times[6] or Fraction(0))
-    np.testing.assert_array_equal(read_frames(clip, 0, 4), frames[6:10])
+    clip = dataclasses.replace(video_clip(path, 3), start=times[start] or Fraction(0))
+    np.testing.assert_array_equal(read_frames(clip, 0, 3), frames[start : start + 3])
 
 
 def test_frames_that_are_not_there_are_said(tmp_path: Path):
