@@ -85,12 +85,17 @@ def _told(*, diverged: str, too_large: str) -> Iterator[None]:
     """Inside, what ends a run becomes a sentence; the arguments are hints."""
     from torch import OutOfMemoryError
 
+    from diffst.training.stopping import StoppedError
+
     try:
         yield
     except FloatingPointError as error:
         raise UserError(f"{error}", hint=diverged) from error
     except OutOfMemoryError as error:
         raise UserError(f"the device has too little memory: {error}", hint=too_large) from error
+    except StoppedError as error:
+        hint = "the same command goes on from the last checkpoint, if there is one"
+        raise UserError(str(error), hint=hint) from error
     except (FileNotFoundError, ValueError) as error:
         raise UserError(f"this run cannot start: {error}") from error
 

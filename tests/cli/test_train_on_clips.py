@@ -94,6 +94,14 @@ def test_what_is_wrong_is_said_in_a_sentence(run_file, capsys, old, new, sentenc
     assert "Traceback" not in said
 
 
+def test_a_run_that_stops_does_not_say_that_it_cannot_start(run_file, tmp_path, capsys):
+    (tmp_path / "photo.png").unlink()  # which is wanted in the third step
+    assert main(["train", "--quiet", str(run_file)]) == 1
+    said = words(capsys)
+    assert f"error: this run stopped at step 2: cannot read `{tmp_path}/photo.png`" in said
+    assert "hint: the same command goes on from the last checkpoint" in said
+
+
 @pytest.mark.slow
 def test_a_file_that_vanishes_is_named_by_the_processes_that_read(run_file, tmp_path, capsys):
     text = run_file.read_text().replace("data_workers = 0", "data_workers = 1")

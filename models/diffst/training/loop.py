@@ -25,7 +25,8 @@ from diffst.training.config import TrainConfig
 from diffst.training.dataset import WindowDataset
 from diffst.training.folders import put_in_place, recovered
 from diffst.training.frequency import MAX_TIMESTEP, dynamic_frequency
-from diffst.training.windows import Batch
+from diffst.training.stopping import told_where
+from diffst.training.windows import Batch, to_device
 from diffst.upscaler import choose_device
 
 KEYFRAMES = 6  # in a window; the targets lie at its middle: keyframe 2, the instant 2.5, keyframe 3
@@ -144,18 +145,6 @@ def counted(interpolate: Tensor) -> Tensor:
     return (interpolate.view(-1, 1) | kept)[:, :, None, None, None]
 
 
-def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Keyframes and targets as float in [0, 1], flows and flags, on the device."""
-    keyframes = batch.keyframes.to(device, non_blocking=True).float().div(255)
-    targets = batch.targets.to(device, non_blocking=True).float().div(255)
-    return (
-        keyframes,
-        batch.flows.to(device, non_blocking=True),
-        targets,
-        batch.interpolate.to(device),
-    )
-
-
 class Trainer:
     """One run: the model being trained, its average, its optimiser, its log."""
 
@@ -163,7 +152,7 @@ class Trainer:
         """Start anew, from `start_from`, or from `out/last` where a run was left.
 
         Raises:
-            ValueError: There is no such device.
+            ValueError: There is no such device, or no clip that holds a window.
         """
         self.report = report
         torch.set_num_threads(config.threads)
@@ -172,6 +161,16 @@ class Trainer:
         self.step_number = 0
         self.seconds_before = 0.0
         self.best = float("-inf")
+        self.data = WindowDataset(
+            config.data,
+            lr_crop=config.crop,
+            num_keyframes=KEYFRAMES,
+            faded_share=config.faded_share,
+            seed=config.seed,
+        )
+        self.validation = WindowDataset(
+            config.validation, lr_crop=config.crop, num_keyframes=KEYFRAMES, seed=VALIDATION_SEED
+        )
         last, _ = (recovered(config.out / name) for name in ("last", "best"))
         if (last / "model_index.json").is_file():
             self.average = load_pipeline(last)
@@ -220,17 +219,10 @@ class Trainer:
         """Train until the time is up; returns the folder of the best checkpoint."""
         config = self.config
         config.out.mkdir(parents=True, exist_ok=True)
-        data = WindowDataset(
-            config.data,
-            lr_crop=config.crop,
-            num_keyframes=KEYFRAMES,
-            faded_share=config.faded_share,
-            seed=config.seed,
-        )
-        for sentence in data.left_out:
+        for sentence in self.data.left_out:
             log.warning("`%s`: %s", config.data, sentence)
         self.train_until_time_is_up(
-            data.batches(
+            self.data.batches(
                 config.batch_windows,
                 first_step=self.step_number,
                 num_workers=config.data_workers,
@@ -306,12 +298,6 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """PSNR of luma in dB over fixed windows of the validation clips, kept and new frames apart."""
-        data = WindowDataset(
-            self.config.validation,
-            lr_crop=self.config.crop,
-            num_keyframes=KEYFRAMES,
-            seed=VALIDATION_SEED,
-        )
         errors: dict[str, list[float]] = {
             "kept": [],
             "new": [],
@@ -319,15 +305,17 @@ class Trainer:
             "new_fused_bicubic": [],
         }
         num_batches = VALIDATION_WINDOWS // VALIDATION_BATCH
-        for batch in islice(data.batches(VALIDATION_BATCH), num_batches):
+        for batch in islice(self.validation.batches(VALIDATION_BATCH), num_batches):
             keyframes, flows, targets, interpolate = to_device(batch, self.device)
             made = forward(self.average, keyframes, flows)
             plain = F.interpolate(keyframes[:, 2], scale_factor=4, mode="bicubic")
             fused = F.interpolate(made.fused, scale_factor=4, mode="bicubic")
-            errors["kept"] += luma_errors(made.frames[:, 0], targets[:, 0])
-            errors["kept_bicubic"] += luma_errors(plain, targets[:, 0])
-            errors["new"] += luma_errors(made.frames[:, 1][interpolate], targets[:, 1][interpolate])
-            errors["new_fused_bicubic"] += luma_errors(
+            errors["kept"] += losses.luma_errors(made.frames[:, 0], targets[:, 0])
+            errors["kept_bicubic"] += losses.luma_errors(plain, targets[:, 0])
+            errors["new"] += losses.luma_errors(
+                made.frames[:, 1][interpolate], targets[:, 1][interpolate]
+            )
+            errors["new_fused_bicubic"] += losses.luma_errors(
                 fused[interpolate], targets[:, 1][interpolate]
             )
         return {
@@ -368,13 +356,6 @@ class Trainer:
         self.report(line)
 
 
-def luma_errors(made: Tensor, true: Tensor) -> list[float]:
-    """Mean squared luma error of each frame, (N, 3, H, W), after rounding to 8 bits."""
-    rounded = made.float().clamp(0, 1).mul(255).round().div(255)
-    luma = losses.to_ycbcr(rounded - true)[:, 0]
-    return [max(float(e), 1e-10) for e in luma.square().mean((1, 2))]
-
-
 def train(config: TrainConfig, report: Report = lambda _: None) -> Path:
     """Run one sitting of training.
 
@@ -384,5 +365,13 @@ def train(config: TrainConfig, report: Report = lambda _: None) -> Path:
 
     Returns:
         The folder of the best checkpoint so far.
+
+    Raises:
+        FileNotFoundError: `start_from` is no pipeline folder.
+        ValueError: Weights, `out` or data do not fit the run, or the device is missing.
+        StoppedError: It cannot go on after it began.
+        FloatingPointError: The gradient runs away.
     """
-    return Trainer(config, report).run()
+    trainer = Trainer(config, report)
+    with told_where(lambda: trainer.step_number):
+        return trainer.run()

@@ -84,3 +84,10 @@ def consistency(error: Tensor) -> Tensor:
 def latent(made: Tensor, true: Tensor) -> Tensor:
     """L_latent: mean squared distance to the latents of the undamaged clip, which are held fixed."""
     return (made - true.detach()).square().mean()
+
+
+def luma_errors(made: Tensor, true: Tensor) -> list[float]:
+    """Mean squared luma error of each frame, (N, 3, H, W), after rounding to 8 bits."""
+    rounded = made.float().clamp(0, 1).mul(255).round().div(255)
+    luma = to_ycbcr(rounded - true)[:, 0]
+    return [max(float(e), 1e-10) for e in luma.square().mean((1, 2))]

@@ -103,6 +103,18 @@ def stack_windows(windows: list[Window]) -> Batch:
     )
 
 
+def to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Keyframes and targets as float in [0, 1], flows and flags, on the device."""
+    keyframes = batch.keyframes.to(device, non_blocking=True).float().div(255)
+    targets = batch.targets.to(device, non_blocking=True).float().div(255)
+    return (
+        keyframes,
+        batch.flows.to(device, non_blocking=True),
+        targets,
+        batch.interpolate.to(device),
+    )
+
+
 def _stack_images(images: list[Image]) -> Tensor:
     count, height, width, channels = images[0].shape
     stacked = np.empty((len(images), count, channels, height, width), np.uint8)

@@ -13,7 +13,7 @@ from diffst.checkpoint import load_pipeline, new_nano
 from diffst.flow import neighbour_flows
 from diffst.training import loop
 from diffst.training.config import TrainConfig
-from diffst.training.windows import Batch
+from diffst.training.windows import Batch, to_device
 from tests.diffst.test_cfca import smooth_clip
 from tests.diffst.tiny import tiny_pipeline
 
@@ -35,6 +35,8 @@ def moving_batch(num_windows: int = 1) -> Batch:
 
 class OneBatch:
     """A data set of one batch, for ever."""
+
+    left_out: tuple[str, ...] = ()
 
     def __init__(self, *_args, **_kwargs):
         pass
@@ -60,7 +62,7 @@ def config(tmp_path, monkeypatch) -> TrainConfig:
 
 def test_a_window_is_made_as_the_pipeline_makes_it():
     pipeline = tiny_pipeline()
-    keyframes, _, _, _ = loop.to_device(moving_batch(), torch.device("cpu"))
+    keyframes, _, _, _ = to_device(moving_batch(), torch.device("cpu"))
     made = loop.forward(pipeline, keyframes, neighbour_flows(keyframes[0]).unsqueeze(0))
     expected = pipeline(keyframes[0], loop.TARGETS, (128, 128))
     seen = made.frames[0].clamp(0, 1)
@@ -80,7 +82,7 @@ def test_a_run_that_diverges_says_so(config, value):
 
 def test_windows_of_a_batch_do_not_see_each_other():
     pipeline = new_nano(0)
-    keyframes, flows, _, _ = loop.to_device(moving_batch(2), torch.device("cpu"))
+    keyframes, flows, _, _ = to_device(moving_batch(2), torch.device("cpu"))
     made = loop.forward(pipeline, keyframes, flows)
     changed = keyframes.clone()
     changed[1] = 1 - changed[1]
@@ -91,7 +93,7 @@ def test_windows_of_a_batch_do_not_see_each_other():
 
 def test_new_frames_of_sources_that_do_not_move_evenly_are_not_counted():
     pipeline = new_nano(0)
-    keyframes, flows, targets, _ = loop.to_device(moving_batch(), torch.device("cpu"))
+    keyframes, flows, targets, _ = to_device(moving_batch(), torch.device("cpu"))
     made = loop.forward(pipeline, keyframes, flows)
     wrong = targets.clone()
     wrong[:, 1] = 1 - wrong[:, 1]
@@ -116,7 +118,7 @@ def test_every_component_learns_and_the_loss_falls(config):
 
 def test_the_latent_loss_teaches_the_step_and_does_not_pull_the_encoder_past_it():
     pipeline = tiny_pipeline()
-    keyframes, _, targets, counts = loop.to_device(moving_batch(), torch.device("cpu"))
+    keyframes, _, targets, counts = to_device(moving_batch(), torch.device("cpu"))
     flows = neighbour_flows(keyframes[0]).unsqueeze(0)
     step = pipeline.transformer.proj_out.requires_grad_(True)
     encoder = pipeline.codec.to_latents[-1].requires_grad_(True)

@@ -30,6 +30,7 @@ from diffst.star.training.objective import (
 from diffst.star.training.unet import UNetLearner
 from diffst.training.dataset import WindowDataset
 from diffst.training.folders import put_in_place, recovered
+from diffst.training.stopping import told_where
 from diffst.upscaler import choose_device
 
 GRADIENT_LIMIT = 1.0  # norm; the published training's, as AdamW's numbers below are
@@ -61,13 +62,15 @@ class StarTrainer:
 
         Raises:
             FileNotFoundError: `start_from` is no pipeline folder.
-            ValueError: As `learner_of`, there is no such device, or `out` holds a run of other parts.
+            ValueError: As `learner_of`, there is no such device, no clip that holds a window, or `out` holds a run of
+                other parts.
         """
         self.config = config
         self.report = report
         self.device = choose_device(config.device)
         self.step_number = 0
         self.seconds_before = 0.0
+        self.data = WindowDataset(config.data, lr_crop=config.crop, num_keyframes=config.keyframes)
         self.learner = learner_of(config, self.device)
         self.weights = learning(self.learner.network)
         if config.checkpointing:
@@ -99,11 +102,10 @@ class StarTrainer:
         """Train until the last step."""
         config = self.config
         config.out.mkdir(parents=True, exist_ok=True)
-        data = WindowDataset(config.data, lr_crop=config.crop, num_keyframes=config.keyframes)
         start = time.monotonic()
         values: list[Line] = []
         while self.step_number < config.steps:
-            values.append(self.train_step(data))
+            values.append(self.train_step(self.data))
             seconds = self.seconds_before + time.monotonic() - start
             is_saved = self.step_number % config.save_steps == 0 or self.step_number == config.steps
             if is_saved:
@@ -186,7 +188,10 @@ def train(config: StarTrainConfig, report: Report = lambda _: None) -> Path:
     Raises:
         FileNotFoundError: `start_from` is no pipeline folder.
         ValueError: Weights, `out` or data do not fit the run, or a package or the device is missing.
+        StoppedError: It cannot go on after it began.
         FloatingPointError: A gradient is not finite.
     """
-    StarTrainer(config, report).run()
+    trainer = StarTrainer(config, report)
+    with told_where(lambda: trainer.step_number):
+        trainer.run()
     return config.out / "last"

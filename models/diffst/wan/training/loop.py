@@ -22,6 +22,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from diffst.training.folders import put_in_place, recovered
+from diffst.training.stopping import told_where
 from diffst.training.windows import Batch
 from diffst.wan.training.card import model_card
 from diffst.wan.training.clips import ClipBatch
@@ -284,9 +285,12 @@ def train(config: WanTrainConfig, report: Report = lambda _: None) -> Path:
     Raises:
         FileNotFoundError: `start_from` is no pipeline folder.
         ValueError: Weights, `out` or data do not fit the run, or something it needs is missing.
+        StoppedError: It cannot go on after it began.
         FloatingPointError: A gradient is not finite.
     """
     with warnings.catch_warnings():
         # Norms keep float32 weights under autocast, as they shall; torch says on stderr that this is slower.
         warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")
-        return WanTrainer(config, report).run()
+        trainer = WanTrainer(config, report)
+        with told_where(lambda: trainer.step_number):
+            return trainer.run()
