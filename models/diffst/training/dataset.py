@@ -102,6 +102,12 @@ class WindowDataset:
                 f"{lr_crop * FACTOR} pixels wide and high and {2 * num_keyframes - 1} frames long"
             )
 
+    @property
+    def described(self) -> list[str]:
+        """What tells these windows from those of other clips, wherever the clips lie."""
+        clips = (f"{clip.folder.name} {clip.num_keyframes} {clip.size}" for clip in self.clips)
+        return [f"{self.num_keyframes} {self.lr_crop}", *clips]
+
     def sample(self, rng: np.random.Generator) -> Window:
         """Cut one window at random, turn it and fade it at random."""
         clips = self.clips

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import cos, log10, pi
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -209,11 +210,20 @@ class Trainer:
         for name in self.modules():
             getattr(self.pipeline, name).load_state_dict(state["weights"][name])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step_number, self.seconds_before, self.best = (
-            state["step"],
-            state["seconds"],
-            state["best"],
-        )
+        self.step_number, self.seconds_before = state["step"], state["seconds"]
+        self.best = self.left_best(state)
+
+    def left_best(self, state: dict[str, Any]) -> float:
+        """Quality of the model in `best/` on the clips that are measured on now; below any where there is none."""
+        best = self.config.out / "best"
+        if not (best / "model_index.json").is_file():
+            return float("-inf")
+        if state.get("validation") == self.validation.described:
+            return float(state["best"])
+        log.warning("`%s` is measured anew, on the clips of `%s`", best, self.config.validation)
+        pipeline = load_pipeline(best)
+        pipeline.to(self.device)
+        return quality(self.validate(pipeline))
 
     def run(self) -> Path:
         """Train until the time is up; returns the folder of the best checkpoint."""
@@ -296,7 +306,7 @@ class Trainer:
             torch._foreach_lerp_(averaged, running, 1 - decay)
 
     @torch.no_grad()
-    def validate(self) -> dict[str, float]:
+    def validate(self, pipeline: DiffSTPipeline) -> dict[str, float]:
         """PSNR of luma in dB over fixed windows of the validation clips, kept and new frames apart."""
         errors: dict[str, list[float]] = {
             "kept": [],
@@ -307,7 +317,7 @@ class Trainer:
         num_batches = VALIDATION_WINDOWS // VALIDATION_BATCH
         for batch in islice(self.validation.batches(VALIDATION_BATCH), num_batches):
             keyframes, flows, targets, interpolate = to_device(batch, self.device)
-            made = forward(self.average, keyframes, flows)
+            made = forward(pipeline, keyframes, flows)
             plain = F.interpolate(keyframes[:, 2], scale_factor=4, mode="bicubic")
             fused = F.interpolate(made.fused, scale_factor=4, mode="bicubic")
             errors["kept"] += losses.luma_errors(made.frames[:, 0], targets[:, 0])
@@ -325,21 +335,22 @@ class Trainer:
 
     def checkpoint(self, terms: dict[str, float], seconds: float) -> None:
         """Validate the average, write `last/`, copy it to `best/` when it is, and log one line."""
-        score = self.validate()
-        quality = (score["kept"] + score["new"]) / 2
+        score = self.validate(self.average)
+        reached = quality(score)
         last, unfinished = self.config.out / "last", self.config.out / "unfinished"
         state = {
             "weights": {name: getattr(self.pipeline, name).state_dict() for name in self.modules()},
             "optimizer": self.optimizer.state_dict(),
             "step": self.step_number,
             "seconds": self.seconds_before + seconds,
-            "best": max(self.best, quality),
+            "best": max(self.best, reached),
+            "validation": self.validation.described,
         }
         # A run that is killed while it saves goes on from the checkpoint before.
         self.average.save_pretrained(unfinished)
         torch.save(state, unfinished / "trainer.pt")
-        if quality > self.best:
-            self.best = quality
+        if reached > self.best:
+            self.best = reached
             better = self.config.out / "best.unfinished"
             shutil.rmtree(better, ignore_errors=True)
             shutil.copytree(unfinished, better, ignore=shutil.ignore_patterns("*.pt"))
@@ -354,6 +365,11 @@ class Trainer:
         with (self.config.out / "log.jsonl").open("a") as log:
             log.write(json.dumps({k: round(v, 5) for k, v in line.items()}) + "\n")
         self.report(line)
+
+
+def quality(score: dict[str, float]) -> float:
+    """What `best/` is chosen by: the mean of the PSNR of kept and of new frames, in dB."""
+    return (score["kept"] + score["new"]) / 2
 
 
 def train(config: TrainConfig, report: Report = lambda _: None) -> Path:

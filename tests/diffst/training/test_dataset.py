@@ -157,3 +157,14 @@ def test_the_usual_way_to_shrink_a_video_is_shown_most_often(tmp_path: Path) -> 
     write_clip(tmp_path, "a", variants=tuple(kernels), kernels=kernels)
     (clip,) = WindowDataset(tmp_path, lr_crop=8).clips
     assert clip.variants == pytest.approx({"web_a": 0.3 / 2.3, "web_b": 2.0 / 2.3})
+
+
+def test_clips_are_the_same_wherever_they_lie(tmp_path: Path) -> None:
+    write_clip(tmp_path / "here", "a")
+    write_clip(tmp_path / "there", "a")
+    write_clip(tmp_path / "other", "b")
+    here, there, other = (
+        WindowDataset(tmp_path / name, lr_crop=8).described for name in ("here", "there", "other")
+    )
+    assert here == there != other
+    assert WindowDataset(tmp_path / "here", lr_crop=4).described != here

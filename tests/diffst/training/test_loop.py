@@ -37,6 +37,7 @@ class OneBatch:
     """A data set of one batch, for ever."""
 
     left_out: tuple[str, ...] = ()
+    described: tuple[str, ...] = ("pan",)
 
     def __init__(self, *_args, **_kwargs):
         pass
@@ -201,6 +202,30 @@ def test_a_run_that_goes_on_takes_the_learning_rate_that_is_asked_for(config):
     resumed = loop.Trainer(dataclasses.replace(config, learning_rate=1e-6), lambda _: None)
     resumed.train_step(moving_batch(), 0.0 + config.warmup_fraction)
     assert max(group["lr"] for group in resumed.optimizer.param_groups) <= 1e-6
+
+
+def test_best_is_measured_anew_where_the_clips_for_validation_are_others(config, monkeypatch):
+    loop.train(config)
+    best = load_pipeline(config.out / "best").codec.tail.weight
+    before = loop.Trainer(config, lambda _: None).best
+    measured = []
+
+    def validate(self, pipeline):
+        measured.append(pipeline.codec.tail.weight)
+        return {"kept": 5.0, "new": 7.0}
+
+    monkeypatch.setattr(loop.Trainer, "validate", validate)
+    assert loop.Trainer(config, lambda _: None).best == before
+    assert not measured
+    monkeypatch.setattr(OneBatch, "described", ("harder",))
+    trainer = loop.Trainer(config, lambda _: None)
+    assert trainer.best == 6
+    assert torch.equal(measured[0], best)
+    trainer.checkpoint({}, 1.0)  # the same quality is no better
+    assert loop.Trainer(config, lambda _: None).best == 6
+    assert len(measured) == 2
+    shutil.rmtree(config.out / "best")
+    assert loop.Trainer(config, lambda _: None).best == float("-inf")
 
 
 def test_the_best_checkpoint_is_one_model_even_if_the_next_is_cut_off(config, monkeypatch):
