@@ -26,6 +26,7 @@ from diffst.training.config import TrainConfig
 from diffst.training.dataset import WindowDataset
 from diffst.training.folders import put_in_place, recovered
 from diffst.training.frequency import MAX_TIMESTEP, dynamic_frequency
+from diffst.training.saved import read_saved
 from diffst.training.stopping import told_where
 from diffst.training.windows import Batch, to_device
 from diffst.upscaler import choose_device
@@ -153,7 +154,7 @@ class Trainer:
         """Start anew, from `start_from`, or from `out/last` where a run was left.
 
         Raises:
-            ValueError: There is no such device, or no clip that holds a window.
+            ValueError: There is no such device, no clip that holds a window, or what was left is damaged.
         """
         self.report = report
         torch.set_num_threads(config.threads)
@@ -206,7 +207,7 @@ class Trainer:
 
     def restore(self, path: Path) -> None:
         """Go on from a saved state: the running weights, the optimiser, the counters."""
-        state = torch.load(path, weights_only=True, map_location=self.device)
+        state = read_saved(path, self.device)
         for name in self.modules():
             getattr(self.pipeline, name).load_state_dict(state["weights"][name])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -202,6 +203,17 @@ def test_a_run_that_goes_on_takes_the_learning_rate_that_is_asked_for(config):
     resumed = loop.Trainer(dataclasses.replace(config, learning_rate=1e-6), lambda _: None)
     resumed.train_step(moving_batch(), 0.0 + config.warmup_fraction)
     assert max(group["lr"] for group in resumed.optimizer.param_groups) <= 1e-6
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1000, -1000])
+def test_a_damaged_state_is_named_with_what_to_do(config, num_bytes):
+    trainer = loop.Trainer(config, lambda _: None)
+    trainer.checkpoint({}, 1.0)
+    file = config.out / "last" / "trainer.pt"
+    file.write_bytes(file.read_bytes()[:num_bytes])
+    sentence = f"`{file}` is damaged; to go on from its weights put `{config.out}/last` in"
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        loop.Trainer(config, lambda _: None)
 
 
 def test_best_is_measured_anew_where_the_clips_for_validation_are_others(config, monkeypatch):

@@ -30,6 +30,7 @@ from diffst.star.training.objective import (
 from diffst.star.training.unet import UNetLearner
 from diffst.training.dataset import WindowDataset
 from diffst.training.folders import put_in_place, recovered
+from diffst.training.saved import read_saved
 from diffst.training.stopping import told_where
 from diffst.upscaler import choose_device
 
@@ -63,7 +64,7 @@ class StarTrainer:
         Raises:
             FileNotFoundError: `start_from` is no pipeline folder.
             ValueError: As `learner_of`, there is no such device, no clip that holds a window, or `out` holds a run of
-                other parts.
+                other parts or a damaged one.
         """
         self.config = config
         self.report = report
@@ -85,7 +86,7 @@ class StarTrainer:
 
     def restore(self, path: Path) -> None:
         """Go on from a saved state: weights, the optimiser, the counters."""
-        state = torch.load(path, weights_only=True, map_location=self.device)
+        state = read_saved(path, self.device)
         shapes = {name: weight.shape for name, weight in self.weights.items()}
         if {name: weight.shape for name, weight in state["weights"].items()} != shapes:
             raise ValueError(

@@ -39,6 +39,7 @@ from diffst.wan.training.start import (
 )
 from diffst.wan.training.state import (
     RunState,
+    load_state,
     read_average,
     read_state,
     write_state,
@@ -63,8 +64,8 @@ class WanTrainer:
 
         Raises:
             FileNotFoundError: `start_from` is no pipeline folder.
-            ValueError: It holds another model than one of Wan's size; `out` holds another run; or a device, package or
-                network is missing.
+            ValueError: It holds another model than one of Wan's size; `out` holds another run, or a damaged one; or a
+                device, package or network is missing.
         """
         self.config = config
         self.report = report
@@ -101,7 +102,7 @@ class WanTrainer:
         self.average = EMAModel(self.parameters(), decay=config.ema)
         self.average.optimization_step = self.step_number
         if left:
-            self.accelerator.load_state(str(self.state_folder))
+            load_state(self.state_folder, self.accelerator)
         # accelerate counts batches, to know which one ends a step.
         self.accelerator.step = self.step_number * config.gradient_accumulation
 

@@ -7,12 +7,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from diffst.checkpoint import read_object
+from diffst.training.saved import damaged, is_whole
 from diffst.wan.training.export import Weights
 
 COUNTERS = "run.json"
 AVERAGE = "average.safetensors"
+WEIGHTS = "model.safetensors"
+"""accelerate's name."""
+LAST = "last"
+"""Model folder beside the state folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +35,48 @@ class RunState:
 
 
 def read_state(folder: Path) -> RunState | None:
-    """Where a run was left; None where there is nothing to go on from."""
+    """Where a run was left; None where there is nothing to go on from.
+
+    Raises:
+        ValueError: It is damaged.
+    """
     file = folder / COUNTERS
-    return RunState(**json.loads(file.read_text())) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return RunState(**read_object(file))
+    except (ValueError, TypeError) as error:  # TypeError: a counter is missing
+        raise damaged(file, folder.parent / LAST) from error
 
 
 def read_average(folder: Path) -> Weights:
-    """The averaged weights of a state folder, those that learn."""
-    weights: Weights = load_file(folder / AVERAGE)
+    """The averaged weights of a state folder, those that learn.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    try:
+        weights: Weights = load_file(folder / AVERAGE)
+    except SafetensorError as error:
+        raise damaged(folder / AVERAGE, folder.parent / LAST) from error
     return weights
+
+
+def load_state(folder: Path, accelerator: Accelerator) -> None:
+    """Put what accelerate saved in a state folder into what it prepared: weights and optimiser.
+
+    Raises:
+        ValueError: A file is damaged.
+    """
+    try:
+        accelerator.load_state(str(folder))
+    except Exception as error:  # of many kinds, for want of memory too
+        for file in sorted(folder.glob("*.bin")):
+            if not is_whole(file):
+                raise damaged(file, folder.parent / LAST) from error
+        if isinstance(error, SafetensorError):
+            raise damaged(folder / WEIGHTS, folder.parent / LAST) from error
+        raise
 
 
 def write_state(folder: Path, state: RunState, average: Weights, accelerator: Accelerator) -> None:

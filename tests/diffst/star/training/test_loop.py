@@ -171,3 +171,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(config):
         trainer.weights["VideoControlNet.middle_block_out.0.bias"].fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="diverged at step 0"):
         trainer.train_step(windows(config))
+
+
+def test_a_damaged_state_is_named(config):
+    trainer = loop.StarTrainer(config, lambda _: None)
+    trainer.save(1.0)
+    file = config.out / "last" / "trainer.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"trainer\.pt` is damaged; to go on from its weights put"):
+        loop.StarTrainer(config, lambda _: None)
