@@ -255,8 +255,9 @@ class Trainer:
                 means = {name: value / count for name, value in sums.items()}
                 self.checkpoint(means, time.monotonic() - start)
                 saved, sums, count = time.monotonic(), {}, 0
-        means = {name: value / count for name, value in sums.items()}
-        self.checkpoint(means, time.monotonic() - start)
+        if count or saved == start:  # else the last step has its checkpoint
+            means = {name: value / count for name, value in sums.items()}
+            self.checkpoint(means, time.monotonic() - start)
 
     def train_step(self, batch: Batch, fraction: float) -> dict[str, float]:
         """One step of the optimiser; the value of each loss."""

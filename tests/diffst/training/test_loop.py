@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -196,6 +197,20 @@ def test_a_run_saves_logs_and_goes_on(config):
         resumed.average.codec.parameters(), saved.codec.parameters(), strict=True
     ):
         assert torch.equal(ours, theirs)
+
+
+def test_the_log_has_no_step_twice(config, monkeypatch):
+    trainer = loop.Trainer(dataclasses.replace(config, minutes=1, save_seconds=40), lambda _: None)
+    # At the start, before each of two steps, after each, when the second is saved, twice, and at the end.
+    times = iter([0.0, 1.0, 20.0, 30.0, 50.0, 50.0, 50.0, 60.0, 60.0])
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(trainer, "train_step", lambda *_: {"cfca": 0.5})
+    logged = []
+    monkeypatch.setattr(
+        trainer, "checkpoint", lambda means, seconds: logged.append((means, seconds))
+    )
+    trainer.train_until_time_is_up(iter([moving_batch()] * 2))
+    assert logged == [({"cfca": 0.5}, 50)]
 
 
 def test_a_run_that_goes_on_takes_the_learning_rate_that_is_asked_for(config):
