@@ -38,6 +38,7 @@ TOML_WORDS = {
     "dict[str, str]": "a table",
 }
 SEEDS = range(2**63)  # a run adds its step to it, and torch takes 64 bits
+MOST_THREADS = 1024  # more than a run could use; torch crashes at some thousands
 CROP_MULTIPLE = 16  # low-resolution pixels
 Config = TypeVar("Config", bound="DataclassInstance")
 
@@ -95,13 +96,16 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_windows", "threads"):
-            self.check(name, getattr(self, name) >= 1, "at least 1")
+        self.check("batch_windows", self.batch_windows >= 1, "at least 1")
+        self.check("threads", 1 <= self.threads <= MOST_THREADS, f"1 to {MOST_THREADS}")
         for name in ("minutes", "learning_rate", "save_seconds"):
             self.check(name, 0 < getattr(self, name) < inf, "above 0 and finite")
         weights = [field.name for field in fields(self) if field.name.startswith("weight_")]
         for name in ("data_workers", *weights):
             self.check(name, 0 <= getattr(self, name) < inf, "at least 0 and finite")
+        shown = {"weight_frequency"} if self.frequency_as_released else set()
+        if not any(getattr(self, name) for name in weights if name not in shown):
+            raise ValueError("a weight of a loss that teaches is above 0, not all of them 0")
         self.check("seed", self.seed in SEEDS, "at least 0 and below 2^63")
         for name in ("ema", "warmup_fraction"):
             self.check(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")

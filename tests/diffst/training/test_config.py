@@ -33,7 +33,8 @@ def test_a_wrong_key_is_named(tmp_path, text, sentence):
     [
         ("data_workers = -1", "`data_workers` is at least 0 and finite, not -1"),
         ("batch_windows = 0", "`batch_windows` is at least 1, not 0"),
-        ("threads = 0", "`threads` is at least 1, not 0"),
+        ("threads = 0", "`threads` is 1 to 1024, not 0"),
+        ("threads = 100000", "`threads` is 1 to 1024, not 100000"),
         ("minutes = 0", "`minutes` is above 0 and finite, not 0"),
         ("save_seconds = -5.0", "`save_seconds` is above 0 and finite, not -5.0"),
         ("learning_rate = nan", "`learning_rate` is above 0 and finite, not nan"),
@@ -49,3 +50,17 @@ def test_a_value_out_of_its_range_is_named(tmp_path, line, sentence):
     (tmp_path / "run.toml").write_text(f'data = "a"\nvalidation = "b"\nout = "c"\n{line}\n')
     with pytest.raises(ValueError, match=f"^{sentence}$"):
         load_config(tmp_path / "run.toml")
+
+
+LOSSES = ("reconstruction", "decibels", "spectrum", "consistency", "latent", "cfca")
+
+
+@pytest.mark.parametrize("released", ["", "weight_frequency = 1.0\nfrequency_as_released = true"])
+def test_a_run_in_which_no_loss_teaches_is_refused(tmp_path, released):
+    zeros = "\n".join(f"weight_{name} = 0" for name in LOSSES)
+    file = tmp_path / "run.toml"
+    file.write_text(f'data = "a"\nvalidation = "b"\nout = "c"\n{zeros}\n{released}\n')
+    with pytest.raises(ValueError, match="a weight of a loss that teaches is above 0"):
+        load_config(file)
+    file.write_text(file.read_text().replace("cfca = 0", "cfca = 1"))
+    assert load_config(file).weight_cfca == 1
