@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffst.wan.training.manifest import Clip, header, to_line, write_manifest
-from diffst.wan.training.shards import LIST_NAME, listed_clips, plan_shards, write_shard
+from diffst.wan.training.shards import (
+    LIST_NAME,
+    listed_clips,
+    older_files,
+    plan_shards,
+    write_shard,
+)
 from diffst_cli.clip_list import Note
 from diffst_cli.errors import UserError
 from diffst_cli.many import each_done
@@ -15,6 +21,8 @@ def make_shards(
     clips: list[Clip], folder: Path, clips_per_shard: int, *, num_workers: int, note: Note
 ) -> int:
     """Write all shards of the accepted clips, then the list of the whole folder; bytes of the shards.
+
+    Shards that were begun there with another list are removed when these are done.
 
     Raises:
         UserError: A clip cannot be read.
@@ -32,6 +40,9 @@ def make_shards(
             str(error), hint="if the file changed since the list was made, scan it again"
         ) from error
     paths = [path for path, _ in shards]
+    for older in older_files(folder, paths):
+        older.unlink()
+        note(f"removed `{older}`, which was begun with another list")
     lines = (to_line(clip, folder) for clip in listed_clips(paths))
     write_manifest(folder / LIST_NAME, header({}), lines)
     return sum(path.stat().st_size for path in paths)

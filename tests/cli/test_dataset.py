@@ -189,6 +189,26 @@ def test_what_was_found_is_kept_where_the_disk_is_full_at_the_end(
     assert sorted(unfinished.read_text().splitlines()) == sorted(whole.splitlines())
 
 
+def test_shards_that_were_begun_with_another_list_go_when_these_are_done(
+    folder: Path, tmp_path: Path, capsys
+):
+    listed, shards = tmp_path / "clips.jsonl", tmp_path / "shards"
+    assert main(["dataset", "scan", str(folder), "-o", str(listed), *SMALL_OPTIONS]) == 0
+    shards.mkdir()
+    older = [
+        f"0123abcd-{name}"
+        for name in ("000000.tar", "000000.jsonl", "000001.tar.partial", "000002.jsonl.partial")
+    ]
+    for name in (*older, "0123abcd-notes.tar"):
+        (shards / name).touch()
+    assert main(["dataset", "pack", str(listed), "-o", str(shards)]) == 0
+    left = {path.name for path in shards.iterdir()}
+    assert not left & set(older)
+    assert {"clips.jsonl", "0123abcd-notes.tar"} <= left
+    assert len(left) == 4
+    assert f"removed `{shards}/0123abcd-000001.tar.partial`" in words(capsys)
+
+
 @pytest.mark.parametrize("name", ["scan", "pack"])
 def test_who_stops_the_work_is_told_that_it_is_kept(tmp_path, folder, capsys, monkeypatch, name):
     def stopped(*_: object, **__: object):

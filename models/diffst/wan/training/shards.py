@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from diffst.wan.training.manifest import Clip, from_line, to_line
 from diffst.wan.training.sources import packed, stored_bytes
 
 LIST_NAME = "clips.jsonl"  # of the whole folder
+SHARD_FILE = re.compile(r"[0-9a-f]{8}-\d{6}\.(tar|jsonl)(\.partial)?")  # a shard, or its own list
 SHUFFLE_SEED = 0  # what is read in order is then mixed
 
 
@@ -33,10 +35,11 @@ def plan_shards(
 ) -> list[tuple[Path, list[Clip]]]:
     """Each shard's path and the clips that go into it: the accepted ones, shuffled, the same way each time.
 
-    The paths name the clips' list by its hash, so that shards of two lists are not mixed up.
+    The paths name the clips' list and a shard's clips by their hash, so that shards of two lists, or of two lengths,
+    are not mixed up.
     """
     good = [clip for clip in clips if not clip.rejected]
-    lines = "\n".join(to_line(clip, folder) for clip in good)
+    lines = "\n".join([f"{clips_per_shard}", *(to_line(clip, folder) for clip in good)])
     name = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(good))
     mixed = [good[index] for index in order]
@@ -46,6 +49,16 @@ def plan_shards(
             mixed[start : start + clips_per_shard],
         )
         for start in range(0, len(mixed), clips_per_shard)
+    ]
+
+
+def older_files(folder: Path, shards: list[Path]) -> list[Path]:
+    """What is left in a folder of shards other than these, begun with another list."""
+    ours = {path.stem for path in shards}
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if SHARD_FILE.fullmatch(path.name) and path.name.partition(".")[0] not in ours
     ]
 
 

@@ -29,6 +29,8 @@ def test_shards_hold_every_accepted_clip_once(tmp_path: Path):
     held = [clip for _, some in shards for clip in some]
     assert sorted(map(str, held)) == sorted(str(clip) for clip in clips if not clip.rejected)
     assert plan_shards(clips, tmp_path, 2) == shards
+    others = (plan_shards(clips[:2], tmp_path, 2), plan_shards(clips, tmp_path, 1))
+    assert not {path for path, _ in shards} & {path for plan in others for path, _ in plan}
 
 
 def test_clips_come_out_of_a_shard_as_they_went_in(tmp_path: Path):
