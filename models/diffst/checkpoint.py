@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +63,19 @@ def new_nano(seed: int) -> DiffSTPipeline:
 
     Without video guidance, which gave nano nothing; docs/experiments.md says what was tried.
     """
-    torch.manual_seed(seed)
-    transformer = WanTransformer3DModel(**NANO_TRANSFORMER)
-    torch.nn.init.zeros_(transformer.proj_out.weight)
-    torch.nn.init.zeros_(transformer.proj_out.bias)
-    return DiffSTPipeline(cfca=CFCA(), vrg=None, transformer=transformer, codec=NanoCodec())
+    with seeded(seed):
+        transformer = WanTransformer3DModel(**NANO_TRANSFORMER)
+        torch.nn.init.zeros_(transformer.proj_out.weight)
+        torch.nn.init.zeros_(transformer.proj_out.bias)
+        return DiffSTPipeline(cfca=CFCA(), vrg=None, transformer=transformer, codec=NanoCodec())
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, torch's random numbers on the CPU follow from a seed; after it, they go on as if nothing had been."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch's own function seeds the GPUs too
+        yield
 
 
 def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffSTPipeline:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffst.checkpoint import NANO_FOLDER, load_pipeline, num_parameters, weights_hash
+from diffst.checkpoint import NANO_FOLDER, load_pipeline, new_nano, num_parameters, weights_hash
 from tests.diffst.tiny import tiny_pipeline
 
 
@@ -22,6 +22,16 @@ def test_a_saved_folder_loads_with_every_weight(folder):
         theirs = getattr(saved, name).state_dict()
         for key, value in getattr(loaded, name).state_dict().items():
             assert torch.equal(value, theirs[key]), key
+
+
+def test_fresh_weights_follow_from_their_seed_and_leave_the_callers_random_numbers_alone():
+    torch.manual_seed(5)
+    next_numbers = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (new_nano(seed).codec.to_latents[-1].weight for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(3), next_numbers)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])

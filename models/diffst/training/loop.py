@@ -271,6 +271,7 @@ class Trainer:
             made = forward(self.pipeline, keyframes, flows)
         terms = loss_terms(self.pipeline, made, targets, interpolate)
         if config.weight_frequency:
+            torch.manual_seed(config.seed + self.step_number)  # it draws
             terms["frequency"] = self.frequency_term(made, targets, interpolate)
         total = sum(getattr(config, f"weight_{name}") * term for name, term in terms.items())
         assert isinstance(total, Tensor)

@@ -18,7 +18,7 @@ from diffusers.loaders.single_file_utils import (
 from torch import Tensor
 
 from diffst.cfca import CFCA
-from diffst.checkpoint import fill_component, read_safetensors, read_weights
+from diffst.checkpoint import fill_component, read_safetensors, read_weights, seeded
 from diffst.vrg import VideoGuidance
 from diffst.wan.build import empty_parts, empty_tiny_decoder
 from diffst.wan.encoded_guidance import guidance_through, load_video_encoder
@@ -56,13 +56,14 @@ def pipeline_from_wan(
         ValueError: The files hold something else.
     """
     parts = empty_parts(size)
-    torch.manual_seed(seed)
-    encoder = None if video_encoder is None else load_video_encoder(video_encoder, dtype)
-    vrg = VideoGuidance(**size.vrg) if encoder is None else guidance_through(encoder, size)
+    with seeded(seed):
+        encoder = None if video_encoder is None else load_video_encoder(video_encoder, dtype)
+        vrg = VideoGuidance(**size.vrg) if encoder is None else guidance_through(encoder, size)
+        cfca = CFCA(**size.cfca)
     weights = transformer_layout(read(transformer))
     vae_weights = {f"vae.{key}": value for key, value in vae_layout(read(vae)).items()}
     return DiffSTWanPipeline(
-        cfca=CFCA(**size.cfca).eval(),
+        cfca=cfca.eval(),
         vrg=vrg.eval(),
         transformer=fill_component(parts["transformer"], weights, dtype, str(transformer)),
         codec=fill_component(parts["codec"], vae_weights, dtype, str(vae)),

@@ -13,7 +13,7 @@ import torch
 
 from diffst.checkpoint import load_pipeline, new_nano
 from diffst.flow import neighbour_flows
-from diffst.training import loop
+from diffst.training import frequency, loop
 from diffst.training.config import TrainConfig
 from diffst.training.windows import Batch, to_device
 from tests.diffst.test_cfca import smooth_clip
@@ -167,6 +167,13 @@ def test_the_frequency_loss_teaches_unless_it_is_as_released(config, one_number)
     shown, released = step_with(config, weight_frequency=1.0, frequency_as_released=True)
     assert shown["frequency"] == terms["frequency"] > 0
     assert released == plain != taught
+
+
+def test_what_the_frequency_loss_draws_follows_from_seed_and_step(config, one_number, monkeypatch):
+    monkeypatch.setattr(frequency, "MAX_COUNTED", 9)
+    same = [step_with(config, weight_frequency=1.0)[0]["frequency"] for _ in range(2)]
+    other, _ = step_with(config, weight_frequency=1.0, seed=1)
+    assert same[0] == same[1] != other["frequency"]
 
 
 def test_the_frequency_loss_leaves_out_new_frames_that_do_not_count(config):

@@ -67,6 +67,20 @@ def test_each_layout_gives_the_same_weights(tmp_path, parts, layout):
     assert made.config.trained is False
 
 
+def test_the_callers_random_numbers_are_not_those_of_the_seed(tmp_path):
+    pipeline = build_random("tiny", dtype=torch.float32)
+    pipeline.transformer.save_pretrained(tmp_path / "transformer")
+    pipeline.codec.vae.save_pretrained(tmp_path / "vae")
+    fresh, numbers = [], []
+    for seed in (5, 6):
+        torch.manual_seed(seed)
+        made = pipeline_from_wan(tmp_path / "transformer", tmp_path / "vae", size=TINY)
+        fresh.append(torch.cat([value.flatten() for value in made.vrg.state_dict().values()]))
+        numbers.append(torch.rand(3))
+    assert torch.equal(*fresh)
+    assert not torch.equal(*numbers)
+
+
 def test_the_public_folder_with_shards_is_read(tmp_path):
     pipeline = build_random("tiny", dtype=torch.float32)
     pipeline.transformer.save_pretrained(tmp_path / "transformer", max_shard_size="40KB")
