@@ -12,13 +12,15 @@ from pathlib import Path
 from diffst_cli.encoding import Encoding
 from diffst_cli.probe import StreamInfo, VideoInfo
 from diffst_cli.probe_file import holds_packets, open_container
+from diffst_cli.sound import first_sounds
 from diffst_cli.streams import COVER, ENCODER_CODECS, StreamPlan, codec_name, language_in
 
 AUDIO_DELAY_SECONDS = (
     0.03  # an encoder's padding, cut off or not: 1024 samples at 44.1 kHz are 0.023 s
 )
-# After a cut, copied audio starts with the next whole packet: 4096 samples of FLAC are 0.093 s.
-AUDIO_PACKET_SECONDS = 0.15
+# After a cut, copied audio starts with the next whole packet, 4096 samples of FLAC are 0.093 s; and some
+# decoders, as WMA's, give nothing of their first one.
+AUDIO_PACKET_SECONDS = 0.2
 # Seconds between the moments that a container can store.
 CONTAINER_TICKS = {"matroska": 0.001, "webm": 0.001, "gif": 0.01}
 ROUNDINGS = 1.5  # ticks lost at most: one by rounding down, half by rounding
@@ -237,22 +239,26 @@ def _stream_words(stream: StreamInfo, encoder: str, language: str) -> str:
 
 
 def check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list[Check]:
-    """How far each audio stream starts from the video, against the source."""
+    """How far the first sound of each audio stream is from the video, against the source."""
     kept = [stream.source for stream in promise.plan.kept if stream.source.kind == "audio"]
     found = [stream for stream in actual.streams if stream.kind == "audio"]
     early = max(1 / float(promise.frame_rate), AUDIO_DELAY_SECONDS)
     late = max(early, AUDIO_PACKET_SECONDS) if promise.trimmed else early
-    checks = []
+    checks: list[Check] = []
+    if not kept or not found:
+        return checks
+    sounds_before, sounds_after = first_sounds(promise.info.path), first_sounds(actual.path)
     for before, after in zip(kept, found, strict=False):  # a missing one already failed
         # What a file states of a damaged stream may be wrong, its packets are not.
-        first = packets.first_times.get(after.index)
+        first = sounds_after.get(after.index, packets.first_times.get(after.index))
         if before.start_seconds is None or (first is None and promise.trimmed):
             continue
         if first is None:
             if holds_packets(promise.info.path, before.index):
                 checks.append(Check(name="audio", ok=False, expected="sound", actual="none"))
             continue
-        wanted = float(before.start_seconds - promise.first_time)
+        begin = sounds_before.get(before.index, float(before.start_seconds))
+        wanted = begin - float(promise.first_time)
         wanted = max(wanted, 0.0) if promise.trimmed else wanted
         offset = first - packets.video_times[0]
         checks.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from diffst_cli import languages
 from diffst_cli.probe import StreamInfo, VideoInfo
@@ -117,6 +118,7 @@ CONTAINERS = {
 }
 ENCODER_CODECS = {"libopus": "opus", "libmp3lame": "mp3"}  # of encoders named otherwise
 STEREO_ENCODERS = ("libmp3lame",)  # that take no more than two channels
+USUAL_PADDING = Fraction(15, 100)  # seconds of an encoder's own at the beginning of a stream
 BITRATES = {"aac": "256k", "libopus": "192k", "libmp3lame": "256k"}  # of re-encoded audio
 
 
@@ -151,7 +153,7 @@ def plan_streams(info: VideoInfo, suffix: str) -> StreamPlan:
             continue
         if stream.kind == "data" and info.num_chapters and "mov" in info.container:
             continue  # the chapters' names, which are kept as chapters
-        encoder, note = _choose(stream, container)
+        encoder, note = _choose(info, stream, container)
         if encoder is not None:
             kept.append(KeptStream(source=stream, encoder=encoder))
         if note is not None:
@@ -199,11 +201,13 @@ def language_in(stream: StreamInfo, container: Container) -> str:
     return languages.stored(language_of(stream), container.languages)
 
 
-def _choose(stream: StreamInfo, container: Container) -> tuple[str | None, str | None]:
+def _choose(
+    info: VideoInfo, stream: StreamInfo, container: Container
+) -> tuple[str | None, str | None]:
     """The encoder (None: leave it out) and a note, if there is something to say."""
     codec = codec_name(stream)
     if stream.kind == "audio":
-        return _choose_audio(stream, codec, container)
+        return _choose_audio(info, stream, codec, container)
     if stream.kind == "subtitle":
         return _choose_subtitle(stream, codec, container)
     if stream.kind == "attachment":
@@ -218,20 +222,33 @@ def _choose(stream: StreamInfo, container: Container) -> tuple[str | None, str |
 
 
 def _choose_audio(
-    stream: StreamInfo, codec: str, container: Container
+    info: VideoInfo, stream: StreamInfo, codec: str, container: Container
 ) -> tuple[str | None, str | None]:
     if not container.audio_fallback or codec == "unknown":
         return None, _left_out(stream, container)
+    reason = _cannot(container)
     if codec in container.audio:
-        return "copy", None
+        hidden = _hidden_seconds(info, stream, container)
+        if hidden <= USUAL_PADDING:
+            return "copy", None
+        reason = f"a copy would not skip its first {float(hidden):.2f} s, as the input does"
     if codec in PCM_INTEGER and container.lossless_fallback:
         encoder = container.lossless_fallback
-        return encoder, f"{describe(stream)} stored as {encoder}: {_cannot(container)}"
+        return encoder, f"{describe(stream)} stored as {encoder}: {reason}"
     encoder = container.audio_fallback
     rate = f" at {BITRATES[encoder]}bit/s" if encoder in BITRATES else ""
     name = ENCODER_CODECS.get(encoder, encoder)
     mixed = " in stereo" if encoder in STEREO_ENCODERS and stream.num_channels > 2 else ""
-    return encoder, f"{describe(stream)} re-encoded as {name}{rate}{mixed}: {_cannot(container)}"
+    return encoder, f"{describe(stream)} re-encoded as {name}{rate}{mixed}: {reason}"
+
+
+def _hidden_seconds(info: VideoInfo, stream: StreamInfo, container: Container) -> Fraction:
+    """How much of a stream's beginning its file hides, seconds; 0 where a copy hides it as well."""
+    from diffst_cli.sound import hidden_seconds  # needs PyAV, which this module does not
+
+    if "mov" in info.container and container.name in ("mp4", "mov"):
+        return Fraction(0)
+    return hidden_seconds(info.path, stream.index)
 
 
 def _choose_subtitle(

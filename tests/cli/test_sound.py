@@ -1,0 +1,80 @@
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from diffst_cli.probe import probe
+from diffst_cli.sound import first_sounds, hidden_seconds
+from diffst_cli.streams import plan_streams
+from tests.media import run_ffmpeg
+from tests.outputs import copy_video, frame_times, make, make_clip
+
+BEEP = "aevalsrc='0.8*sin(2764*t)*between(t,1,1.1)':sample_rate=48000:duration=2"
+
+
+@pytest.fixture(scope="module")
+def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MP4 cut without encoding: its file holds what was cut off, from the keyframe on, and an edit list hides it."""
+    folder = tmp_path_factory.mktemp("sound")
+    whole = make_clip(
+        folder / "whole.mp4", "-f", "lavfi", "-i", BEEP, "-g", "50", "-c:a", "aac", num_frames=50
+    )
+    return make(folder / "trimmed.mp4", "-ss", "0.5", "-i", str(whole), "-c", "copy")
+
+
+def beep(path: Path) -> float:
+    """Seconds from the first picture to the first loud sample."""
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            sound = frame.to_ndarray().astype(float).reshape(-1)
+            peak = 1.0 if frame.format.name.startswith("flt") else 2.0 ** (8 * frame.format.bytes)
+            loud = np.flatnonzero(np.abs(sound) > peak / 10)
+            if len(loud):
+                time = frame.pts * frame.time_base + Fraction(int(loud[0]), frame.sample_rate)
+                return float(time - frame_times(path)[0])
+    raise AssertionError("no beep")
+
+
+def test_the_first_sound_is_what_is_heard_and_not_what_is_hidden(trimmed: Path) -> None:
+    assert first_sounds(trimmed) == {1: 0.0}
+    assert float(hidden_seconds(trimmed, 1)) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".mp4"])
+@pytest.mark.parametrize("start", [None, Fraction(1, 5)])
+def test_sound_after_an_edit_list_is_heard_when_it_was(
+    suffix: str, start: Fraction | None, trimmed: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / f"out{suffix}"
+    assert copy_video(trimmed, output, start=start).ok
+    tolerance = 0.12 if suffix == ".avi" else 0.03  # libav guesses when its pictures are shown
+    assert beep(output) == pytest.approx(0.5 - float(start or 0), abs=tolerance)
+
+
+def test_sound_is_copied_unless_much_of_it_is_hidden(trimmed: Path, tmp_path: Path) -> None:
+    (note,) = plan_streams(probe(trimmed), ".mkv").notes
+    assert note == (
+        "audio stream 1 (aac) re-encoded as flac: "
+        "a copy would not skip its first 0.52 s, as the input does"
+    )
+    assert plan_streams(probe(trimmed), ".mov").notes == ()
+    usual = tmp_path / "usual.mp4"
+    run_ffmpeg("-i", trimmed, "-c:v", "copy", "-c:a", "aac", usual)  # whose padding is hidden
+    assert 0 < hidden_seconds(usual, 1) < Fraction(1, 10)
+    assert plan_streams(probe(usual), ".mkv").notes == ()
+
+
+@pytest.mark.parametrize("codec", ["wmav1", "wmav2"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_sound_that_its_decoder_gives_late_is_where_it_was(
+    codec: str, suffix: str, tmp_path: Path
+) -> None:
+    """Nothing comes of WMA's first packet, so what is encoded again begins with the second."""
+    tone = ["-f", "lavfi", "-i", "sine=sample_rate=44100:duration=0.8"]
+    source = make_clip(tmp_path / "old.wmv", *tone, "-c:v", "wmv2", "-c:a", codec, num_frames=20)
+    receipt = copy_video(source, tmp_path / f"out{suffix}")
+    (offset,) = [check for check in receipt.checks if check.name == "audio offset"]
+    assert offset.ok
+    assert offset.expected == "+46 ms"
