@@ -240,7 +240,7 @@ def _stream_words(stream: StreamInfo, encoder: str, language: str) -> str:
 
 def check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list[Check]:
     """How far the first sound of each audio stream is from the video, against the source."""
-    kept = [stream.source for stream in promise.plan.kept if stream.source.kind == "audio"]
+    kept = [stream for stream in promise.plan.kept if stream.source.kind == "audio"]
     found = [stream for stream in actual.streams if stream.kind == "audio"]
     early = max(1 / float(promise.frame_rate), AUDIO_DELAY_SECONDS)
     late = max(early, AUDIO_PACKET_SECONDS) if promise.trimmed else early
@@ -248,7 +248,8 @@ def check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list
     if not kept or not found:
         return checks
     sounds_before, sounds_after = first_sounds(promise.info.path), first_sounds(actual.path)
-    for before, after in zip(kept, found, strict=False):  # a missing one already failed
+    for stream, after in zip(kept, found, strict=False):  # a missing one already failed
+        before = stream.source
         # What a file states of a damaged stream may be wrong, its packets are not.
         first = sounds_after.get(after.index, packets.first_times.get(after.index))
         if before.start_seconds is None or (first is None and promise.trimmed):
@@ -260,6 +261,8 @@ def check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list
         begin = sounds_before.get(before.index, float(before.start_seconds))
         wanted = begin - float(promise.first_time)
         wanted = max(wanted, 0.0) if promise.trimmed else wanted
+        if stream.encoder != "copy" and not promise.plan.container.stores_times:
+            wanted = min(wanted, 0.0)  # silence comes before it
         offset = first - packets.video_times[0]
         checks.append(
             Check(

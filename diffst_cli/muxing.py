@@ -23,6 +23,9 @@ LONGEST_DELAY = 8  # frames by which an encoder's order may be behind
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
 # Opus refuses 5.1 with side speakers, as AC3 has it, and all that is not of these.
 OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
+# AVI has no times of its sound: silence where there is none. Padding at lower rates would last longer.
+AVI_SOUND = "aresample=async=1:first_pts=0"
+MP3_RATES = "aformat=sample_rates=32000|44100|48000"
 # Drops what was copied from before the cut: a copied stream starts at the packet after it.
 DROP_BEFORE_ZERO = "noise=drop=lt(pts\\,0)"
 
@@ -171,12 +174,14 @@ def mux_arguments(
     if placement.frame_rate is not None and counts_frames:
         # It counts frames; else it would count the ticks of the pieces, most of them without a frame.
         options["r"] = str(placement.frame_rate)
+        # A sound's padding is before zero; else the pictures would wait for it, by whole frames.
+        options["avoid_negative_ts"] = "disabled"
     if plan.container.name in ("mp4", "mov"):
         options["movflags"] = "+faststart"
     if plan.container.name in ("matroska", "webm"):
         options["default_mode"] = "passthrough"
     for number, stream in enumerate(kept, start=1):
-        options |= _stream_options(number, stream, placement)
+        options |= _stream_options(number, stream, plan, placement)
         language = language_in(stream.source, plan.container)
         if language != language_of(stream.source):
             options[f"metadata:s:{number}"] = f"language={language}"
@@ -252,19 +257,34 @@ def _main_stream(info: VideoInfo) -> StreamInfo:
     return next(stream for stream in info.streams if stream.index == info.stream_index)
 
 
-def _stream_options(number: int, stream: KeptStream, placement: Placement) -> dict[str, str]:
-    """Codec, bit rate, flags and cut of output stream `number`."""
+def _stream_options(
+    number: int, stream: KeptStream, plan: StreamPlan, placement: Placement
+) -> dict[str, str]:
+    """Codec, bit rate, flags, filters and cut of output stream `number`."""
     options = {f"c:{number}": stream.encoder, f"disposition:{number}": _disposition(stream.source)}
     if stream.encoder in BITRATES:
         options[f"b:{number}"] = BITRATES[stream.encoder]
-    if stream.encoder == "libopus":
-        options[f"filter:{number}"] = f"aformat=channel_layouts={OPUS_LAYOUTS}"
+    filters = _sound_filters(stream, plan)
+    if filters:
+        options[f"filter:{number}"] = ",".join(filters)
     is_cut = placement.skipped is not None
     if stream.source.kind == "subtitle" and (is_cut or placement.length is not None):
         options[f"bsf:{number}"] = f"{_shown_within(placement.length)},{DROP_BEFORE_ZERO}"
     elif stream.source.kind == "audio" and is_cut and stream.encoder == "copy":
         options[f"bsf:{number}"] = DROP_BEFORE_ZERO
     return options
+
+
+def _sound_filters(stream: KeptStream, plan: StreamPlan) -> list[str]:
+    """What makes of sound that is encoded again what its encoder and its container take."""
+    filters = []
+    if stream.source.kind == "audio" and stream.encoder != "copy" and plan.container.name == "avi":
+        filters.append(AVI_SOUND)
+    if stream.encoder == "libmp3lame":
+        filters.append(MP3_RATES)
+    if stream.encoder == "libopus":
+        filters.append(f"aformat=channel_layouts={OPUS_LAYOUTS}")
+    return filters
 
 
 def _shown_within(length: Fraction | None) -> str:

@@ -54,6 +54,8 @@ class Container:
     covers: bool = False
     attachments: bool = False
     chapters: bool = False
+    stores_times: bool = True
+    """Whether its sound may begin late, and skip what is hidden."""
 
 
 MATROSKA_AUDIO = frozenset(
@@ -112,6 +114,7 @@ CONTAINERS = {
         audio_fallback="libmp3lame",
         lossless_fallback="pcm_s16le",
         languages="",
+        stores_times=False,
     ),
     ".gif": Container(name="gif", audio=frozenset(), audio_fallback=""),
     ".png": Container(name="png", audio=frozenset(), audio_fallback=""),
@@ -119,6 +122,7 @@ CONTAINERS = {
 ENCODER_CODECS = {"libopus": "opus", "libmp3lame": "mp3"}  # of encoders named otherwise
 STEREO_ENCODERS = ("libmp3lame",)  # that take no more than two channels
 USUAL_PADDING = Fraction(15, 100)  # seconds of an encoder's own at the beginning of a stream
+SHORT_PADDING = Fraction(3, 100)  # that nobody hears if it is played
 BITRATES = {"aac": "256k", "libopus": "192k", "libmp3lame": "256k"}  # of re-encoded audio
 
 
@@ -143,8 +147,11 @@ class StreamPlan:
     """What is changed or left out, and the remedy; one sentence each."""
 
 
-def plan_streams(info: VideoInfo, suffix: str) -> StreamPlan:
-    """What the container of `suffix` (lower case, with the dot) takes of `info`'s streams."""
+def plan_streams(info: VideoInfo, suffix: str, start: Fraction | None = None) -> StreamPlan:
+    """What the container of `suffix` (lower case, with the dot) takes of `info`'s streams.
+
+    `start` is where in the source the output begins, seconds from its beginning; None for there.
+    """
     container = CONTAINERS[suffix]
     kept: list[KeptStream] = []
     notes: list[str] = []
@@ -153,7 +160,7 @@ def plan_streams(info: VideoInfo, suffix: str) -> StreamPlan:
             continue
         if stream.kind == "data" and info.num_chapters and "mov" in info.container:
             continue  # the chapters' names, which are kept as chapters
-        encoder, note = _choose(info, stream, container)
+        encoder, note = _choose(info, stream, container, start)
         if encoder is not None:
             kept.append(KeptStream(source=stream, encoder=encoder))
         if note is not None:
@@ -202,12 +209,14 @@ def language_in(stream: StreamInfo, container: Container) -> str:
 
 
 def _choose(
-    info: VideoInfo, stream: StreamInfo, container: Container
+    info: VideoInfo, stream: StreamInfo, container: Container, start: Fraction | None
 ) -> tuple[str | None, str | None]:
     """The encoder (None: leave it out) and a note, if there is something to say."""
     codec = codec_name(stream)
     if stream.kind == "audio":
-        return _choose_audio(info, stream, codec, container)
+        is_taken = codec in container.audio
+        reason = _late_or_hidden(info, stream, container, start) if is_taken else _cannot(container)
+        return _choose_audio(stream, codec, container, reason)
     if stream.kind == "subtitle":
         return _choose_subtitle(stream, codec, container)
     if stream.kind == "attachment":
@@ -222,16 +231,13 @@ def _choose(
 
 
 def _choose_audio(
-    info: VideoInfo, stream: StreamInfo, codec: str, container: Container
+    stream: StreamInfo, codec: str, container: Container, reason: str | None
 ) -> tuple[str | None, str | None]:
+    """As `_choose`; `reason` is why the stream cannot be copied, if it cannot."""
     if not container.audio_fallback or codec == "unknown":
         return None, _left_out(stream, container)
-    reason = _cannot(container)
-    if codec in container.audio:
-        hidden = _hidden_seconds(info, stream, container)
-        if hidden <= USUAL_PADDING:
-            return "copy", None
-        reason = f"a copy would not skip its first {float(hidden):.2f} s, as the input does"
+    if reason is None:
+        return "copy", None
     if codec in PCM_INTEGER and container.lossless_fallback:
         encoder = container.lossless_fallback
         return encoder, f"{describe(stream)} stored as {encoder}: {reason}"
@@ -242,13 +248,21 @@ def _choose_audio(
     return encoder, f"{describe(stream)} re-encoded as {name}{rate}{mixed}: {reason}"
 
 
-def _hidden_seconds(info: VideoInfo, stream: StreamInfo, container: Container) -> Fraction:
-    """How much of a stream's beginning its file hides, seconds; 0 where a copy hides it as well."""
+def _late_or_hidden(
+    info: VideoInfo, stream: StreamInfo, container: Container, start: Fraction | None
+) -> str | None:
+    """Why sound whose codec the container takes would be heard at another time if it were copied."""
     from diffst_cli.sound import hidden_seconds  # needs PyAV, which this module does not
 
+    late = (stream.start_seconds or info.origin_seconds) - info.origin_seconds - (start or 0)
+    if not container.stores_times and late > SHORT_PADDING:
+        return f"{container.name.upper()} cannot begin it late"
     if "mov" in info.container and container.name in ("mp4", "mov"):
-        return Fraction(0)
-    return hidden_seconds(info.path, stream.index)
+        return None  # which hide what the source hides
+    hidden = hidden_seconds(info.path, stream.index)
+    if hidden > (USUAL_PADDING if container.stores_times else SHORT_PADDING):
+        return f"a copy would not skip its first {float(hidden):.2f} s, as the input does"
+    return None
 
 
 def _choose_subtitle(

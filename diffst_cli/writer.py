@@ -76,7 +76,7 @@ class Output:
         self._info = info
         self._settings = settings
         self._cut = (start, duration)
-        self.streams = plan_streams(info, suffix)
+        self.streams = plan_streams(info, suffix, start)
         self.encoding = choose_encoding(
             info,
             suffix=suffix,

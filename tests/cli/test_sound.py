@@ -7,7 +7,7 @@ import pytest
 
 from diffst_cli.probe import probe
 from diffst_cli.sound import first_sounds, hidden_seconds
-from diffst_cli.streams import plan_streams
+from diffst_cli.streams import codec_name, plan_streams
 from tests.media import run_ffmpeg
 from tests.outputs import copy_video, frame_times, make, make_clip
 
@@ -78,3 +78,52 @@ def test_sound_that_its_decoder_gives_late_is_where_it_was(
     (offset,) = [check for check in receipt.checks if check.name == "audio offset"]
     assert offset.ok
     assert offset.expected == "+46 ms"
+
+
+@pytest.mark.parametrize("rate", [25, 50, 60])
+@pytest.mark.parametrize(("codec", "kept"), [("aac", "aac"), ("flac", "mp3")])
+def test_the_pictures_of_an_avi_do_not_wait_for_the_padding_of_its_sound(
+    rate: int, codec: str, kept: str, tmp_path: Path
+) -> None:
+    suffix = ".mp4" if codec == "aac" else ".mkv"
+    tone = ["-f", "lavfi", "-i", "sine=sample_rate=48000:duration=0.5"]
+    source = make_clip(
+        tmp_path / f"source{suffix}", "-r", str(rate), *tone, "-c:a", codec, num_frames=12
+    )
+    output = tmp_path / "out.avi"
+    assert copy_video(source, output).ok
+    assert [codec_name(each) for each in probe(output).streams if each.kind == "audio"] == [kept]
+    with av.open(str(output)) as container:
+        times = [packet.dts for packet in container.demux(video=0) if packet.size]
+    assert times == list(range(len(times)))
+
+
+@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
+def test_sound_that_begins_late_is_silent_until_then_in_an_avi(codec: str, tmp_path: Path) -> None:
+    inputs = ["-itsoffset", "0.3", "-f", "lavfi", "-i", BEEP]
+    source = make_clip(tmp_path / "source.mkv", *inputs, "-c:a", codec, num_frames=50)
+    output = tmp_path / "out.avi"
+    assert copy_video(source, output).ok
+    (note,) = plan_streams(probe(source), ".avi").notes
+    assert note.endswith(": AVI cannot begin it late")
+    assert beep(output) == pytest.approx(1.3, abs=0.06)
+    assert plan_streams(probe(source), ".avi", Fraction(1)).notes == ()
+
+
+@pytest.mark.parametrize("codec", ["aac", "pcm_mulaw"])
+def test_sound_at_a_low_rate_is_not_late_in_an_avi(codec: str, tmp_path: Path) -> None:
+    source = make_clip(
+        tmp_path / "source.mkv",
+        "-f",
+        "lavfi",
+        "-i",
+        BEEP,
+        "-ar",
+        "8000",
+        "-c:a",
+        codec,
+        num_frames=50,
+    )
+    output = tmp_path / "out.avi"
+    assert copy_video(source, output).ok
+    assert beep(output) == pytest.approx(1, abs=0.06)
