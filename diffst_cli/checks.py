@@ -23,6 +23,7 @@ AUDIO_DELAY_SECONDS = (
 AUDIO_PACKET_SECONDS = 0.2
 # Seconds between the moments that a container can store.
 CONTAINER_TICKS = {"matroska": 0.001, "webm": 0.001, "gif": 0.01}
+GIF_ASPECT_STEP = Fraction(1, 64)  # in which it stores the shape of a pixel
 ROUNDINGS = 1.5  # ticks lost at most: one by rounding down, half by rounding
 FINEST_TICK = 0.0001  # of the others; the smallest error worth telling
 
@@ -165,10 +166,11 @@ def check_picture(promise: Promise, actual: VideoInfo) -> list[Check]:
     """How the frames are to be shown: colour, pixel shape, upright, depth."""
     encoding = promise.encoding
     # Matroska stores the size to show, in whole pixels, not the shape of a pixel.
-    shown_error = abs(encoding.sample_aspect - actual.sample_aspect) * actual.width
+    error = abs(encoding.sample_aspect - actual.sample_aspect)
+    step = GIF_ASPECT_STEP if promise.plan.container.name == "gif" else Fraction(0)
     aspect = Check(
         name="pixel shape",
-        ok=shown_error <= 1,
+        ok=error <= max(step, Fraction(1, actual.width)),
         expected=_ratio(encoding.sample_aspect),
         actual=_ratio(actual.sample_aspect),
     )

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from diffst_cli.checks import check_picture
 from diffst_cli.encoding import choose_encoding
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.receipt import Check, Promise, Receipt, verify, verify_pictures
 from diffst_cli.streams import plan_streams
-from tests.outputs import TONE, make, make_clip
+from tests.outputs import TONE, copy_video, make, make_clip
 
 Change = Callable[[Promise], Promise]
 
@@ -120,6 +121,17 @@ def test_a_turned_picture_is_noticed(clip: VideoInfo, tmp_path: Path) -> None:
         tmp_path / "turned.mp4", "-display_rotation", "180", "-i", str(clip.path), "-c", "copy"
     )
     assert failed(verify(turned, promise_of(clip), output=turned)) == ["rotation"]
+
+
+def test_a_gif_keeps_the_shape_of_pixels_as_near_as_it_can(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "source.mkv", "-vf", "setsar=16/15", num_frames=2)
+    output = tmp_path / "out.gif"
+    assert copy_video(source, output, size=(384, 288)).ok
+    assert probe(output).sample_aspect == Fraction(17, 16)
+    wrong = make_clip(tmp_path / "wrong.gif", "-vf", "setsar=18/16", size="384x288", num_frames=2)
+    gif = replace(promise_of(probe(source)), plan=plan_streams(probe(source), ".gif"))
+    shape = check_picture(gif, probe(wrong))[0]
+    assert (shape.name, shape.ok) == ("pixel shape", False)
 
 
 def test_after_a_cut_sound_may_start_a_packet_late_but_not_early(clip: VideoInfo) -> None:
