@@ -252,7 +252,7 @@ def _late_or_hidden(
     info: VideoInfo, stream: StreamInfo, container: Container, start: Fraction | None
 ) -> str | None:
     """Why sound whose codec the container takes would be heard at another time if it were copied."""
-    from diffst_cli.sound import hidden_seconds  # needs PyAV, which this module does not
+    from diffst_cli.presented import hidden_seconds  # needs PyAV, which this module does not
 
     late = (stream.start_seconds or info.origin_seconds) - info.origin_seconds - (start or 0)
     if not container.stores_times and late > SHORT_PADDING:

@@ -29,7 +29,7 @@ PYAV_USERS = {
     "diffst_cli.decode",  # times travel in ffmpeg's pipe
     "diffst_cli.frame_pipe",  # ours to ffmpeg
     "diffst_cli.ffmpeg_facts",  # in its types
-    "diffst_cli.sound",  # when it is heard, only its decoder knows
+    "diffst_cli.presented",  # when it is heard, only its decoder knows
     "diffst_cli.hdr",  # HDR10 data comes with a decoded frame
     "diffst.training.media",
     "diffst.wan.training.sources",

@@ -252,6 +252,38 @@ def test_pictures_of_text_are_left_out_of_mp4_with_a_remedy(everything: VideoInf
     )
 
 
+def with_subtitle_pictures(folder: Path) -> Path:
+    """A clip of 0.4 s with a subtitle of a DVD, which is shown from 0.1 s on: one packet of a VobSub file."""
+    payload = bytes((0, 12, 0, 4, 0, 0, 0, 4, 2, 255, 255, 255))
+    stamp = bytes((0x21, 0, 1, 9000 >> 7, (9000 << 1) & 0xFE | 1))
+    body = b"\x81\x80\x05" + stamp + b"\x20" + payload
+    pack = b"\0\0\1\xba\x44\0\4\0\4\1\0\0\3\xf8"
+    (folder / "words.sub").write_bytes(pack + b"\0\0\1\xbd" + len(body).to_bytes(2, "big") + body)
+    (folder / "words.idx").write_text(
+        f"# VobSub index file, v7\nsize: 64x48\npalette: {', '.join(['ffffff'] * 16)}\n"
+        "id: fr, index: 0\ntimestamp: 00:00:00:100, filepos: 000000000\n"
+    )
+    return make_clip(folder / "source.mkv", "-i", str(folder / "words.idx"), "-c:s", "copy")
+
+
+@pytest.mark.parametrize(
+    ("start", "duration", "kept"),
+    [
+        (None, None, 1),
+        (Fraction(2, 25), None, 1),
+        (Fraction(5, 25), None, 0),
+        (None, Fraction(2, 25), 0),
+    ],
+)
+def test_pictures_of_text_that_a_part_shows_none_of_are_no_loss(
+    start: Fraction | None, duration: Fraction | None, kept: int, tmp_path: Path
+) -> None:
+    source = with_subtitle_pictures(tmp_path)
+    output = tmp_path / "out.mp4"
+    assert copy_video(source, output, start=start, duration=duration).ok
+    assert codecs(probe(output), "subtitle") == ["dvd_subtitle"] * kept
+
+
 def test_a_second_video_and_data_are_left_out_and_named(everything: VideoInfo) -> None:
     for kind, codec in (("video", "h264"), ("data", "bin_data")):
         info = replace(everything, streams=(everything.streams[0], stream(kind, codec)))

@@ -1,4 +1,4 @@
-"""When the sound of a file is first heard, which its packets alone do not say."""
+"""What of a file's streams is heard and shown, and when, which packets alone do not say."""
 
 from __future__ import annotations
 
@@ -54,3 +54,15 @@ def hidden_seconds(path: Path, index: int) -> Fraction:
             if packet.size and packet.pts is not None:
                 return max((stream.start_time - packet.pts) * stream.time_base, Fraction(0))
     return Fraction(0)
+
+
+def is_shown(path: Path, index: int, begin: float, end: float) -> bool:
+    """Whether anything of a stream of subtitles is shown between two times, seconds."""
+    with open_container(path) as container, suppress(av.error.FFmpegError, IndexError):
+        for packet in container.demux(container.streams[index]):
+            if packet.size and packet.pts is not None and packet.time_base is not None:
+                time = float(packet.pts * packet.time_base)
+                lasts = float((packet.duration or 0) * packet.time_base)
+                if time < end and (time >= begin or time + lasts > begin):
+                    return True
+    return False

@@ -5,8 +5,8 @@ import av
 import numpy as np
 import pytest
 
+from diffst_cli.presented import first_sounds, hidden_seconds
 from diffst_cli.probe import probe
-from diffst_cli.sound import first_sounds, hidden_seconds
 from diffst_cli.streams import codec_name, plan_streams
 from tests.media import run_ffmpeg
 from tests.outputs import copy_video, frame_times, make, make_clip
