@@ -13,9 +13,8 @@ from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument
 from diffst_cli.frame_pipe import failure
 from diffst_cli.probe import StreamInfo, VideoInfo
 from diffst_cli.streams import BITRATES, COVER, KeptStream, StreamPlan, language_in, language_of
+from diffst_cli.tags import FILE_TAGS, written_anew
 
-# Facts of the source's file, not of its content, which some muxers would copy as if they were.
-FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
 LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
 LONGEST_GIF_DELAY = 65535  # hundredths of a second
@@ -187,7 +186,7 @@ def mux_arguments(
             options[f"metadata:s:{number}"] = f"language={language}"
     arguments: list[str] = ffmpeg.output(*inputs, file_argument(output), **options).get_args()
     num_attached = sum(stream.source.kind == "attachment" for stream in kept)
-    repeated = [*_tag_arguments(info), *_attach_arguments(covers, num_attached)]
+    repeated = [*_tag_arguments(info, plan), *_attach_arguments(covers, num_attached)]
     return ["-y", *arguments[:-1], *repeated, arguments[-1]]
 
 
@@ -238,8 +237,8 @@ def _source_options(info: VideoInfo, plan: StreamPlan) -> dict[str, Any]:
     }
 
 
-def _tag_arguments(info: VideoInfo) -> list[str]:
-    """The video stream's own tags, and the source's tags that must not be copied, as arguments.
+def _tag_arguments(info: VideoInfo, plan: StreamPlan) -> list[str]:
+    """The video stream's own tags, and the source's that must not be copied or have other names, as arguments.
 
     Written out because ffmpeg-python cannot give an option twice.
     """
@@ -248,8 +247,10 @@ def _tag_arguments(info: VideoInfo) -> list[str]:
     main = _main_stream(info)
     own = {"language": main.language, "title": main.title}
     arguments = [part for name in FILE_TAGS for part in ("-metadata", f"{name}=")]
-    for name, value in own.items():
-        arguments += ["-metadata:s:v:0", f"{name}={value}"] if value else []
+    for name, value in written_anew(info.tags, plan.container.name).items():
+        arguments += ["-metadata", f"{name}={value}"]
+    for name, stated in own.items():
+        arguments += ["-metadata:s:v:0", f"{name}={stated}"] if stated else []
     return arguments
 
 

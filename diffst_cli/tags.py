@@ -1,0 +1,58 @@
+"""The tags of a file as a whole: which are its content, and what the output cannot hold of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Facts of the source's file, not of its content, which some muxers would copy as if they were.
+FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
+# What a telephone of Apple's says of a video, and the names under which MP4 and MOV have places for it. They
+# could take Apple's names too, but then all tags as free keys, where few players look for the usual ones.
+APPLE_TAGS = {
+    "com.apple.quicktime.location.ISO6709": "location",
+    "com.apple.quicktime.creationdate": "date",
+    "com.apple.quicktime.make": "make",
+    "com.apple.quicktime.model": "model",
+}
+MAX_NAMED = 5
+
+
+def written_anew(tags: Mapping[str, str], container: str) -> dict[str, str]:
+    """What of the tags must be written otherwise than it was read: by name, the value.
+
+    Those of Apple's get the names that MP4 and MOV know, where these are free. A time that a file states twice
+    is read as both, which is no time.
+    """
+    written = {}
+    if "creation_time" in tags:
+        written["creation_time"] = tags["creation_time"].partition(";")[0]
+    if container in ("mp4", "mov"):
+        written |= {
+            known: tags[name]
+            for name, known in APPLE_TAGS.items()
+            if name in tags and known not in tags
+        }
+    return written
+
+
+def lost_tags(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Sorted names of the tags before that are not there after, neither by name nor by value."""
+    names, values = {name.lower() for name in after}, set(after.values())
+    return sorted(
+        name
+        for name, value in before.items()
+        if names.isdisjoint((name.lower(), APPLE_TAGS.get(name)))
+        and name.lower() not in FILE_TAGS
+        and value not in values
+    )
+
+
+def lost_note(before: Mapping[str, str], after: Mapping[str, str], container: str) -> list[str]:
+    """One sentence on the tags that are lost in a container, if any are."""
+    lost = lost_tags(before, after)
+    if not lost:
+        return []
+    named = ", ".join(f"`{name}`" for name in lost[:MAX_NAMED])
+    more = f" and {len(lost) - MAX_NAMED} more" if len(lost) > MAX_NAMED else ""
+    remedy = "" if container == "matroska" else "; use a `.mkv` output to keep them"
+    return [f"tags left out: {container.upper()} cannot hold {named}{more}{remedy}"]
