@@ -12,7 +12,15 @@ import ffmpeg
 from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument
 from diffst_cli.frame_pipe import failure
 from diffst_cli.probe import StreamInfo, VideoInfo
-from diffst_cli.streams import BITRATES, COVER, KeptStream, StreamPlan, language_in, language_of
+from diffst_cli.streams import (
+    BITRATES,
+    COVER,
+    MAX_CHANNELS,
+    KeptStream,
+    StreamPlan,
+    language_in,
+    language_of,
+)
 from diffst_cli.tags import FILE_TAGS, written_anew
 
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
@@ -21,6 +29,7 @@ LONGEST_GIF_DELAY = 65535  # hundredths of a second
 LONGEST_DELAY = 8  # frames by which an encoder's order may be behind
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
 # Opus refuses 5.1 with side speakers, as AC3 has it, and all that is not of these.
+MOST_LAYOUT = "7.1"  # what AAC and FLAC make of still more channels, which they refuse
 OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
 # AVI has no times of its sound: silence where there is none. Padding at lower rates would last longer.
 AVI_SOUND = "aresample=async=1:first_pts=0"
@@ -283,6 +292,11 @@ def _sound_filters(stream: KeptStream, plan: StreamPlan) -> list[str]:
         filters.append(AVI_SOUND)
     if stream.encoder == "libmp3lame":
         filters.append(MP3_RATES)
+    if (
+        stream.encoder in ("aac", "flac")
+        and stream.source.num_channels > MAX_CHANNELS[stream.encoder]
+    ):
+        filters.append(f"aformat=channel_layouts={MOST_LAYOUT}")
     if stream.encoder == "libopus":
         filters.append(f"aformat=channel_layouts={OPUS_LAYOUTS}")
     return filters

@@ -120,7 +120,7 @@ CONTAINERS = {
     ".png": Container(name="png", audio=frozenset(), audio_fallback=""),
 }
 ENCODER_CODECS = {"libopus": "opus", "libmp3lame": "mp3"}  # of encoders named otherwise
-STEREO_ENCODERS = ("libmp3lame",)  # that take no more than two channels
+MAX_CHANNELS = {"libmp3lame": 2, "aac": 8, "alac": 8, "flac": 8, "libopus": 8}  # that encoders take
 USUAL_PADDING = Fraction(15, 100)  # seconds of an encoder's own at the beginning of a stream
 SHORT_PADDING = Fraction(3, 100)  # that nobody hears if it is played
 BITRATES = {"aac": "256k", "libopus": "192k", "libmp3lame": "256k"}  # of re-encoded audio
@@ -240,12 +240,22 @@ def _choose_audio(
         return "copy", None
     if codec in PCM_INTEGER and container.lossless_fallback:
         encoder = container.lossless_fallback
-        return encoder, f"{describe(stream)} stored as {encoder}: {reason}"
+        return encoder, f"{describe(stream)} stored as {encoder}{_mixed(stream, encoder)}: {reason}"
     encoder = container.audio_fallback
     rate = f" at {BITRATES[encoder]}bit/s" if encoder in BITRATES else ""
     name = ENCODER_CODECS.get(encoder, encoder)
-    mixed = " in stereo" if encoder in STEREO_ENCODERS and stream.num_channels > 2 else ""
+    mixed = _mixed(stream, encoder)
     return encoder, f"{describe(stream)} re-encoded as {name}{rate}{mixed}: {reason}"
+
+
+def _mixed(stream: StreamInfo, encoder: str) -> str:
+    """What becomes of more channels than an encoder takes, in words."""
+    limit = MAX_CHANNELS.get(encoder, stream.num_channels)
+    if stream.num_channels <= limit:
+        return ""
+    if limit == 2:
+        return " in stereo"
+    return f", its {stream.num_channels} channels mixed into {limit} or fewer (MOV and MKV keep PCM as it is)"
 
 
 def _late_or_hidden(

@@ -203,6 +203,27 @@ def test_surround_that_an_avi_takes_in_stereo_only_is_told(tmp_path: Path) -> No
     assert [each.num_channels for each in made.streams if each.kind == "audio"] == [2]
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec", "words"),
+    [
+        (".mp4", "pcm_s24le", "stored as alac"),
+        (".mp4", "pcm_f32le", "re-encoded as aac at 256kbit/s"),
+        (".webm", "pcm_s24le", "re-encoded as opus at 192kbit/s"),
+    ],
+)
+def test_channels_that_are_mixed_because_there_are_too_many_are_told(
+    suffix: str, codec: str, words: str, tmp_path: Path
+) -> None:
+    tone = ["-f", "lavfi", "-i", f"{TONE}:duration=0.5", "-af", "aformat=channel_layouts=7.1.4"]
+    source = make_clip(tmp_path / "source.mov", *tone, "-c:a", codec)
+    (note,) = plan_streams(probe(source), suffix).notes
+    mixed = "its 12 channels mixed into 8 or fewer (MOV and MKV keep PCM as it is)"
+    assert f" {words}, {mixed}: " in note
+    made = joined(source, tmp_path / f"out{suffix}")
+    assert [each.num_channels <= 8 for each in made.streams if each.kind == "audio"] == [True]
+    assert plan_streams(probe(source), ".mov").notes == ()
+
+
 def test_webm_turns_subtitles_into_webvtt(everything: VideoInfo, tmp_path: Path) -> None:
     kept = joined(everything.path, tmp_path / "out.webm")
     assert codecs(kept, "subtitle") == ["webvtt", "webvtt"]
