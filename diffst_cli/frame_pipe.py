@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 SCALE_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+lanczos"
 # The scale filter's matrix names to those of zscale.
 ZSCALE_MATRICES = {"bt709": "709", "bt601": "170m", "smpte240m": "240m", "bt2020": "2020_ncl"}
+ENDING_SECONDS = 5.0  # that an ffmpeg which takes no more frames has to end by itself
 WORK_PATTERN = "%09d.png"  # sorts by number
 MAX_ASPECT_TERM = 65535  # what H.264 has room for
 VARIABLE_TIME_BASE = Fraction(1, 720_000)  # holds ticks of 1/90000, 1/60000, 1/48000 and 1/1000 s
@@ -136,18 +138,37 @@ class FramePipe:
         self._process.stop()
 
     def _failure(self) -> UserError:
+        try:
+            status = self._process.wait(ENDING_SECONDS)
+        except TimeoutError:
+            status = 0  # it lives; what stops it now is this program
         self._process.stop()
-        return failure("encoding", self._process.lines)
+        return failure("encoding", self._process.lines, status)
 
 
-def failure(action: str, lines: Sequence[str]) -> UserError:
-    """What to tell the user when ffmpeg, busy `action`, ended with these stderr `lines`."""
-    log.debug("ffmpeg, %s, said:\n%s", action, "\n".join(lines))
+def failure(action: str, lines: Sequence[str], status: int = 1) -> UserError:
+    """What to tell the user when ffmpeg, busy `action`, ended with these stderr `lines` and exit status."""
+    log.debug("ffmpeg, %s, ended with %d and said:\n%s", action, status, "\n".join(lines))
     if any("No space left on device" in line for line in lines):
         return UserError("the disk is full", hint="free some space in the output's folder")
-    errors = error_lines(lines) or list(lines[-1:])
+    if status < 0:
+        return _killed(action, -status)
+    errors = error_lines(lines) or [line for line in lines if "[warning]" not in line][-1:]
     reason = errors[0].rstrip(".") if errors else "it was stopped"
     return UserError(f"ffmpeg failed while {action}: {reason}", hint="run again with --debug")
+
+
+def _killed(action: str, number: int) -> UserError:
+    """What to tell the user when a signal ended ffmpeg."""
+    if number == getattr(signal, "SIGXFSZ", None):
+        return UserError(
+            f"ffmpeg was stopped while {action}: its file reached the size that is allowed here",
+            hint="allow larger ones, as with `ulimit -f unlimited`",
+        )
+    hint = "run it again"
+    if number == getattr(signal, "SIGKILL", None):
+        hint = "perhaps memory ran out, of which less is needed with a smaller `--scale`"
+    return UserError(f"ffmpeg was killed by signal {number} while {action}", hint=hint)
 
 
 def encode_arguments(path: Path, encoding: Encoding, time_base: Fraction) -> list[str]:

@@ -206,8 +206,9 @@ def run_ffmpeg(arguments: list[str], action: str) -> None:
         UserError: It failed while `action`.
     """
     with FfmpegProcess(arguments) as process:
-        if process.wait() != 0:
-            raise failure(action, process.lines)
+        status = process.wait()
+        if status != 0:
+            raise failure(action, process.lines, status)
 
 
 def _sources(

@@ -1,4 +1,5 @@
 import os
+import resource
 from fractions import Fraction
 from pathlib import Path
 
@@ -152,8 +153,32 @@ def test_a_killed_ffmpeg_is_told_too(encoding: Encoding, tmp_path: Path) -> None
     pipe = open_pipe(tmp_path / "out.mp4", encoding)
     pipe.write(BLACK, Fraction(0))
     pipe.stop()
-    with pytest.raises(UserError, match="ffmpeg failed while encoding"):
+    with pytest.raises(UserError, match="ffmpeg was killed by signal 9 while encoding"):
         write_many(pipe)
+
+
+def test_a_limit_on_the_size_of_files_is_told(encoding: Encoding, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+    try:
+        pipe = open_pipe(tmp_path / "out.mp4", encoding)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(UserError, match="its file reached the size that is allowed here") as caught:
+        write_many(pipe)
+    assert caught.value.hint == "allow larger ones, as with `ulimit -f unlimited`"
+
+
+def test_a_warning_is_never_the_reason() -> None:
+    lines = ["[a @ 0x1] [warning] Setting chroma position directly is deprecated"]
+    assert failure("encoding", lines).message == "ffmpeg failed while encoding: it was stopped"
+    assert failure("encoding", ["Conversion failed!", *lines]).message.endswith(
+        "Conversion failed!"
+    )
+    killed = failure("encoding", lines, -9)
+    assert killed.message == "ffmpeg was killed by signal 9 while encoding"
+    assert "memory" in str(killed.hint)
+    assert failure("encoding", ["No space left on device"], -15).message == "the disk is full"
 
 
 def test_all_that_ffmpeg_said_is_logged_for_debugging(caplog: pytest.LogCaptureFixture) -> None:
