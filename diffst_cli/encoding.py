@@ -12,11 +12,13 @@ from diffst_cli.codecs import CODECS, GIF, PNG, Codec
 from diffst_cli.colour import SCALE_MATRICES
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.ffmpeg import ffmpeg_path
-from diffst_cli.hdr import x265_parameters
+from diffst_cli.hdr import StaticData, read_static, svt_parameters, x265_parameters
 from diffst_cli.probe import LARGEST_ASPECT, Colour, VideoInfo, resolved_colour
 
 TRIAL_SIZE = "256x256"  # the smallest that every hardware encoder takes
 TRIAL_SECONDS = 60.0
+
+HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
 # Matrices that are converted with another's numbers, or that not every codec can name.
 REPLACED_MATRICES = {"fcc": "smpte170m", "bt2020c": "bt2020nc", "gbr": "bt709"}
@@ -65,8 +67,7 @@ def choose_encoding(
     """
     chosen, pixel_format = _choose_codec(suffix, codec, info.bit_depth)
     options = _encoder_options(chosen, suffix, crf, preset)
-    if chosen.encoder == "libx265":
-        options["x265-params"] = ":".join((options["x265-params"], *x265_parameters(info)))
+    options, hdr_note = _with_hdr10(chosen, options, read_static(info))
     coded, padding_note = _coded_size(chosen, size, pixel_format)
     aspect, aspect_note = _sample_aspect(info, size)
     return Encoding(
@@ -78,15 +79,34 @@ def choose_encoding(
         colour=_output_colour(info, pixel_format),
         options=options,
         notes=tuple(
-            note for note in (padding_note, aspect_note, *_loss_notes(info, chosen)) if note
+            note
+            for note in (padding_note, aspect_note, hdr_note, *_loss_notes(info, chosen))
+            if note
         ),
     )
+
+
+def _with_hdr10(
+    codec: Codec, options: Mapping[str, str], data: StaticData
+) -> tuple[dict[str, str], str | None]:
+    """Encoder arguments with HDR10's static data, or a note that the encoder has no place for it."""
+    if not data.display and data.light is None:
+        return dict(options), None
+    if codec.encoder == "libx265":
+        parameters = ":".join((options["x265-params"], *x265_parameters(data)))
+        return {**options, "x265-params": parameters}, None
+    if codec.encoder == "libsvtav1":
+        return {**options, "svtav1-params": ":".join(svt_parameters(data))}, None
+    note = "HDR10's data of display and brightest pixels left out: of `--codec`, `hevc` and `av1` keep it"
+    return dict(options), note
 
 
 def _loss_notes(info: VideoInfo, codec: Codec) -> Iterator[str]:
     """What of the source no setting could keep."""
     if codec is GIF and info.bit_depth > 8:
         yield "a GIF holds 8 bits and 256 colours a frame"
+    if codec is GIF and info.colour.transfer in HDR_TRANSFERS:
+        yield "a GIF cannot say that its brightness is PQ or HLG: its picture looks flat and pale"
     if info.hides_alpha:
         yield "what is transparent becomes opaque: diffst writes no transparency"
     if info.interlaced != "progressive":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from av.video.stream import VideoStream
@@ -20,26 +22,65 @@ CHROMATICITY_UNIT = 50_000  # x265 counts in 1/50000
 LUMINANCE_UNIT = 10_000  # and in 1/10000 cd/m2
 
 
-def x265_parameters(info: VideoInfo) -> tuple[str, ...]:
-    """The source's static HDR10 data as x265 takes it; empty when there is none.
+@dataclass(frozen=True, kw_only=True)
+class StaticData:
+    """What HDR10 says of a whole video."""
+
+    display: tuple[Fraction, ...] = ()
+    """x and y of red, green, blue and white, then darkest and brightest, cd/m2; empty when not given."""
+    light: tuple[int, int] | None = None
+    """Brightest pixel and brightest mean of a frame, cd/m2."""
+
+
+def read_static(info: VideoInfo) -> StaticData:
+    """The source's static HDR10 data; empty when there is none.
 
     The first frame is decoded, because that is where the data is for sure.
     """
     if info.colour.transfer != HDR10_TRANSFER or info.images:
-        return ()
+        return StaticData()
     with open_container(info.path) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)
         side_data: Any = next(container.decode(stream)).side_data  # PyAV's stub has another class
         mastering = _entry(side_data, "MASTERING_DISPLAY_METADATA")
         light = _entry(side_data, "CONTENT_LIGHT_LEVEL")
-    parameters = []
+    display: tuple[Fraction, ...] = ()
     if len(mastering) >= MASTERING.size:
-        parameters += _mastering(MASTERING.unpack_from(mastering))
-    if len(light) >= LIGHT.size:
-        brightest, mean = LIGHT.unpack_from(light)
-        parameters.append(f"max-cll={brightest},{mean}")
+        display = _display(MASTERING.unpack_from(mastering))
+    if len(light) < LIGHT.size:
+        return StaticData(display=display)
+    brightest, mean = LIGHT.unpack_from(light)
+    return StaticData(display=display, light=(brightest, mean))
+
+
+def x265_parameters(data: StaticData) -> tuple[str, ...]:
+    """Static HDR10 data as x265 takes it."""
+    parameters = []
+    if data.display:
+        places = [round(value * CHROMATICITY_UNIT) for value in data.display[:8]]
+        darkest, brightest = (round(value * LUMINANCE_UNIT) for value in data.display[8:])
+        parameters.append(f"master-display={_words(places, brightest, darkest)}")
+    if data.light:
+        parameters.append(f"max-cll={data.light[0]},{data.light[1]}")
     return tuple(parameters)
+
+
+def svt_parameters(data: StaticData) -> tuple[str, ...]:
+    """Static HDR10 data as SVT-AV1 takes it."""
+    parameters = []
+    if data.display:
+        values = [f"{float(value):.5f}" for value in data.display]
+        parameters.append(f"mastering-display={_words(values[:8], values[9], values[8])}")
+    if data.light:
+        parameters.append(f"content-light={data.light[0]},{data.light[1]}")
+    return tuple(parameters)
+
+
+def _words(places: Sequence[object], brightest: object, darkest: object) -> str:
+    """A display in the order that both encoders read."""
+    red, green, blue, white = (f"({x},{y})" for x, y in zip(places[::2], places[1::2], strict=True))
+    return f"G{green}B{blue}R{red}WP{white}L({brightest},{darkest})"
 
 
 def _entry(side_data: Mapping[str, bytes], name: str) -> bytes:
@@ -49,15 +90,9 @@ def _entry(side_data: Mapping[str, bytes], name: str) -> bytes:
         return b""
 
 
-def _mastering(values: Sequence[int]) -> list[str]:
-    """One parameter, or none when the primaries or the luminance are not given."""
+def _display(values: Sequence[int]) -> tuple[Fraction, ...]:
+    """Empty when the primaries or the luminance are not given."""
     has_primaries, has_luminance = values[20:22]
-    if not (has_primaries and has_luminance):
-        return []
-    ratios = list(zip(values[0:20:2], values[1:20:2], strict=True))
-    if any(bottom == 0 for _, bottom in ratios):
-        return []
-    places = [round(top * CHROMATICITY_UNIT / bottom) for top, bottom in ratios[:8]]
-    darkest, brightest = (round(top * LUMINANCE_UNIT / bottom) for top, bottom in ratios[8:])
-    red, green, blue, white = (f"({x},{y})" for x, y in zip(places[::2], places[1::2], strict=True))
-    return [f"master-display=G{green}B{blue}R{red}WP{white}L({brightest},{darkest})"]
+    if not (has_primaries and has_luminance) or 0 in values[1:20:2]:
+        return ()
+    return tuple(Fraction(*pair) for pair in zip(values[0:20:2], values[1:20:2], strict=True))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from diffst_cli.hdr import x265_parameters
+from diffst_cli.hdr import read_static, x265_parameters
 from diffst_cli.probe import probe
 from tests.outputs import copy_video, make_clip
 
@@ -21,12 +21,42 @@ def make_pq(path: Path, *parameters: str) -> Path:
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_static_hdr_data_reaches_the_output(suffix: str, tmp_path: Path) -> None:
     source = make_pq(tmp_path / "source.mp4", DISPLAY, LIGHT)
-    assert x265_parameters(probe(source)) == (DISPLAY, LIGHT)
+    assert x265_parameters(read_static(probe(source))) == (DISPLAY, LIGHT)
     output = tmp_path / f"out{suffix}"
     assert copy_video(source, output).ok
-    assert x265_parameters(probe(output)) == (DISPLAY, LIGHT)
+    assert x265_parameters(read_static(probe(output))) == (DISPLAY, LIGHT)
 
 
 def test_a_file_without_static_hdr_data_gives_none(tmp_path: Path) -> None:
-    assert x265_parameters(probe(make_pq(tmp_path / "pq.mp4"))) == ()
-    assert x265_parameters(probe(make_clip(tmp_path / "sdr.mp4", num_frames=2))) == ()
+    for clip in (make_pq(tmp_path / "pq.mp4"), make_clip(tmp_path / "sdr.mp4", num_frames=2)):
+        assert x265_parameters(read_static(probe(clip))) == ()
+        output = clip.with_suffix(".webm")
+        assert copy_video(clip, output).notes == ()
+
+
+def test_static_hdr_data_reaches_av1(tmp_path: Path) -> None:
+    source = make_pq(tmp_path / "source.mp4", DISPLAY, LIGHT)
+    output = tmp_path / "out.webm"
+    receipt = copy_video(source, output, codec="av1", preset="12")
+    assert receipt.ok
+    assert receipt.notes == ()
+    before, after = read_static(probe(source)), read_static(probe(output))
+    assert after.light == before.light == (1000, 400)
+    assert [float(value) for value in after.display] == pytest.approx(
+        [float(value) for value in before.display], abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".webm", "vp9"), (".mov", "prores"), (".gif", None)]
+)
+def test_static_hdr_data_that_is_lost_is_told(
+    suffix: str, codec: str | None, tmp_path: Path
+) -> None:
+    source = make_pq(tmp_path / "source.mp4", DISPLAY, LIGHT)
+    receipt = copy_video(source, tmp_path / f"out{suffix}", codec=codec, preset=None)
+    assert receipt.notes[0] == (
+        "HDR10's data of display and brightest pixels left out: of `--codec`, `hevc` and `av1` keep it"
+    )
+    pale = "a GIF cannot say that its brightness is PQ or HLG: its picture looks flat and pale"
+    assert (pale in receipt.notes) == (suffix == ".gif")
