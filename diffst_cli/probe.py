@@ -11,10 +11,10 @@ from diffst_cli.colour import Colour, fill_in
 
 __all__ = ["Colour", "StreamInfo", "VideoInfo", "probe", "resolved_colour"]
 
-
 LARGEST_ASPECT = (
     16  # of a pixel, either way; what says more is damaged, and no player would show it
 )
+TIMECODE = "timecode"  # what is no codec, but what a track of MOV holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class StreamInfo:
     kind: str
     """`video`, `audio`, `subtitle`, `attachment` or `data`; cover art is `video` with `attached_pic`."""
     codec: str
-    """FFmpeg's decoder name, or `unknown`."""
+    """FFmpeg's decoder name, `timecode`, or `unknown`."""
     language: str | None
     title: str | None
     disposition: tuple[str, ...]

@@ -24,7 +24,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg_facts import find_field_order, read_chroma_location
 from diffst_cli.orientation import read_display_matrix
 from diffst_cli.packet_scan import Scan, holds_last, is_uneven, scan_packets, true_steps
-from diffst_cli.probe import LARGEST_ASPECT, StreamInfo, VideoInfo
+from diffst_cli.probe import LARGEST_ASPECT, TIMECODE, StreamInfo, VideoInfo
 from diffst_cli.source_times import max_gap_seconds
 
 # Containers that hold video and cannot name another file. Playlists, devices, text art and scripts
@@ -280,7 +280,9 @@ def _num_channels(stream: Stream) -> int:
 def describe_stream(stream: Stream) -> StreamInfo:
     """What the header says of one stream of any kind."""
     base = stream.time_base
-    codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
+    codec = TIMECODE if TIMECODE in stream.metadata else "unknown"
+    if stream.codec_context is not None:
+        codec = stream.codec_context.name
     return StreamInfo(
         index=stream.index,
         kind=stream.type,

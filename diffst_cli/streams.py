@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from diffst_cli import languages
-from diffst_cli.probe import StreamInfo, VideoInfo
+from diffst_cli.probe import TIMECODE, StreamInfo, VideoInfo
 
 # Decoder names, which is what a probe sees, where they differ from the codec's name.
 CODEC_NAMES = {
@@ -158,7 +158,8 @@ def plan_streams(info: VideoInfo, suffix: str, start: Fraction | None = None) ->
     for stream in info.streams:
         if stream.index == info.stream_index:
             continue
-        if stream.kind == "data" and info.num_chapters and "mov" in info.container:
+        is_unnamed = stream.kind == "data" and stream.codec != TIMECODE
+        if is_unnamed and info.num_chapters and "mov" in info.container:
             continue  # the chapters' names, which are kept as chapters
         encoder, note = _choose(info, stream, container, start)
         if encoder is not None:
