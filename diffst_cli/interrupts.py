@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: one KeyboardInterrupt, at a moment from which everything can be cleaned up."""
+"""Ctrl-C, SIGTERM and a closed terminal: one KeyboardInterrupt, at a moment from which everything can be cleaned up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 class _State:
@@ -22,7 +24,7 @@ class _State:
 
 @contextmanager
 def interrupts_raise() -> Iterator[None]:
-    """Inside, the first SIGINT or SIGTERM raises KeyboardInterrupt; later ones wait for the clean-up.
+    """Inside, the first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt; later ones wait for the clean-up.
 
     A signal that our parent chose to ignore, as `nohup` does, stays ignored. In another thread than
     the main one this does nothing, since signals never arrive there.

@@ -100,7 +100,9 @@ class Failed:
 
 def work_for(connection: Connection, open_model: OpenModel, job: UpscaleJob) -> None:
     """Serve the other end of `connection` until it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and ends us
+    for name in ("SIGINT", "SIGHUP"):  # the parent hears them of the same terminal, and ends us
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     serve(_Connected(connection), open_model, job)
 

@@ -6,7 +6,7 @@ import pytest
 from diffst_cli.interrupts import interrupts_deferred, interrupts_raise
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_raises_keyboard_interrupt(number: signal.Signals):
     with pytest.raises(KeyboardInterrupt), interrupts_raise():
         signal.raise_signal(number)
@@ -65,14 +65,15 @@ def test_a_step_without_a_signal_just_ends():
         pass
 
 
-def test_an_ignored_signal_stays_ignored_and_handlers_come_back():
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_ignored_signal_stays_ignored_and_handlers_come_back(number: signal.Signals):
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with interrupts_raise():
-            signal.raise_signal(signal.SIGTERM)
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+            signal.raise_signal(number)
+        assert signal.getsignal(number) == signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: exit code 130, no file, no ffmpeg, no traceback."""
+"""Ctrl-C, SIGTERM and SIGHUP: exit code 130, no file, no ffmpeg, no traceback."""
 
 import signal
 import subprocess
@@ -48,6 +48,7 @@ def is_upscaling(process: subprocess.Popen[str], _folder: Path) -> bool:
         (signal.SIGINT, is_writing),
         pytest.param(signal.SIGINT, is_upscaling, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, is_upscaling, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, is_upscaling, marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupt_leaves_nothing(
