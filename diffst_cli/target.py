@@ -44,7 +44,13 @@ class Target:
         """
         if self.pattern is not None and self.folder.is_dir():
             return self.folder.absolute()
-        return self.path.absolute().parent
+        return self.file.absolute().parent
+
+    @property
+    def file(self) -> Path:
+        """What is written: for a link the file that it leads to, as reports have it."""
+        is_link = self.pattern is None and self.path.is_symlink()
+        return Path(os.path.realpath(self.path)) if is_link else self.path
 
     def temporary(self, token: str, suffix: str) -> Path:
         """A hidden name in `place`, for what is not finished."""
@@ -203,7 +209,7 @@ def publish_file(finished: Path, target: Target, *, overwrite: bool) -> None:
         raise _appeared(target.path)
     try:
         _sync(finished)
-        finished.replace(target.path)
+        finished.replace(target.file)
         _sync_names(target.place)
     except OSError as error:
         raise _cannot_name(target.path, error) from error

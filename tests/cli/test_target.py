@@ -309,18 +309,26 @@ def test_only_the_folder_that_is_written_to_need_be_open(
     assert choose_target(disk, clip, overwrite=False).place == disk
 
 
-def test_a_link_s_place_is_taken_not_the_file_it_leads_to(clip: VideoInfo, tmp_path: Path) -> None:
+def test_the_file_that_a_link_leads_to_is_replaced(clip: VideoInfo, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "old.mp4").write_bytes(b"old")
     (tmp_path / "out.mp4").symlink_to(tmp_path / "disk" / "old.mp4")
     target = choose_target(tmp_path / "out.mp4", clip, overwrite=True)
     finished = target.temporary("abcd1234", ".mp4")
-    assert finished.parent == tmp_path  # where the link is, so that the name is given at once
+    assert (
+        finished.parent == tmp_path / "disk"
+    )  # where the file is, so that the name is given at once
     finished.write_bytes(b"new")
     publish_file(finished, target, overwrite=True)
-    assert not target.path.is_symlink()
-    assert target.path.read_bytes() == b"new"
-    assert (tmp_path / "disk" / "old.mp4").read_bytes() == b"old"
+    assert target.path.is_symlink()
+    assert (tmp_path / "disk" / "old.mp4").read_bytes() == b"new"
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["old.mp4"]
+
+
+def test_a_link_into_a_folder_that_is_missing_is_told(clip: VideoInfo, tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").symlink_to(tmp_path / "nowhere" / "old.mp4")
+    with pytest.raises(UserError, match=r"no folder `.*nowhere` to write into"):
+        choose_target(tmp_path / "out.mp4", clip, overwrite=True)
 
 
 def test_thousands_of_pictures_are_told_from_the_input_s_at_once(
