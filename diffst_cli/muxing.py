@@ -26,6 +26,8 @@ from diffst_cli.tags import FILE_TAGS, written_anew
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
 LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
 LONGEST_GIF_DELAY = 65535  # hundredths of a second
+GIF_LOOP = b"\x21\xff\x0bNETSCAPE2.0\x03\x01"  # what is before the number of repetitions
+GIF_HEAD = 65536  # bytes in which it is found
 LONGEST_DELAY = 8  # frames by which an encoder's order may be behind
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
 # Opus refuses 5.1 with side speakers, as AC3 has it, and all that is not of these.
@@ -108,7 +110,16 @@ def mux(video: Path, info: VideoInfo, plan: StreamPlan, placement: Placement, ou
             cover.unlink(missing_ok=True)
 
 
-def make_gif(video: Path, output: Path, *, last: Fraction | None = None) -> None:
+def gif_loop(info: VideoInfo) -> int:
+    """How often a GIF that is made of `info` is to be repeated, as ffmpeg counts: -1 never, 0 for ever."""
+    if info.container != "gif":
+        return 0
+    with info.path.open("rb") as file:
+        _, mark, rest = file.read(GIF_HEAD).partition(GIF_LOOP)
+    return int.from_bytes(rest[:2], "little") if mark else -1
+
+
+def make_gif(video: Path, output: Path, *, last: Fraction | None = None, loop: int = 0) -> None:
     """Write a GIF of `video`, a file or a list as for `mux`, its 256 colours chosen from all frames.
 
     Two passes over the file, so that memory does not grow with length.
@@ -117,6 +128,7 @@ def make_gif(video: Path, output: Path, *, last: Fraction | None = None) -> None
         video: What to paint.
         output: The GIF.
         last: Seconds for which the last frame is shown; None as long as the one before.
+        loop: As `gif_loop` gives it.
 
     Raises:
         UserError: ffmpeg failed.
@@ -135,6 +147,7 @@ def make_gif(video: Path, output: Path, *, last: Fraction | None = None) -> None
             f="gif",
             fps_mode="passthrough",
             enc_time_base="1/100",
+            loop=loop,
             final_delay=-1 if last is None else min(round(100 * last), LONGEST_GIF_DELAY),
         )
         run_ffmpeg(finished.overwrite_output().get_args(), "writing the GIF")

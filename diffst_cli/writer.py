@@ -12,7 +12,7 @@ from diffst_cli.codecs import GIF, MAX_GIF_RATE, PNG
 from diffst_cli.encoding import choose_encoding
 from diffst_cli.errors import UsageError
 from diffst_cli.join import join_pictures, list_pieces
-from diffst_cli.muxing import make_gif, mux, place
+from diffst_cli.muxing import gif_loop, make_gif, mux, place
 from diffst_cli.pieces import Piece, PieceSettings
 from diffst_cli.probe import VideoInfo
 from diffst_cli.receipt import Promise, Receipt, verify, verify_pictures
@@ -134,7 +134,8 @@ class Output:
     ) -> Receipt:
         last = self._last_frame(times, end_time - first_time)
         if self.encoding.codec is GIF:
-            make_gif(whole, result, last=None if self._settings.constant_rate else last)
+            shown = None if self._settings.constant_rate else last
+            make_gif(whole, result, last=shown, loop=gif_loop(self._info))
         else:
             start, duration = self._cut
             shown_until = first_time + Fraction(times[-1]) + last

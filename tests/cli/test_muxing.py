@@ -7,11 +7,11 @@ import pytest
 
 from diffst_cli import muxing
 from diffst_cli.errors import UserError
-from diffst_cli.muxing import Placement, make_gif, mux_arguments, place, run_ffmpeg
+from diffst_cli.muxing import Placement, gif_loop, make_gif, mux_arguments, place, run_ffmpeg
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.reader import read_frames
 from diffst_cli.streams import plan_streams
-from tests.outputs import TONE, frame_times, make, make_clip
+from tests.outputs import TONE, copy_video, frame_times, make, make_clip
 
 WHOLE = Placement(video_offset=Fraction(0), skipped=None, length=None)
 
@@ -161,3 +161,13 @@ def test_a_gif_of_an_uneven_video_keeps_its_times(tmp_path: Path) -> None:
     output = tmp_path / "out.gif"
     make_gif(video, output)
     assert frame_times(output) == [Fraction(n * (8 if n < 5 else 9), 100) for n in range(10)]
+
+
+@pytest.mark.parametrize("loop", [-1, 0, 3])
+def test_a_gif_of_a_gif_is_repeated_as_often(loop: int, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "source.gif", "-loop", str(loop), num_frames=2)
+    assert gif_loop(probe(source)) == loop
+    output = tmp_path / "out.gif"
+    assert copy_video(source, output).ok
+    assert gif_loop(probe(output)) == loop
+    assert gif_loop(probe(make_clip(tmp_path / "video.mp4", num_frames=2))) == 0
