@@ -45,6 +45,8 @@ class UpscaleJob:
 
     input: Path
     output: Path
+    output_is_folder: bool = False
+    """Whether it is one of pictures whatever its name, as a slash at its end says."""
     scale: Fraction | None = None
     """Times width and height, in (0, 8]; None is 4, or what `size` says."""
     size: tuple[int, int] | None = None

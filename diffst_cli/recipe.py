@@ -21,6 +21,7 @@ NOT_IN_RECIPE = frozenset(
     (
         "input",
         "output",
+        "output_is_folder",
         "device",
         "devices",
         "ray",

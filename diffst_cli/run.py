@@ -386,6 +386,7 @@ def open_output(job: UpscaleJob, info: VideoInfo) -> Output:
         crf=job.crf,
         preset=job.preset,
         overwrite=job.overwrite,
+        is_folder=job.output_is_folder,
     )
     return Output(info, settings, start=job.start, duration=job.duration)
 

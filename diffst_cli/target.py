@@ -95,8 +95,10 @@ def hidden_prefix(path: Path) -> str:
     return f".{stem}.diffst-"
 
 
-def choose_target(path: Path, info: VideoInfo, *, overwrite: bool) -> Target:
-    """The output named `path`, if it may be written.
+def choose_target(
+    path: Path, info: VideoInfo, *, overwrite: bool, is_folder: bool = False
+) -> Target:
+    """The output named `path`, if it may be written; a folder of pictures if `is_folder`.
 
     Raises:
         UsageError: It exists, is the input, or is of a kind that cannot be written.
@@ -106,7 +108,7 @@ def choose_target(path: Path, info: VideoInfo, *, overwrite: bool) -> Target:
         raise UsageError("the standard output is no place for a video", hint="name a file")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UsageError(f"`{path}` is neither a file nor a folder", hint="name a file")
-    target = _parse(path)
+    target = _folder(path) if is_folder else _parse(path)
     if target.pattern is None:
         _check_file(path, info, overwrite=overwrite)
     else:
@@ -126,7 +128,7 @@ def _parse(path: Path) -> Target:
     if suffix == PICTURE_SUFFIX and not path.is_dir():
         return Target(path=path, suffix=suffix, folder=path.parent, pattern=path.name)
     if path.is_dir() or not suffix:
-        return Target(path=path, suffix=PICTURE_SUFFIX, folder=path, pattern=FOLDER_PATTERN)
+        return _folder(path)
     if suffix in DEMUXERS:
         raise UsageError(
             f"pictures are written as PNG, not `{path.suffix}`",
@@ -134,8 +136,12 @@ def _parse(path: Path) -> Target:
         )
     raise UsageError(
         f"cannot tell what kind of file `{path}` should be",
-        hint=f"end it in {', '.join(VIDEO_SUFFIXES)}; for pictures, name a folder or `x_%05d.png`",
+        hint=f"end it in {', '.join(VIDEO_SUFFIXES)}; for pictures, name a folder, as `x/`, or `x_%05d.png`",
     )
+
+
+def _folder(path: Path) -> Target:
+    return Target(path=path, suffix=PICTURE_SUFFIX, folder=path, pattern=FOLDER_PATTERN)
 
 
 def _check_file(path: Path, info: VideoInfo, *, overwrite: bool) -> None:

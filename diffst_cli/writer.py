@@ -41,6 +41,8 @@ class OutputSettings:
     preset: str | None = None
     """The encoder's word for speed; None for its default."""
     overwrite: bool = False
+    is_folder: bool = False
+    """Whether the path is a folder of pictures whatever its name."""
 
 
 class Output:
@@ -70,7 +72,9 @@ class Output:
             UsageError: The output exists, is the input, or its options do not go together.
             UserError: The folder is missing or closed, or the encoder does not work here.
         """
-        self.target = choose_target(settings.path, info, overwrite=settings.overwrite)
+        self.target = choose_target(
+            settings.path, info, overwrite=settings.overwrite, is_folder=settings.is_folder
+        )
         suffix = self.target.suffix
         check_rate(suffix, settings)
         self._info = info

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -192,6 +193,11 @@ def _job_options(
         )
 
     return make_job
+
+
+def names_folder(output: str) -> bool:
+    """Whether an output as it was typed is a folder whatever its name; a `Path` holds no slash at its end."""
+    return output.endswith(("/", os.sep))
 
 
 def takes_job_options(command: Callable[..., int | None]) -> Callable[..., int | None]:

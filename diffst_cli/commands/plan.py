@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from diffst_cli.commands.options import JobMaker, takes_job_options
+from diffst_cli.commands.options import JobMaker, names_folder, takes_job_options
 from diffst_cli.report_files import STDOUT, check_report, write_report
 
 
@@ -22,7 +23,7 @@ def plan(
     ],
     make_job: JobMaker,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             metavar="[OUTPUT]", help="What would be made; a video like the input if not given."
         ),
@@ -38,7 +39,8 @@ def plan(
 
     if json_file is not None:
         check_report(json_file, "--json")
-    job = make_job(source, output or usual_output(source))
+    job = make_job(source, Path(output) if output else usual_output(source))
+    job = replace(job, output_is_folder=names_folder(output or ""))
     planned = make_plan(job, is_named=output is not None)
     typer.echo(report(planned), err=json_file == STDOUT)
     if json_file is not None:

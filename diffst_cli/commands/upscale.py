@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffst_cli.commands.options import JobMaker, QuietOption, RayOption, takes_job_options
+from diffst_cli.commands.options import (
+    JobMaker,
+    QuietOption,
+    RayOption,
+    names_folder,
+    takes_job_options,
+)
 from diffst_cli.errors import UsageError
 from diffst_cli.report_files import check_report, is_one_of, is_taken
 
@@ -25,7 +31,7 @@ def upscale(
         ),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="OUTPUT",
             help="Video to make; for pictures a new folder, or a pattern like out_%05d.png.",
@@ -47,7 +53,7 @@ def upscale(
     from diffst_cli.run import run_job
     from diffst_cli.summary import require_good, write_receipt
 
-    job = replace(make_job(source, output), ray=ray)
+    job = replace(make_job(source, Path(output)), output_is_folder=names_folder(output), ray=ray)
     if receipt is not None:
         _check_receipt(receipt, job)
     summary = run_job(job, reporter=reporter(quiet=quiet))

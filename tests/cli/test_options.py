@@ -80,4 +80,11 @@ def test_a_work_folder_that_is_none_is_refused_at_once(
 
 def test_every_field_has_its_option():
     fields = {field.name for field in dataclasses.fields(UpscaleJob)}
-    assert {field for _, field, _ in OPTIONS} == fields - {"input", "output"}
+    assert {field for _, field, _ in OPTIONS} == fields - {"input", "output", "output_is_folder"}
+
+
+def test_a_slash_at_its_end_makes_the_output_a_folder(jobs: list[UpscaleJob]):
+    assert main(["upscale", "a.mp4", "out/shot_v1.0/"]) == 130
+    assert main(["upscale", "a.mp4", "out/shot_v1.0"]) == 130
+    assert [job.output for job in jobs] == [Path("out/shot_v1.0")] * 2
+    assert [job.output_is_folder for job in jobs] == [True, False]

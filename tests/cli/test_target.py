@@ -89,6 +89,18 @@ def test_what_exists_is_replaced_only_when_asked(clip: VideoInfo, tmp_path: Path
     assert choose_target(path, clip, overwrite=True).path == path
 
 
+@pytest.mark.parametrize("name", ["shot_v1.0", "shot.mp4", "shot.png"])
+def test_a_folder_may_have_any_name_that_ends_in_a_slash(
+    name: str, clip: VideoInfo, tmp_path: Path
+) -> None:
+    target = choose_target(tmp_path / name, clip, overwrite=False, is_folder=True)
+    assert target.suffix == ".png"
+    assert target.picture(3) == tmp_path / name / "00003.png"
+    (tmp_path / name).touch()
+    with pytest.raises(UsageError, match="is there and is no folder"):
+        choose_target(tmp_path / name, clip, overwrite=True, is_folder=True)
+
+
 def test_the_first_of_the_pictures_in_the_way_is_named(clip: VideoInfo, tmp_path: Path) -> None:
     for number in (3, 1, 2, 5, 4):
         (tmp_path / f"0000{number}.png").touch()
