@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 UNKNOWN_ORDER = 0
-TOP_FIRST = (2, 5)  # FFmpeg's AVFieldOrder: fields shown top first, in either coding order
-BOTTOM_FIRST = (3, 4)
+# FFmpeg's AVFieldOrder: fields stored apart, or woven into one picture. Of the latter its comments say
+# which is shown first the other way round; its decoders, QuickTime and Matroska mean it as here.
+TOP_FIRST = (2, 4)
+BOTTOM_FIRST = (3, 5)
 INTERLACED_HEIGHTS = (480, 486, 576, 1080)  # stored lines of the formats that were ever interlaced
 MAX_INTERLACED_RATE = 30  # frames a second
 SAMPLED_FRAMES = 120

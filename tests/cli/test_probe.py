@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from av.video.codeccontext import VideoCodecContext
 
 from diffst_cli.errors import UserError
 from diffst_cli.probe import Colour, probe, resolved_colour
@@ -109,6 +110,34 @@ def test_whole_pictures_that_are_called_interlaced_are_left_as_they_are(
         encoder=("-c:v", "mpeg2video", "-q:v", "4", "-flags", "+ilme+ildct"),
     )
     assert probe(path).interlaced == expected
+
+
+@pytest.mark.skipif(
+    not hasattr(VideoCodecContext, "field_order"), reason="this PyAV does not tell the header's"
+)
+@pytest.mark.parametrize("order", ["tff", "bff"])
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format"),
+    [
+        ("i.mkv", "ffv1", "yuv422p10le"),
+        ("i.mkv", "mpeg2video", "yuv420p"),
+        ("i.ts", "mpeg2video", "yuv420p"),
+        ("i.mov", "prores_ks", "yuv422p10le"),
+        ("i.mov", "v210", "yuv422p10le"),
+    ],
+)
+def test_the_field_order_of_a_header_is_that_of_the_pictures(
+    tmp_path, order, name, codec, pixel_format
+):
+    path = media.make_video(
+        tmp_path / name,
+        num_frames=4,
+        rate="50",
+        filters=f"interlace=scan={order}:lowpass=0,setfield={order}",
+        pixel_format=pixel_format,
+        encoder=("-c:v", codec, "-flags", "+ilme+ildct"),
+    )
+    assert probe(path).interlaced == order
 
 
 def test_a_progressive_video_of_an_interlaced_size_stays_progressive(tmp_path):
