@@ -15,7 +15,7 @@ import numpy as np
 
 from diffst_cli.colour import CHROMA_POSITIONS, SCALE_MATRICES
 from diffst_cli.errors import UserError
-from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument
+from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument, opening_options
 from diffst_cli.ffmpeg_facts import deep_white
 from diffst_cli.pixels import Image, stretch_white
 from diffst_cli.probe import Colour, VideoInfo, resolved_colour
@@ -28,6 +28,7 @@ PIPE_BYTES = 2**20  # read from ffmpeg at a time; PyAV's own 32 KiB costs twice 
 # Ffmpeg tells of pictures of another size, and what became of its input, at this level.
 LOG_LEVEL = ("-loglevel", "level+info", "-nostats")
 RESIZED = re.compile(r"video parameters changed to .*?, (\d+)x(\d+)")
+LATE_STREAM = re.compile(r"New (\w+) stream with index (\d+) at pos")
 NUT_OPTIONS = {
     "probesize": "32",
     "analyzeduration": "0",
@@ -49,6 +50,7 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
         "protocol_whitelist": PROTOCOLS,
         "f": demuxer,  # forced, so that no content can choose another demuxer
         "noautorotate": None,
+        **opening_options(info.container),
     }
     if begin is not None and not is_below_zero(info):
         early = TRIM_MARGIN_SECONDS if demuxer in INDEXED else BLIND_SEEK_SECONDS
@@ -74,6 +76,12 @@ def other_size(lines: Sequence[str], info: VideoInfo) -> tuple[int, int] | None:
     """Width and height of pictures that were scaled to those of the first, from what ffmpeg said; None without any."""
     found = [(int(match[1]), int(match[2])) for line in lines if (match := RESIZED.search(line))]
     return next((size for size in found if size != (info.stored_width, info.stored_height)), None)
+
+
+def late_streams(lines: Sequence[str]) -> list[str]:
+    """Streams that begin too late to be seen when a file is opened, as `subtitle stream 2`, from what ffmpeg said."""
+    found = (LATE_STREAM.search(line) for line in lines)
+    return [f"{match[1]} stream {match[2]}" for match in found if match]
 
 
 def is_below_zero(info: VideoInfo) -> bool:

@@ -21,6 +21,10 @@ from diffst_cli.errors import UserError
 # rates, copied audio and MPEG-TS.
 MIN_VERSION = (7, 1)
 PROTOCOLS = "file,pipe"  # what ffmpeg may open: never the network
+# Files without a header tell of a stream only where it begins: how far to look for them, in bytes and
+# in microseconds. It takes half a second, and as much memory as bytes.
+UNANNOUNCED = ("mpeg", "mpegts")
+OPENING = {"probesize": "100000000", "analyzeduration": "100000000"}
 KEPT_LINES = 50  # of ffmpeg's stderr, for error sentences
 PATH_VARIABLE = "DIFFST_FFMPEG"
 
@@ -89,6 +93,15 @@ class _FileName(str):
 
     def __str__(self) -> str:
         return self.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def opening_options(container: str) -> dict[str, str]:
+    """Options with which a file of such a container is opened everywhere, so that all see the same streams.
+
+    Args:
+        container: FFmpeg's demuxer names, comma-separated.
+    """
+    return dict(OPENING) if container in UNANNOUNCED else {}
 
 
 def file_argument(path: Path) -> str:

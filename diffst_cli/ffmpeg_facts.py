@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffst_cli.colour import CHROMA_POSITIONS
-from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument
+from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument, opening_options
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -143,7 +143,10 @@ def deep_white(range_: str, bit_depth: int) -> int:
 
 def _input_arguments(path: Path, container: str) -> list[str]:
     demuxer = container.split(",")[0]
-    return ["-protocol_whitelist", PROTOCOLS, "-f", demuxer, "-i", file_argument(path)]
+    opening = [
+        part for name, value in opening_options(container).items() for part in (f"-{name}", value)
+    ]
+    return ["-protocol_whitelist", PROTOCOLS, *opening, "-f", demuxer, "-i", file_argument(path)]
 
 
 def _run(arguments: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import ffmpeg
 
-from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument
+from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument, opening_options
 from diffst_cli.frame_pipe import failure
 from diffst_cli.probe import StreamInfo, VideoInfo
 from diffst_cli.streams import (
@@ -244,7 +244,8 @@ def _sources(
 
 def _source(info: VideoInfo, **options: str) -> ffmpeg.nodes.FilterableStream:
     """The source, its demuxer forced as where it is decoded, so that no content can choose another."""
-    return _input(info.path, f=info.container.split(",")[0], **options)
+    opening = opening_options(info.container)
+    return _input(info.path, f=info.container.split(",")[0], **opening, **options)
 
 
 def _input(path: Path, **options: str) -> ffmpeg.nodes.FilterableStream:

@@ -34,6 +34,8 @@ class StreamInfo:
     duration_seconds: Fraction | None
     num_channels: int = 0
     """Of sound; 0 for other kinds."""
+    is_empty: bool = False
+    """Whether nothing of it was found near the beginning, though the file announces it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,18 +9,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.container
 import av.error
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from diffst_cli.colour import Colour, colour_from_numbers
 from diffst_cli.errors import UserError
+from diffst_cli.ffmpeg import opening_options
 from diffst_cli.ffmpeg_facts import find_field_order, read_chroma_location
 from diffst_cli.orientation import read_display_matrix
 from diffst_cli.packet_scan import Scan, holds_last, is_uneven, scan_packets, true_steps
@@ -46,6 +50,7 @@ PLAYLIST_HEADS = (
     b"v=0",
 )
 RATE_TOLERANCE = 0.002  # between a header's frame rate and the measured one
+AS_FFMPEG = {"scan_all_pmts": "1"}  # of MPEG-TS; ffmpeg does so unasked
 FALLBACK_RATE = Fraction(25)  # for a raw stream that says nothing, as FFmpeg does
 
 
@@ -104,10 +109,14 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     Raises:
         UserError: It is not one of `FORMATS`.
     """
-    options = {"protocol_whitelist": "none", "format_whitelist": ",".join(FORMATS)}
     with path.open("rb") as file:
         try:
-            container = av.open(file, mode="r", options=options, metadata_errors="replace")
+            container = _open(file)
+            more = opening_options(container.format.name)
+            if more:
+                container.close()
+                file.seek(0)
+                container = _open(file, **more, **AS_FFMPEG)
         except (av.error.FFmpegError, ValueError) as error:
             raise UserError(
                 f"`{path}` is not a video that can be read",
@@ -117,10 +126,16 @@ def open_container(path: Path) -> Iterator[InputContainer]:
             yield container
 
 
+def _open(file: BinaryIO, **options: str) -> InputContainer:
+    closed = {"protocol_whitelist": "none", "format_whitelist": ",".join(FORMATS)}
+    return av.open(file, mode="r", options=closed | options, metadata_errors="replace")
+
+
 def _main_video(container: InputContainer, path: Path) -> VideoStream:
-    """The default video stream, else the first; cover art does not count."""
+    """The default video stream, else the first; neither cover art nor one that is only announced counts."""
     pictures = Disposition.attached_pic | Disposition.timed_thumbnails
     candidates = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    candidates = [stream for stream in candidates if not _is_empty(stream)] or candidates
     if not candidates:
         kinds = sorted({stream.type for stream in container.streams})
         raise UserError(
@@ -293,4 +308,13 @@ def describe_stream(stream: Stream) -> StreamInfo:
         start_seconds=stream.start_time * base if base and stream.start_time is not None else None,
         duration_seconds=stream.duration * base if base and stream.duration is not None else None,
         num_channels=_num_channels(stream),
+        is_empty=_is_empty(stream),
     )
+
+
+def _is_empty(stream: Stream) -> bool:
+    """Whether nothing of a video or sound was found that told its size, or its channels and rate."""
+    context = stream.codec_context
+    if isinstance(context, AudioCodecContext):
+        return context.channels == 0 or context.sample_rate == 0
+    return isinstance(context, VideoCodecContext) and context.width == 0

@@ -7,7 +7,13 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from diffst_cli.decode import decode_arguments, decoded_pictures, is_below_zero, other_size
+from diffst_cli.decode import (
+    decode_arguments,
+    decoded_pictures,
+    is_below_zero,
+    late_streams,
+    other_size,
+)
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import FfmpegProcess, error_lines
 from diffst_cli.pixels import Image, composite, is_transparent
@@ -45,6 +51,8 @@ class ReadReport:
     """A sentence when ffmpeg met errors on the way and went on, else None."""
     resized: str | None = None
     """A sentence when pictures of another size were scaled to that of the first, else None."""
+    late: str | None = None
+    """A sentence when streams begin too late to be kept, else None."""
     transparency: str | None = None
     """A sentence once a frame had a pixel that is not opaque, else None."""
 
@@ -117,9 +125,11 @@ class FrameReader(Iterator[Frame]):
                 self.report.num_frames += 1
         if self._closed:
             return
-        size = other_size(self._process.lines, self._info) if self._process is not None else None
-        if size is not None:
-            self.report.resized = _resized(self._info, size)
+        if self._process is not None:
+            size = other_size(self._process.lines, self._info)
+            self.report.resized = _resized(self._info, size) if size is not None else None
+            late = late_streams(self._process.lines)
+            self.report.late = _begin_late(self._info, late) if late else None
         if last_time is None:
             raise self._nothing_read()
         if self.report.end_seconds is None:
@@ -179,6 +189,12 @@ class FrameReader(Iterator[Frame]):
 def _resized(info: VideoInfo, size: tuple[int, int]) -> str:
     first = f"{info.stored_width}x{info.stored_height}"
     return f"`{info.path}` changes its size: pictures of {size[0]}x{size[1]} are scaled to {first}, that of the first"
+
+
+def _begin_late(info: VideoInfo, streams: list[str]) -> str:
+    return (
+        f"left out of `{info.path}`, because it begins far behind the others: {', '.join(streams)}"
+    )
 
 
 def require_start(info: VideoInfo, start: Fraction | None) -> None:

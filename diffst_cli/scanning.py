@@ -60,7 +60,13 @@ def _scan(
         for segment in plan_segments(frames, new_timeline(job, None), work.rules, end_of):
             work.add(segment)
         report = reader.report
-        found = (report.ended_early, report.damage, report.resized, report.transparency)
+        found = (
+            report.ended_early,
+            report.damage,
+            report.resized,
+            report.late,
+            report.transparency,
+        )
         warnings = tuple(message for message in found if message is not None)
         work.end_scan(Scanned(num_keyframes=report.num_frames, warnings=warnings))
     except BaseException as error:

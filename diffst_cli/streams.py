@@ -214,6 +214,11 @@ def _choose(
 ) -> tuple[str | None, str | None]:
     """The encoder (None: leave it out) and a note, if there is something to say."""
     codec = codec_name(stream)
+    if stream.is_empty:
+        return (
+            None,
+            f"{describe(stream)} left out: nothing of it was found near the beginning",
+        )
     if stream.kind == "audio":
         is_taken = codec in container.audio
         reason = _late_or_hidden(info, stream, container, start) if is_taken else _cannot(container)

@@ -151,6 +151,37 @@ def make_with_audio(path: Path, *, audio_seconds: float = 0.4) -> Path:
     return path
 
 
+def make_late_sound(path: Path, *, begins: int = 8, rest: int = 1) -> Path:
+    """A video with sound throughout, and with a second of more sound that begins `rest` seconds before its end."""
+    length = begins + rest
+    run_ffmpeg(
+        *pattern((64, 48), 5 * length, "5"), *tone(440, length),
+        "-itsoffset", str(begins), *tone(660, 1), "-map", "0", "-map", "1", "-map", "2",
+        "-r", "25", "-c:v", "mpeg2video", "-c:a", "ac3", file_url(path),
+    )  # fmt: skip
+    return path
+
+
+def make_silent_track(path: Path) -> Path:
+    """An MPEG-TS of 0.4 s that announces three streams, of which the last, of sound, holds nothing."""
+    run_ffmpeg(
+        *pattern((64, 48), 10, "25"), *tone(440), *tone(660), "-map", "0", "-map", "1", "-map", "2",
+        "-c:v", "mpeg2video", "-c:a", "ac3", "-streamid", "2:258", file_url(path),
+    )  # fmt: skip
+    drop_packets(path, 258)
+    return path
+
+
+def drop_packets(path: Path, *identifiers: int) -> None:
+    """Takes all packets of these streams out of an MPEG-TS."""
+    data = path.read_bytes()
+    packets = [data[begin : begin + 188] for begin in range(0, len(data), 188)]
+    kept = (
+        each for each in packets if int.from_bytes(each[1:3], "big") & 0x1FFF not in identifiers
+    )
+    path.write_bytes(b"".join(kept))
+
+
 def make_audio_only(path: Path) -> Path:
     """An audio file, whatever its name."""
     run_ffmpeg(*tone(440), "-c:a", "aac", file_url(path))

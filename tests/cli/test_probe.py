@@ -197,6 +197,33 @@ def test_a_cover_picture_is_not_the_video(tmp_path):
     assert (info.width, info.codec) == (64, "h264")
 
 
+def test_a_stream_that_is_only_announced_is_empty(tmp_path):
+    info = probe(media.make_silent_track(tmp_path / "s.ts"))
+    assert [(s.kind, s.is_empty) for s in info.streams] == [
+        ("video", False),
+        ("audio", False),
+        ("audio", True),
+    ]
+
+
+def test_a_video_that_is_only_announced_is_not_the_video(tmp_path):
+    media.run_ffmpeg(
+        *media.pattern((32, 32), 5, "25"), *media.pattern((64, 48), 5, "25"), "-map", "0", "-map", "1",
+        "-c:v", "mpeg2video", "-streamid", "0:300", "-streamid", "1:301", media.file_url(tmp_path / "t.ts"),
+    )  # fmt: skip
+    assert probe(tmp_path / "t.ts").width == 32
+    media.drop_packets(tmp_path / "t.ts", 300)
+    info = probe(tmp_path / "t.ts")
+    assert (info.stream_index, info.width, info.num_frames) == (1, 64, 5)
+    assert [stream.is_empty for stream in info.streams] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["l.ts", "l.vob"])
+def test_a_stream_that_begins_late_is_found(tmp_path, name):
+    sound = probe(media.make_late_sound(tmp_path / name)).streams[2]
+    assert (sound.kind, sound.num_channels, sound.is_empty) == ("audio", 1, False)
+
+
 def test_hostile_names_are_only_names(tmp_path):
     assert probe(media.make_video(tmp_path / media.HOSTILE_NAME)).num_frames == 10
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffst_cli import ffmpeg
 from diffst_cli.errors import UserError
 from diffst_cli.probe import probe
 from diffst_cli.reader import Frame, ReadReport, read_frames, require_start
@@ -294,6 +295,18 @@ def test_pictures_that_change_their_size_are_told(tmp_path):
     alone = read_frames(probe(parts[0]))
     assert len(list(alone)) == 10
     assert alone.report.resized is None
+
+
+def test_streams_that_begin_too_late_are_told(tmp_path, monkeypatch):
+    path = media.make_late_sound(tmp_path / "l.vob", begins=3, rest=15)
+    reader = read_frames(probe(path))
+    assert len(list(reader)) == 450
+    assert reader.report.late is None
+    monkeypatch.setitem(ffmpeg.OPENING, "probesize", "50000")
+    reader = read_frames(probe(path))
+    assert len(list(reader)) == 450
+    told = "l.vob`, because it begins far behind the others: audio stream 2"
+    assert told in (reader.report.late or "")
 
 
 def test_hostile_names_are_only_names(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from diffst_cli.muxing import Placement, mux
 from diffst_cli.probe import StreamInfo, VideoInfo, probe
 from diffst_cli.streams import CONTAINERS, codec_name, describe, plan_streams
-from tests.media import run_ffmpeg
+from tests.media import make_silent_track, run_ffmpeg
 from tests.outputs import TONE, copy_video, make_clip
 
 ENCODERS = {
@@ -325,6 +325,14 @@ def test_a_timecode_is_named_with_chapters_and_without(
     for source in (plain, chaptered):
         (note,) = plan_streams(probe(source), ".mov").notes
         assert "(timecode, eng) left out: data belongs to the original file only" in note
+
+
+def test_sound_that_is_only_announced_is_left_out_and_named(tmp_path: Path) -> None:
+    source = make_silent_track(tmp_path / "silent.ts")
+    assert plan_streams(probe(source), ".mkv").notes == (
+        "audio stream 2 (ac3) left out: nothing of it was found near the beginning",
+    )
+    assert codecs(joined(source, tmp_path / "out.mkv"), "audio") == ["ac3"]
 
 
 def test_avi_says_that_it_loses_languages_and_chapters(folder: Path, everything: VideoInfo) -> None:
