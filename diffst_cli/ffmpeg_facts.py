@@ -36,12 +36,43 @@ SINGLE_FRAME = re.compile(r"Single frame detection: TFF:\s*(\d+) BFF:\s*(\d+) Pr
 WHITE_SIDE = 16  # pixels of the square that is converted
 
 
-def read_chroma_location(path: Path, container: str, stream_index: int) -> str | None:
-    """Where the file says chroma samples lie, in FFmpeg's words; None when it does not say."""
-    report = _run(_input_arguments(path, container))  # no output: ffmpeg describes it and ends
+def describe_by_ffmpeg(path: Path, container: str) -> str:
+    """What ffmpeg says of a file; empty when that takes too long."""
+    return _run(_input_arguments(path, container))  # no output: ffmpeg describes it and ends
+
+
+def read_chroma_location(report: str, stream_index: int) -> str | None:
+    """Where the file says chroma samples lie, in FFmpeg's words; None when it does not say.
+
+    Args:
+        report: What `describe_by_ffmpeg` gives.
+        stream_index: Of the video.
+    """
     stated = re.search(rf"Stream #0:{stream_index}\b.*?: Video: .*?\(([^()]*)\), \d+x\d+", report)
     words = stated[1].split(", ") if stated else []
     return next((word for word in words if word in CHROMA_POSITIONS), None)
+
+
+def find_shown_size(
+    path: Path, container: str, report: str, stream_index: int
+) -> tuple[int, int] | None:
+    """Width and height that ffmpeg cuts each stored picture to because the container says so; else None.
+
+    An ffmpeg that does not tell of it (7.0) cuts nothing. `report` is what `describe_by_ffmpeg` gives.
+    """
+    if "Frame Cropping: " not in _of_stream(report, stream_index):
+        return None
+    showing = ["-map", f"0:{stream_index}", "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"]
+    shown = re.search(
+        r" s:(\d+)x(\d+) ", _run(["-noautorotate", *_input_arguments(path, container), *showing])
+    )
+    return (int(shown[1]), int(shown[2])) if shown else None
+
+
+def _of_stream(report: str, index: int) -> str:
+    """The part of ffmpeg's report on a file that is about one stream; empty without one."""
+    found = re.search(rf"Stream #0:{index}\b.*?(?=Stream #|Stream group #|\Z)", report, re.DOTALL)
+    return found[0] if found else ""
 
 
 def find_field_order(

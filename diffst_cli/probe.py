@@ -52,6 +52,7 @@ class VideoInfo:
     """Of the picture as shown, after rotation; what the reader yields."""
     height: int
     stored_width: int
+    """Before rotation, without what the container says to cut off."""
     stored_height: int
     rotation: int
     """0, 90, 180 or 270 degrees clockwise, to be applied after `mirrored`."""

@@ -25,7 +25,12 @@ from av.video.stream import VideoStream
 from diffst_cli.colour import Colour, colour_from_numbers
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import opening_options
-from diffst_cli.ffmpeg_facts import find_field_order, read_chroma_location
+from diffst_cli.ffmpeg_facts import (
+    describe_by_ffmpeg,
+    find_field_order,
+    find_shown_size,
+    read_chroma_location,
+)
 from diffst_cli.orientation import read_display_matrix
 from diffst_cli.packet_scan import Scan, holds_last, is_uneven, scan_packets, true_steps
 from diffst_cli.probe import LARGEST_ASPECT, TIMECODE, StreamInfo, VideoInfo
@@ -150,9 +155,10 @@ def _main_video(container: InputContainer, path: Path) -> VideoStream:
 def _describe(
     path: Path, container: InputContainer, stream: VideoStream, scan: Scan, frame: VideoFrame
 ) -> VideoInfo:
-
+    report = describe_by_ffmpeg(path, container.format.name)
+    shown = find_shown_size(path, container.format.name, report, stream.index)
     orientation = read_display_matrix(frame)
-    stored = (frame.width, frame.height)
+    stored = shown or (frame.width, frame.height)
     width, height = orientation.turn_size(*stored)
     aspect = likely_aspect(stream.sample_aspect_ratio)
     start = _start_seconds(stream, scan)
@@ -182,7 +188,7 @@ def _describe(
         time_base=stream.time_base or 1 / rate,
         is_variable=is_uneven(steps, stream.time_base or Fraction(0)) or holds_last(scan),
         interlaced=find_field_order(path, container.format.name, stream, frame, rate),
-        colour=_colour(path, container, stream, frame),
+        colour=_colour(stream, frame, report),
         origin_seconds=Fraction(container.start_time or 0, av.time_base),
         start_seconds=start,
         duration_seconds=_duration_seconds(container, stream, scan, start),
@@ -261,9 +267,7 @@ def _clock_seconds(text: str) -> Fraction | None:
     return int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3]) if match else None
 
 
-def _colour(
-    path: Path, container: InputContainer, stream: VideoStream, frame: VideoFrame
-) -> Colour:
+def _colour(stream: VideoStream, frame: VideoFrame, report: str) -> Colour:
     """The decoded frame's tags, which are the bitstream's over the container's; header's where unset."""
     context = stream.codec_context
     pairs = (
@@ -275,8 +279,7 @@ def _colour(
     colour = colour_from_numbers(*(header if own == unset else own for own, header, unset in pairs))
     if frame.format.chroma_width(2) == 2:
         return colour
-    location = read_chroma_location(path, container.format.name, stream.index)
-    return replace(colour, chroma_location=location)
+    return replace(colour, chroma_location=read_chroma_location(report, stream.index))
 
 
 def holds_packets(path: Path, index: int) -> bool:

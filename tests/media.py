@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
@@ -89,6 +90,21 @@ def make_rotated(path: Path, degrees: int, *, mirrored: bool = False) -> Path:
     make_video(plain, filters=f"drawbox=w=iw:h=ih:c=blue:t=fill,{left},{top},{BT709_TAGS}")
     flags = ["-display_rotation", str(-degrees)] + (["-display_hflip"] if mirrored else [])
     run_ffmpeg(*flags, "-i", file_url(plain), "-c", "copy", file_url(path))
+    return path
+
+
+def make_cropped(path: Path, size: tuple[int, int]) -> Path:
+    """A MOV of 64x48 whose container says that only its middle of that size is to be shown (`clap`)."""
+    data = bytearray(make_video(path, encoder=LOSSLESS).read_bytes())
+    numbers = (size[0], 1, size[1], 1, 0, 1, 0, 1)  # as fractions: width, height, and two offsets
+    aperture = struct.pack(">I4s8I", 40, b"clap", *numbers)
+    head = data.rindex(b"moov")
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        at = data.index(box, head) - 4
+        length = int.from_bytes(data[at : at + 4], "big")
+        data[at : at + 4] = (length + len(aperture)).to_bytes(4, "big")
+    data[at + length : at + length] = aperture
+    path.write_bytes(data)
     return path
 
 

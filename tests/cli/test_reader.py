@@ -127,6 +127,15 @@ def test_saturated_green_stays_pure(tmp_path):
     assert read(path)[0].image[5, 5].tolist() == [0, 255, 1]  # (173, 42, 26) is 0, 255, 0.6
 
 
+def test_what_the_container_says_to_cut_off_is_cut_off(tmp_path):
+    whole = read(media.make_video(tmp_path / "w.mov", encoder=media.LOSSLESS))[0].image
+    info = probe(media.make_cropped(tmp_path / "c.mov", (48, 32)))
+    assert (info.width, info.height) == (info.stored_width, info.stored_height) == (48, 32)
+    image = next(read_frames(info)).image
+    inside = slice(4, -4), slice(4, -4)  # at its edge colours have other neighbours
+    assert np.array_equal(image[inside], whole[8:40, 8:56][inside])
+
+
 def test_deep_white_is_white_and_black_black(tmp_path):
     values = [(64, 512, 512), (940, 512, 512), (502, 512, 512)]
     tags = "colorspace=bt2020nc:color_trc=arib-std-b67:range=tv"
