@@ -100,6 +100,7 @@ def _filters(info: VideoInfo, begin: Fraction | None) -> Iterator[tuple[str, dic
         yield "trim", {"start": f"{float(begin - TRIM_MARGIN_SECONDS):.6f}"}
     if info.interlaced != "progressive":
         yield "bwdif", {"mode": "send_frame", "parity": info.interlaced, "deint": "all"}
+    yield "setparams", _ignored_tags(info.colour)
     yield "scale", _scale_arguments(info, resolved_colour(info))
     if info.mirrored:
         yield "hflip", {}
@@ -108,6 +109,14 @@ def _filters(info: VideoInfo, begin: Fraction | None) -> Iterator[tuple[str, dic
         yield "vflip", {}
     elif info.rotation:
         yield "transpose", {"dir": "clock" if info.rotation == 90 else "cclock"}
+
+
+def _ignored_tags(colour: Colour) -> dict[str, str | int]:
+    """Tags that nothing here converts by, so that the scale filter does not refuse those that it does not know."""
+    unknown: dict[str, str | int] = {"color_primaries": "unknown", "color_trc": "unknown"}
+    if colour.matrix == "bt2020c":
+        unknown["colorspace"] = "bt2020nc"  # as it is converted
+    return unknown
 
 
 def _scale_arguments(info: VideoInfo, colour: Colour) -> dict[str, str | int]:

@@ -122,6 +122,21 @@ def test_flat_colours_match_the_definition(tmp_path, matrix, range_, pixel_forma
         assert np.abs(frame.image.astype(float) - wanted).max() <= allowed
 
 
+@pytest.mark.parametrize(
+    ("tags", "matrix"),
+    [
+        ("colorspace=bt709:color_trc=log100", "bt709"),
+        ("colorspace=bt709:color_trc=log316", "bt709"),
+        ("colorspace=bt2020c:color_primaries=bt2020:color_trc=bt2020-10", "bt2020nc"),
+    ],
+)
+def test_tags_that_are_only_passed_on_disturb_nothing(tmp_path, tags, matrix):
+    values = (145, 54, 34)
+    path = media.make_flat(tmp_path / "t.mkv", [values], tags=f"{tags}:range=tv")
+    wanted = expected_rgb(values, matrix, "tv", 8) * 255
+    assert np.abs(read(path)[0].image.astype(float) - wanted).max() <= 1
+
+
 def test_saturated_green_stays_pure(tmp_path):
     path = media.make_flat(tmp_path / "g.mkv", [(173, 42, 26)], tags="colorspace=bt709:range=tv")
     assert read(path)[0].image[5, 5].tolist() == [0, 255, 1]  # (173, 42, 26) is 0, 255, 0.6
