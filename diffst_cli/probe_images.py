@@ -53,7 +53,6 @@ def probe_images(path: Path) -> VideoInfo:
     frame = decode_image(images[0])
     orientation = read_display_matrix(frame)
     width, height = orientation.turn_size(frame.width, frame.height)
-    components = frame.format.components
     return VideoInfo(
         path=path,
         container="image2",
@@ -68,9 +67,9 @@ def probe_images(path: Path) -> VideoInfo:
         sample_aspect=Fraction(1),
         codec=DEMUXERS[images[0].suffix.lower()].removesuffix("_pipe"),
         pixel_format=frame.format.name,
-        bit_depth=max(component.bits for component in components),
+        bit_depth=bit_depth(frame),
         is_rgb=frame.format.is_rgb or frame.format.has_palette,
-        has_alpha=frame.format.has_palette or any(component.is_alpha for component in components),
+        has_alpha=holds_alpha(frame),
         hides_alpha=False,
         frame_rate=IMAGE_RATE,
         time_base=1 / IMAGE_RATE,
@@ -87,6 +86,16 @@ def probe_images(path: Path) -> VideoInfo:
         num_chapters=0,
         tags={},
     )
+
+
+def bit_depth(frame: VideoFrame) -> int:
+    """Of a picture's deepest component, in bits."""
+    return max(component.bits for component in frame.format.components)
+
+
+def holds_alpha(frame: VideoFrame) -> bool:
+    """Whether a picture has a place for transparency."""
+    return frame.format.has_palette or any(each.is_alpha for each in frame.format.components)
 
 
 def find_images(path: Path) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.orientation import Orientation, read_display_matrix
 from diffst_cli.pixels import Image
 from diffst_cli.probe import VideoInfo, resolved_colour
-from diffst_cli.probe_images import decode_image
+from diffst_cli.probe_images import bit_depth, decode_image, holds_alpha
 
 MATRICES = {  # FFmpeg's matrix names to PyAV's numbers
     "smpte170m": Colorspace.ITU601,
@@ -29,10 +30,10 @@ INTERPOLATION = 0x4 | 0x40000 | 0x2000 | 0x4000
 def read_images(info: VideoInfo) -> Iterator[Image]:
     """The pictures of `info.images` in order, upright, (height, width, channels).
 
-    Channels are R'G'B' or, with alpha, R'G'B'A; full range uint8, or uint16 for a deep source.
+    Channels are R'G'B' or, of a picture with alpha, R'G'B'A; full range uint8, or uint16 for a deep source.
 
     Raises:
-        UserError: A picture is unreadable or differs in size from the first.
+        UserError: A picture is unreadable, differs in size from the first, or is deeper where that one has 8 bits.
     """
     colour = resolved_colour(info)
     for path in info.images:
@@ -44,7 +45,16 @@ def read_images(info: VideoInfo) -> Iterator[Image]:
                 f"`{path}` is {size[0]}x{size[1]}, but the first picture is {info.width}x{info.height}",
                 hint="give pictures of one size",
             )
-        yield _turn(_to_rgb(frame, info.rgb_format, colour), orientation)
+        if info.bytes_per_sample == 1 and bit_depth(frame) > info.bit_depth:
+            raise UserError(
+                f"`{path}` has {bit_depth(frame)} bits, but the first picture has {info.bit_depth}",
+                hint="give pictures of one depth; fewer bits than in the first lose nothing",
+            )
+        own = replace(info, has_alpha=holds_alpha(frame), bit_depth=bit_depth(frame))
+        image = _to_rgb(frame, own.rgb_format, colour)
+        if own.bytes_per_sample < info.bytes_per_sample:
+            image = image.astype(np.uint16) * 257  # white stays white
+        yield _turn(image, orientation)
 
 
 def _to_rgb(frame: VideoFrame, pixel_format: str, colour: Colour) -> Image:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from diffst_cli.errors import UserError
+from diffst_cli.probe import probe
+from diffst_cli.reader import LOST_TRANSPARENCY, read_frames
 from tests import media
 from tests.cli.test_reader import read, times
 
@@ -34,6 +36,27 @@ def test_a_part_of_a_sequence_is_taken_by_time(tmp_path):
         Fraction(1, 24),
         Fraction(2, 24),
     ]
+
+
+@pytest.mark.parametrize("first_has_alpha", [False, True])
+def test_each_picture_may_have_transparency(tmp_path, first_has_alpha):
+    opaque = media.write_image(tmp_path / "a.png", np.full((8, 8, 3), (200, 60, 40), np.uint8))
+    media.write_image(tmp_path / "b.png", np.full((8, 8, 4), (255, 0, 0, 0), np.uint8))
+    if first_has_alpha:
+        opaque.rename(tmp_path / "c.png")
+    reader = read_frames(probe(tmp_path))
+    colours = sorted(frame.image[4, 4].tolist() for frame in reader)
+    assert colours == [[0, 0, 0], [200, 60, 40]]
+    assert reader.report.transparency == LOST_TRANSPARENCY
+
+
+def test_only_pictures_deeper_than_the_first_are_refused(tmp_path):
+    media.write_image(tmp_path / "b.png", np.full((8, 8, 3), 0x1234, np.uint16))
+    media.write_image(tmp_path / "c.png", np.full((8, 8, 3), 0x12, np.uint8))
+    assert [int(frame.image[4, 4, 0]) for frame in read(tmp_path)] == [0x1234, 0x1212]
+    media.write_image(tmp_path / "a.png", np.full((8, 8, 3), 0x12, np.uint8))
+    with pytest.raises(UserError, match=r"b.png` has 16 bits, but the first picture has 8"):
+        read(tmp_path)
 
 
 def test_pictures_of_two_sizes_are_refused(tmp_path):
