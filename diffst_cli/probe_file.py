@@ -34,6 +34,7 @@ from diffst_cli.ffmpeg_facts import (
 from diffst_cli.orientation import read_display_matrix
 from diffst_cli.packet_scan import Scan, holds_last, is_uneven, scan_packets, true_steps
 from diffst_cli.probe import LARGEST_ASPECT, TIMECODE, StreamInfo, VideoInfo
+from diffst_cli.probe_images import is_animated
 from diffst_cli.source_times import max_gap_seconds
 
 # Containers that hold video and cannot name another file. Playlists, devices, text art and scripts
@@ -114,14 +115,16 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     Raises:
         UserError: It is not one of `FORMATS`.
     """
+    # Libav looks for an animation's mark near the beginning only.
+    kind = "apng" if is_animated(path) else None
     with path.open("rb") as file:
         try:
-            container = _open(file)
+            container = _open(file, kind)
             more = opening_options(container.format.name)
             if more:
                 container.close()
                 file.seek(0)
-                container = _open(file, **more, **AS_FFMPEG)
+                container = _open(file, kind, **more, **AS_FFMPEG)
         except (av.error.FFmpegError, ValueError) as error:
             raise UserError(
                 f"`{path}` is not a video that can be read",
@@ -131,9 +134,9 @@ def open_container(path: Path) -> Iterator[InputContainer]:
             yield container
 
 
-def _open(file: BinaryIO, **options: str) -> InputContainer:
-    closed = {"protocol_whitelist": "none", "format_whitelist": ",".join(FORMATS)}
-    return av.open(file, mode="r", options=closed | options, metadata_errors="replace")
+def _open(file: BinaryIO, kind: str | None, **options: str) -> InputContainer:
+    options |= {"protocol_whitelist": "none", "format_whitelist": ",".join(FORMATS)}
+    return av.open(file, mode="r", format=kind, options=options, metadata_errors="replace")
 
 
 def _main_video(container: InputContainer, path: Path) -> VideoStream:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.error
@@ -28,19 +31,34 @@ DEMUXERS = {
     ".tiff": "tiff_pipe",
 }
 NUMBER_PATTERN = re.compile(r"%(0\d+)?d")
-ANIMATION_MARK = b"acTL"  # the chunk before the pixels that makes a PNG an animation
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+ANIMATION, PIXELS = (
+    b"acTL",
+    b"IDAT",
+)  # the chunk that makes a PNG an animation comes before its pixels
+TIFF_HEADS = {b"II*\0": "<", b"MM\0*": ">"}  # and their byte orders
+SUBFILE_TYPE, REDUCED = 254, 1  # the tag of a TIFF's page that tells, and the bit of a thumbnail
+MOST_PAGES = 100  # of a TIFF that are looked at; a damaged one may name its pages in a circle
 
 
 def is_image_input(path: Path) -> bool:
     """Whether `path` is a folder, a numbered pattern, or a still picture by its name."""
     if path.is_file():
-        return path.suffix.lower() in DEMUXERS and not _is_animated(path)
+        return path.suffix.lower() in DEMUXERS and not is_animated(path)
     return path.is_dir() or NUMBER_PATTERN.search(path.name) is not None
 
 
-def _is_animated(path: Path) -> bool:
+def is_animated(path: Path) -> bool:
+    """Whether a file is an animated PNG."""
     with path.open("rb") as file:
-        return ANIMATION_MARK in file.read(1024)
+        kind = b"" if file.read(len(PNG_HEAD)) == PNG_HEAD else PIXELS
+        while kind not in (ANIMATION, PIXELS):
+            head = file.read(8)
+            if len(head) < 8:
+                return False
+            kind = head[4:]
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+        return kind == ANIMATION
 
 
 def probe_images(path: Path) -> VideoInfo:
@@ -174,9 +192,12 @@ def decode_image(path: Path) -> VideoFrame:
     """The one picture in a file.
 
     Raises:
-        UserError: The file cannot be read or is not the kind of picture its name says.
+        UserError: The file cannot be read, is not the kind of picture its name says, or holds several.
     """
     with _open_image(path) as file:
+        if _has_pages(file):
+            raise UserError(f"`{path}` has several pages", hint="save each as a picture of its own")
+        file.seek(0)
         try:
             with av.open(
                 file,
@@ -192,8 +213,31 @@ def decode_image(path: Path) -> VideoFrame:
             ) from error
 
 
+def _has_pages(file: BinaryIO) -> bool:
+    """Whether a file is a TIFF with another page than its first and its thumbnails; none else has pages."""
+    head = file.read(8)
+    order = TIFF_HEADS.get(head[:4])
+    if order is None or len(head) < 8:
+        return False
+    (page,) = struct.unpack(f"{order}I", head[4:])
+    num_whole = 0
+    for _ in range(MOST_PAGES):
+        file.seek(page)
+        count = file.read(2)
+        (num_tags,) = struct.unpack(f"{order}H", count) if len(count) == 2 else (0,)
+        tags, following = file.read(12 * num_tags), file.read(4)
+        if not page or len(following) < 4:
+            break
+        kinds = [
+            value for tag, value in struct.iter_unpack(f"{order}H6xI", tags) if tag == SUBFILE_TYPE
+        ]
+        num_whole += not any(kind & REDUCED for kind in kinds)
+        (page,) = struct.unpack(f"{order}I", following)
+    return num_whole > 1
+
+
 @contextmanager
-def _open_image(path: Path) -> Iterator[object]:
+def _open_image(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
             yield file

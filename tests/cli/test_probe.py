@@ -1,5 +1,7 @@
 """What a file holds is told exactly; what is not one video file is refused."""
 
+import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -346,6 +348,33 @@ def test_a_folder_of_two_kinds_is_refused(tmp_path):
     media.make_png_folder(tmp_path)
     media.write_image(tmp_path / "x.jpg", np.zeros((16, 24, 3), np.uint8))
     assert "mixes kinds" in refuse(tmp_path)
+
+
+def test_an_animated_png_is_a_video_whatever_comes_before_its_mark(tmp_path):
+    path = media.make_video(tmp_path / "a.png", pixel_format="rgb24", encoder=("-f", "apng"))
+    assert (probe(path).codec, probe(path).num_frames) == ("apng", 10)
+    data = path.read_bytes()
+    words = b"tEXtComment\0" + b"x" * 3000
+    chunk = (len(words) - 4).to_bytes(4, "big") + words + zlib.crc32(words).to_bytes(4, "big")
+    path.write_bytes(data[:33] + chunk + data[33:])  # after the signature and IHDR
+    assert (probe(path).codec, probe(path).num_frames) == ("apng", 10)
+    still = media.write_image(tmp_path / "s.png", np.zeros((4, 4, 3), np.uint8))
+    assert probe(still).num_frames == 1
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_tiff_of_several_pages_is_refused_but_not_for_its_thumbnail(tmp_path, kind):
+    path = media.write_image(tmp_path / "a.tif", np.zeros((4, 4, 3), np.uint8))
+    data = bytearray(path.read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    pointer = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    data[pointer : pointer + 4] = len(data).to_bytes(4, "little")
+    data += struct.pack("<HHHIII", 1, 254, 4, 1, kind, 0)  # a page that only says what it is
+    path.write_bytes(data)
+    if kind == 1:
+        assert probe(path).num_frames == 1
+    else:
+        assert "a.tif` has several pages" in refuse(path)
 
 
 def test_a_text_named_png_is_refused(tmp_path):
