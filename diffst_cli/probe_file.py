@@ -144,6 +144,11 @@ def _main_video(container: InputContainer, path: Path) -> VideoStream:
     pictures = Disposition.attached_pic | Disposition.timed_thumbnails
     candidates = [stream for stream in container.streams.video if not stream.disposition & pictures]
     candidates = [stream for stream in candidates if not _is_empty(stream)] or candidates
+    if sum(bool(stream.disposition & Disposition.dependent) for stream in candidates) > 1:
+        raise UserError(
+            f"`{path}` is a picture made of tiles, of which only one would be read",
+            hint="convert it to PNG first",
+        )
     if not candidates:
         kinds = sorted({stream.type for stream in container.streams})
         raise UserError(

@@ -108,6 +108,55 @@ def make_cropped(path: Path, size: tuple[int, int]) -> Path:
     return path
 
 
+def make_tiled(path: Path) -> Path:
+    """An AVIF of 128x64 made of two tiles (ISO/IEC 23008-12)."""
+
+    def box(kind: bytes, *parts: bytes, full: int | None = None) -> bytes:
+        body = b"".join(parts) if full is None else struct.pack(">I", full) + b"".join(parts)
+        return struct.pack(">I4s", 8 + len(body), kind) + body
+
+    make_video(
+        path, size=(64, 64), num_frames=1, encoder=("-c:v", "libaom-av1", "-still-picture", "1")
+    )
+    data = path.read_bytes()
+    at = data.index(b"av1C") - 4
+    decoder = data[at : at + int.from_bytes(data[at : at + 4], "big")]
+    tile = data[data.index(b"mdat") + 4 :]
+    kinds = {1: b"av01", 2: b"av01", 3: b"grid"}
+    items = [
+        box(b"infe", struct.pack(">HH4sx", n, 0, kinds[n]), full=2 << 24 | (n < 3)) for n in kinds
+    ]
+    sizes = [box(b"ispe", struct.pack(">II", width, 64), full=0) for width in (64, 128)]
+    owners = b"".join(struct.pack(">HBBB", n, 2, 1, 0x82) for n in (1, 2)) + struct.pack(
+        ">HBB", 3, 1, 3
+    )
+    properties = (
+        box(b"ipco", sizes[0], decoder, sizes[1]),
+        box(b"ipma", struct.pack(">I", 3), owners, full=0),
+    )
+    grid = struct.pack(">BBBBHH", 0, 0, 0, 1, 128, 64)
+
+    def meta(begin: int) -> bytes:
+        places = [struct.pack(">HHHHII", n, 0, 0, 1, begin, len(tile)) for n in (1, 2)]
+        places.append(struct.pack(">HHHHII", 3, 1, 0, 1, 0, len(grid)))
+        return box(
+            b"meta",
+            box(b"hdlr", b"\0\0\0\0pict", bytes(13), full=0),
+            box(b"pitm", struct.pack(">H", 3), full=0),
+            box(b"iloc", b"\x44\0", struct.pack(">H", 3), *places, full=1 << 24),
+            box(b"iinf", struct.pack(">H", 3), *items, full=0),
+            box(b"iref", box(b"dimg", struct.pack(">4H", 3, 2, 1, 2)), full=0),
+            box(b"iprp", *properties),
+            box(b"idat", grid),
+            full=0,
+        )
+
+    head = box(b"ftyp", b"avif\0\0\0\0avifmif1miaf")
+    begin = len(head) + len(meta(0)) + 8
+    path.write_bytes(head + meta(begin) + box(b"mdat", tile))
+    return path
+
+
 def make_interlaced(
     path: Path,
     *,

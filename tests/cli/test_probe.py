@@ -291,6 +291,10 @@ def test_what_is_no_video_is_refused_whatever_its_name(tmp_path, name, content):
     assert "is not a video" in refuse(write(tmp_path / name, content))
 
 
+def test_a_picture_of_tiles_is_refused(tmp_path):
+    assert "is a picture made of tiles" in refuse(media.make_tiled(tmp_path / "t.avif"))
+
+
 def test_a_file_without_pictures_is_refused(tmp_path):
     assert "no video stream" in refuse(media.make_audio_only(tmp_path / "a.mp4"))
 
