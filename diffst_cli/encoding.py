@@ -109,6 +109,7 @@ def _loss_notes(info: VideoInfo, codec: Codec) -> Iterator[str]:
         yield "a GIF cannot say that its brightness is PQ or HLG: its picture looks flat and pale"
     if info.hides_alpha:
         yield "what is transparent becomes opaque: diffst writes no transparency"
+    yield from info.unkept
     if info.interlaced != "progressive":
         yield "the input is interlaced: each frame's two fields become one picture"
 

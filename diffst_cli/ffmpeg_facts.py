@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ INTERLACED_HEIGHTS = (480, 486, 576, 1080)  # stored lines of the formats that w
 MAX_INTERLACED_RATE = 30  # frames a second
 SAMPLED_FRAMES = 120
 TIMEOUT_SECONDS = 60
+OWN_COLOURS = "5"  # the profile of Dolby Vision whose pictures are in no other standard's colours
 REPORT_LINES = 2000  # of what ffmpeg says; files of many streams take hundreds
 MIN_VOTES = 8  # interlaced frames among the sampled ones, else it is chance
 DOMINANCE = 8  # interlaced over progressive frames, and one field order over the other
@@ -67,6 +68,19 @@ def find_shown_size(
         r" s:(\d+)x(\d+) ", _run(["-noautorotate", *_input_arguments(path, container), *showing])
     )
     return (int(shown[1]), int(shown[2])) if shown else None
+
+
+def find_unkept(report: str, stream_index: int) -> Iterator[str]:
+    """Sentences on what ffmpeg tells of a video that no output keeps. `report` is what `describe_by_ffmpeg` gives."""
+    own = _of_stream(report, stream_index)
+    if views := re.search(r"Stereo 3D: (?!2D)([^,\n]*)", own):
+        yield f"that the video is 3D ({views[1].strip()}) is not kept"
+    if sphere := re.search(r"Spherical Mapping: ([^,\n]*)", own):
+        yield f"that the video is one of 360 degrees ({sphere[1].strip()}) is not kept"
+    if dolby := re.search(r"DOVI configuration record:.* profile: (\d+)", own):
+        yield "Dolby Vision's own data is not kept"
+        if dolby[1] == OWN_COLOURS:
+            yield "its colours will be wrong: profile 5 needs Dolby Vision's own decoder; convert the video first"
 
 
 def _of_stream(report: str, index: int) -> str:

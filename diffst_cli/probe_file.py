@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import av
 import av.container
@@ -17,6 +17,7 @@ import av.error
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.sidedata.sidedata import SideData, Type
 from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
@@ -29,6 +30,7 @@ from diffst_cli.ffmpeg_facts import (
     describe_by_ffmpeg,
     find_field_order,
     find_shown_size,
+    find_unkept,
     read_chroma_location,
 )
 from diffst_cli.orientation import read_display_matrix
@@ -201,6 +203,7 @@ def _describe(
         start_seconds=start,
         duration_seconds=_duration_seconds(container, stream, scan, start),
         num_frames=_num_frames(container, stream, scan, start, rate),
+        unkept=(*_captions(frame), *find_unkept(report, stream.index)),
         streams=tuple(describe_stream(each) for each in container.streams),
         num_chapters=len(container.chapters()),
         tags=dict(container.metadata),
@@ -288,6 +291,14 @@ def _colour(stream: VideoStream, frame: VideoFrame, report: str) -> Colour:
     if frame.format.chroma_width(2) == 2:
         return colour
     return replace(colour, chroma_location=read_chroma_location(report, stream.index))
+
+
+def _captions(frame: VideoFrame) -> Iterator[str]:
+    """One sentence where a first picture brings captions, as most of television do from the first on."""
+    with suppress(ValueError):  # side data of a kind that PyAV does not know hides all of it
+        side_data = cast("Mapping[Type, SideData]", frame.side_data)  # PyAV's stub says less
+        if Type.A53_CC in side_data:
+            yield "closed captions inside the pictures are left out"
 
 
 def holds_packets(path: Path, index: int) -> bool:

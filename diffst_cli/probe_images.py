@@ -100,6 +100,7 @@ def probe_images(path: Path) -> VideoInfo:
         start_seconds=Fraction(0),
         duration_seconds=len(images) / IMAGE_RATE,
         num_frames=len(images),
+        unkept=(),
         streams=(),
         num_chapters=0,
         tags={},

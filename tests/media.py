@@ -108,6 +108,17 @@ def make_cropped(path: Path, size: tuple[int, int]) -> Path:
     return path
 
 
+def make_captioned(path: Path) -> Path:
+    """A raw H.264 stream whose first picture brings a closed caption (ATSC A/53, part 4)."""
+    data = make_video(path).read_bytes()
+    caption = b"\xfc\x94\x2c"  # a pair of bytes of the first field
+    content = b"\xb5\0\x31GA94\x03\x41\xff" + caption + b"\xff"
+    message = b"\0\0\1\x06\x04" + bytes([len(content)]) + content + b"\x80"
+    first = data.index(b"\0\0\1\x65")
+    path.write_bytes(data[:first] + message + data[first:])
+    return path
+
+
 def make_tiled(path: Path) -> Path:
     """An AVIF of 128x64 made of two tiles (ISO/IEC 23008-12)."""
 
@@ -115,9 +126,7 @@ def make_tiled(path: Path) -> Path:
         body = b"".join(parts) if full is None else struct.pack(">I", full) + b"".join(parts)
         return struct.pack(">I4s", 8 + len(body), kind) + body
 
-    make_video(
-        path, size=(64, 64), num_frames=1, encoder=("-c:v", "libaom-av1", "-still-picture", "1")
-    )
+    make_video(path, size=(64, 64), num_frames=1, encoder=("-c:v", "libsvtav1"))
     data = path.read_bytes()
     at = data.index(b"av1C") - 4
     decoder = data[at : at + int.from_bytes(data[at : at + 4], "big")]

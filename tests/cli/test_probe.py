@@ -10,6 +10,7 @@ import pytest
 from av.video.codeccontext import VideoCodecContext
 
 from diffst_cli.errors import UserError
+from diffst_cli.ffmpeg_facts import find_unkept
 from diffst_cli.probe import Colour, probe, resolved_colour
 from tests import media
 
@@ -228,6 +229,33 @@ def test_a_stream_that_begins_late_is_found(tmp_path, name):
 
 def test_hostile_names_are_only_names(tmp_path):
     assert probe(media.make_video(tmp_path / media.HOSTILE_NAME)).num_frames == 10
+
+
+def test_what_comes_with_pictures_and_is_not_kept_is_told(tmp_path):
+    views = ("-metadata:s:v", "stereo_mode=left_right")
+    packed = media.make_video(tmp_path / "p.mkv", options=views)
+    assert probe(packed).unkept == ("that the video is 3D (side by side) is not kept",)
+    flat = media.make_video(tmp_path / "f.mkv", options=("-metadata:s:v", "stereo_mode=mono"))
+    assert probe(flat).unkept == ()
+    captions = probe(media.make_captioned(tmp_path / "c.h264")).unkept
+    assert captions == ("closed captions inside the pictures are left out",)
+
+
+def test_what_ffmpeg_tells_of_another_stream_is_not_the_video_s():
+    report = (
+        "  Stream #0:0[0x1](und): Video: h264, yuv420p, 96x48\n"
+        "  Stream #0:1[0x2](und): Video: hevc (Main 10), yuv420p10le, 64x48\n"
+        "    Side data:\n"
+        "      Spherical Mapping: equirectangular \n"
+        "      DOVI configuration record: version: 1.0, profile: 5, level: 1, rpu flag: 1\n"
+        "  Stream #0:10(und): Video: hevc\n"
+    )
+    assert list(find_unkept(report, 0)) == []
+    sphere, dolby, colours = find_unkept(report, 1)
+    assert sphere == "that the video is one of 360 degrees (equirectangular) is not kept"
+    assert dolby == "Dolby Vision's own data is not kept"
+    assert colours.startswith("its colours will be wrong: ")
+    assert list(find_unkept(report.replace("profile: 5", "profile: 8"), 1)) == [sphere, dolby]
 
 
 # What is refused.
