@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,10 +63,7 @@ def find_shown_size(
     """
     if "Frame Cropping: " not in _of_stream(report, stream_index):
         return None
-    showing = ["-map", f"0:{stream_index}", "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"]
-    shown = re.search(
-        r" s:(\d+)x(\d+) ", _run(["-noautorotate", *_input_arguments(path, container), *showing])
-    )
+    shown = re.search(r" s:(\d+)x(\d+) ", _show_first(path, container, stream_index))
     return (int(shown[1]), int(shown[2])) if shown else None
 
 
@@ -83,6 +80,12 @@ def find_unkept(report: str, stream_index: int) -> Iterator[str]:
             yield "its colours will be wrong: profile 5 needs Dolby Vision's own decoder; convert the video first"
 
 
+def _show_first(path: Path, container: str, stream_index: int) -> str:
+    """What ffmpeg says of the first picture that it decodes."""
+    showing = ["-map", f"0:{stream_index}", "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"]
+    return _run(["-noautorotate", *_input_arguments(path, container), *showing])
+
+
 def _of_stream(report: str, index: int) -> str:
     """The part of ffmpeg's report on a file that is about one stream; empty without one."""
     found = re.search(rf"Stream #0:{index}\b.*?(?=Stream #|Stream group #|\Z)", report, re.DOTALL)
@@ -94,15 +97,19 @@ def find_field_order(
 ) -> str:
     """`progressive`, `tff` or `bff`.
 
-    A field order in the header is believed unless the pictures are plainly whole, as those of many films on
-    discs and in broadcasts are. A header that says progressive or nothing is checked on the pictures (ffmpeg's
-    `idet`) only where interlaced video is usual, because it costs a second.
+    A header that says interlaced is believed unless the pictures are plainly whole, as those of many films on
+    discs and in broadcasts are; and of the order what the first picture says, if it does. A header that says
+    progressive or nothing is checked on the pictures (ffmpeg's `idet`) only where interlaced video is usual,
+    because it costs a second.
     """
     # PyAV tells it from version 18, which Python 3.10 does not get; there the pictures decide.
     order = getattr(stream.codec_context, "field_order", UNKNOWN_ORDER)
     if order in (*TOP_FIRST, *BOTTOM_FIRST):
-        stated = "tff" if order in TOP_FIRST else "bff"
-        return "progressive" if _is_whole(path, container, stream) else stated
+        if _is_whole(path, container, stream):
+            return "progressive"
+        own = re.search(r" i:([TB]) ", _show_first(path, container, stream.index))
+        is_top = own[1] == "T" if own else order in TOP_FIRST
+        return "tff" if is_top else "bff"
     is_usual = frame.height in INTERLACED_HEIGHTS and rate <= MAX_INTERLACED_RATE
     if not (is_usual or frame.interlaced_frame):
         return "progressive"
@@ -120,7 +127,8 @@ def _is_whole(path: Path, container: str, stream: VideoStream) -> bool:
     whole = woven = 0
     for number in range(LOOKS if seconds else 1):
         seek = ["-ss", f"{seconds * number / LOOKS:.3f}"]
-        arguments = [*seek, *_input_arguments(path, container), "-map", f"0:{stream.index}"]
+        # Opened without looking far for other streams, which would take as long each time.
+        arguments = [*seek, *_input_arguments(path, container, {}), "-map", f"0:{stream.index}"]
         look = ["-frames:v", str(LOOK_FRAMES), "-vf", "idet", "-f", "null", "-"]
         counts = SINGLE_FRAME.findall(_run([*arguments, *look]))
         if not counts:
@@ -186,11 +194,13 @@ def deep_white(range_: str, bit_depth: int) -> int:
         return int.from_bytes(process.stdout.read()[:2], "little")
 
 
-def _input_arguments(path: Path, container: str) -> list[str]:
+def _input_arguments(
+    path: Path, container: str, options: Mapping[str, str] | None = None
+) -> list[str]:
+    """Arguments that open a file; with `options`, instead of those it is opened with elsewhere."""
     demuxer = container.split(",")[0]
-    opening = [
-        part for name, value in opening_options(container).items() for part in (f"-{name}", value)
-    ]
+    given = opening_options(container) if options is None else options
+    opening = [part for name, value in given.items() for part in (f"-{name}", value)]
     return ["-protocol_whitelist", PROTOCOLS, *opening, "-f", demuxer, "-i", file_argument(path)]
 
 

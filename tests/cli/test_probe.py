@@ -143,6 +143,14 @@ def test_the_field_order_of_a_header_is_that_of_the_pictures(
     assert probe(path).interlaced == order
 
 
+def test_the_pictures_own_field_order_counts_more_than_the_container_s(tmp_path):
+    path = media.make_interlaced(tmp_path / "i.mkv", size=(180, 144))
+    data = path.read_bytes()
+    assert data.count(b"\x9d\x81\x09") == 1  # Matroska's FieldOrder: woven, top first
+    path.write_bytes(data.replace(b"\x9d\x81\x09", b"\x9d\x81\x0e"))
+    assert probe(path).interlaced == "tff"
+
+
 def test_a_progressive_video_of_an_interlaced_size_stays_progressive(tmp_path):
     path = media.make_video(tmp_path / "p.mp4", size=(720, 576), num_frames=12, filters="gblur=2")
     assert probe(path).interlaced == "progressive"
