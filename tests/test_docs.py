@@ -16,6 +16,8 @@ OUTSIDE = {
     "--report",
     "--exclude-editable",
     "--data",
+    "--num-synthetic",
+    "--validation",
     "--head",
     "--num-cpus",
     "--nproc-per-node",
