@@ -64,6 +64,7 @@ def test_what_does_not_change_the_output_does_not_change_the_recipe(clip: VideoI
         input=clip.path,
         output=Path("elsewhere/out.mp4"),
         device="cuda:3",
+        output_is_folder=True,
         overwrite=True,
         restart=True,
     )
