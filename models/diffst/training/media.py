@@ -16,17 +16,21 @@ import av.error
 import imageio_ffmpeg
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
 from diffst.training.degradation import Codec
 
 EXACT = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+# By H.273's matrix number, the names that ffmpeg's scale filter takes.
 MATRICES = {
-    Colorspace.ITU709.value: "bt709",
+    1: "bt709",
+    4: "fcc",
     5: "smpte170m",
     6: "smpte170m",
-}  # keyed by H.273's matrix number
+    7: "smpte240m",
+    9: "bt2020",
+}
+UNSTATED = (0, 2)  # RGB, which has none, and "unspecified"
 # The mpeg2 encoder knows only broadcast rates; the rate does not matter at a fixed quantiser.
 FIXED_RATE_ENCODERS = {"mpeg2video": Fraction(25)}
 
@@ -47,7 +51,7 @@ def read_info(path: Path) -> ClipInfo:
     """Read a clip's size as it is shown, rate and matrix from its headers and first frame.
 
     Raises:
-        ValueError: It cannot be read, or has no frame.
+        ValueError: It cannot be read, has no frame, or a colour matrix that is not known here.
     """
     try:
         with av.open(str(path)) as container:
@@ -61,7 +65,10 @@ def _info(container: InputContainer, path: Path) -> ClipInfo:
         raise ValueError(f"there is no video in `{path}`")
     stream = container.streams.video[0]
     guess = "bt709" if stream.height >= 720 else "smpte170m"
-    matrix = MATRICES.get(int(stream.codec_context.colorspace), guess)
+    number = int(stream.codec_context.colorspace)
+    if number not in (*MATRICES, *UNSTATED):
+        raise ValueError(f"`{path}` has a colour matrix that is not known here, number {number}")
+    matrix = MATRICES.get(number, guess)
     rate = Fraction(stream.average_rate or 25)
     first = next(container.decode(stream), None)
     if first is None:

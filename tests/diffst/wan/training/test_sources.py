@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from diffst.training.media import read_clip, read_info
 from diffst.wan.training.manifest import Clip
 from diffst.wan.training.sources import decode, packed, read_facts, read_frames, read_image
 from tests.diffst.wan.training.footage import RATE, moving, video_clip, write_video
@@ -43,6 +44,28 @@ def test_a_turned_video_is_upright(tmp_path: Path):
     assert image[4, -6].argmax() == 1
     assert image[4, 10].argmax() == 0
     assert image[-4, 10].argmax() == 2
+
+
+@pytest.mark.parametrize("matrix", ["bt709", "bt2020", "smpte240m"])
+def test_a_stated_matrix_is_the_one_that_is_used(tmp_path: Path, matrix: str):
+    tag = {"bt2020": "bt2020nc"}.get(matrix, matrix)
+    exact = "out_range=tv:flags=accurate_rnd+full_chroma_int"
+    path = make_video(
+        tmp_path / "green.mp4",
+        size=(64, 64),
+        num_frames=3,
+        filters=f"drawbox=c=0x20C040:t=fill,format=rgb24,scale=out_color_matrix={matrix}:{exact},"
+        f"format=yuv420p,setparams=colorspace={tag}:range=tv",
+        options=("-qp", "0"),
+    )
+    for image in (next(iter(decode(path))).rgb(), read_clip(read_info(path))[0]):
+        np.testing.assert_allclose(image[32, 32].astype(int), (32, 192, 64), atol=3)
+
+
+def test_a_matrix_that_is_not_known_is_refused(tmp_path: Path):
+    path = make_video(tmp_path / "a.mp4", filters="setparams=colorspace=ycgco")
+    with pytest.raises(ValueError, match="a colour matrix that is not known here, number 8"):
+        read_info(path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
