@@ -43,8 +43,8 @@ class ReadReport:
     """What reading met; complete once the frames are used up."""
 
     num_frames: int = 0
-    end_seconds: Fraction | None = None
-    """When the last frame stops being shown, on the source's clock; None until the end was reached."""
+    reached_end: bool = False
+    """Whether all was read, of the file or of the part asked for."""
     ended_early: str | None = None
     """A sentence when the file ends before its header says, else None."""
     damage: str | None = None
@@ -114,7 +114,7 @@ class FrameReader(Iterator[Frame]):
                 if self._begin is not None and time < self._begin:
                     continue
                 if self._end is not None and time >= self._end:
-                    self.report.end_seconds = self._end
+                    self.report.reached_end = True
                     break
                 last_time = time
                 # Only pixels tell: many a file that could hold transparency, as every GIF, has none.
@@ -132,8 +132,9 @@ class FrameReader(Iterator[Frame]):
             self.report.late = _begin_late(self._info, late) if late else None
         if last_time is None:
             raise self._nothing_read()
-        if self.report.end_seconds is None:
+        if not self.report.reached_end:
             self._look_back(last_time)
+            self.report.reached_end = True
 
     def _read_images(self) -> Generator[tuple[Image, Fraction], None, None]:
         for index, picture in enumerate(read_images(self._info)):
@@ -154,20 +155,18 @@ class FrameReader(Iterator[Frame]):
                 self._errors = _end_of(process)
 
     def _look_back(self, last_time: Fraction) -> None:
-        """Report what went wrong, whether the end came too soon, and when the last frame ends."""
-        path, step = self._info.path, 1 / self._info.frame_rate
-        end = last_time + step
-        stated = end
-        if self._info.duration_seconds is not None:
-            stated = self._info.start_seconds + self._info.duration_seconds
+        """Report what went wrong, and whether the end came too soon."""
+        info, step = self._info, 1 / self._info.frame_rate
         why = f": {self._errors[0]}" if self._errors else ""
-        if stated - end > EARLY_END_FRAMES * step and (why or self._lacks_frames()):
-            missing = float(stated - end)
-            self.report.ended_early = f"`{path}` ends {missing:.2f} s before its header says{why}"
-        else:
-            end = stated if stated > last_time else end
-            self.report.damage = f"`{path}` is damaged in places{why}" if why else None
-        self.report.end_seconds = end if self._end is None else min(end, self._end)
+        missing = Fraction(0)
+        if info.duration_seconds is not None:
+            missing = info.start_seconds + info.duration_seconds - (last_time + step)
+        if missing > EARLY_END_FRAMES * step and (why or self._lacks_frames()):
+            self.report.ended_early = (
+                f"`{info.path}` ends {float(missing):.2f} s before its header says{why}"
+            )
+        elif why:
+            self.report.damage = f"`{info.path}` is damaged in places{why}"
 
     def _lacks_frames(self) -> bool:
         """Whether fewer frames came than the file said, where that can be told."""

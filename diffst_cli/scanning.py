@@ -50,10 +50,9 @@ def _scan(
     assert work.rules is not None
 
     def end_of(last: Frame) -> Fraction:
-        """When the last frame ends; a file cut short is not held to its header's end."""
-        if reader.report.ended_early is not None and reader.report.end_seconds is not None:
-            return reader.report.end_seconds
-        return end_of_last_frame(last.time, info, job)
+        """When the last frame ends."""
+        is_whole = reader.report.ended_early is None
+        return end_of_last_frame(last.time, info, job, is_whole=is_whole)
 
     try:
         frames = stages.timed_items("scan", split_shots(_to_the_end(reader)))
@@ -81,19 +80,22 @@ def _to_the_end(reader: FrameReader) -> Iterator[Frame]:
         Stopped: The reader was closed before its end, which must not be taken for the video's.
     """
     yield from reader
-    if reader.report.end_seconds is None:
+    if not reader.report.reached_end:
         raise Stopped
 
 
-def end_of_last_frame(last_time: Fraction, info: VideoInfo, job: UpscaleJob) -> Fraction:
+def end_of_last_frame(
+    last_time: Fraction, info: VideoInfo, job: UpscaleJob, *, is_whole: bool = True
+) -> Fraction:
     """When the last frame read stops being shown, in seconds on the source's clock.
 
     At a constant rate, one frame later. At a variable rate the last picture may be held long, as in
     a GIF or a screen recording, or much shorter than the average, after long gaps, so it lasts until
     the file's end; a file's longer audio only makes the picture stay as long as players would show it.
+    A file that was cut short, so that it is not whole, is not held to its header's end.
     """
     end = last_time + 1 / info.frame_rate
-    if info.is_variable and info.duration_seconds is not None:
+    if is_whole and info.is_variable and info.duration_seconds is not None:
         stated = info.start_seconds + info.duration_seconds
         # A clock that was set on the way makes the header's end too late or too early.
         longest = max_gap_seconds(info.container)

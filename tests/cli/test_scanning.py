@@ -89,3 +89,8 @@ def test_the_last_frame_is_shown_until(
     facts: dict[str, Any], options: dict[str, Any], expected: Fraction
 ):
     assert end_of_last_frame(Fraction(3), video(**facts), asked(**options)) == expected
+
+
+def test_a_file_that_was_cut_short_is_not_held_to_its_headers_end():
+    info = video(is_variable=True)
+    assert end_of_last_frame(Fraction(3), info, asked(), is_whole=False) == Fraction(76, 25)
