@@ -135,7 +135,7 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         frames = as_float(frames_given(frames))
         check_output_type(output_type)
         count = len(frames)
-        if not 1 <= count <= MAX_FRAMES:
+        if count > MAX_FRAMES:
             raise ValueError(f"a clip of {count} frames; 1 to {MAX_FRAMES} are possible")
         if len(positions) != count:
             raise ValueError(f"{len(positions)} positions for {count} frames")
