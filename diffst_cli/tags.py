@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from diffst_cli.probe import TIMECODE, VideoInfo
+
 # Facts of the source's file, not of its content, which some muxers would copy as if they were.
 FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
+# Of AVI, ASF and MXF, which may well be copied; but nobody misses them.
+PROGRAM_TAGS = frozenset(
+    (
+        *("software", "wmfsdkversion", "wmfsdkneeded", "isvbr", "deviceconformancetemplate"),
+        *(
+            "uid",
+            "generation_uid",
+            "product_uid",
+            "material_package_umid",
+            "operational_pattern_ul",
+        ),
+        *("company_name", "product_name", "product_version", "product_version_num"),
+        *("application_platform", "toolkit_version", "toolkit_version_num"),
+    )
+)
 # What a telephone of Apple's says of a video, and the names under which MP4 and MOV have places for it. They
 # could take Apple's names too, but then all tags as free keys, where few players look for the usual ones.
 APPLE_TAGS = {
@@ -35,6 +52,12 @@ def written_anew(tags: Mapping[str, str], container: str) -> dict[str, str]:
     return written
 
 
+def held_tags(info: VideoInfo) -> dict[str, str]:
+    """The tags of a file, with the timecode for which MOV and MP4 have a track."""
+    has_track = any(stream.codec == TIMECODE for stream in info.streams)
+    return {**info.tags, **({TIMECODE: ""} if has_track else {})}
+
+
 def lost_tags(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Sorted names of the tags before that are not there after, neither by name nor by value."""
     names, values = {name.lower() for name in after}, set(after.values())
@@ -42,7 +65,7 @@ def lost_tags(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
         name
         for name, value in before.items()
         if names.isdisjoint((name.lower(), APPLE_TAGS.get(name)))
-        and name.lower() not in FILE_TAGS
+        and name.lower() not in PROGRAM_TAGS.union(FILE_TAGS)
         and value not in values
     )
 

@@ -62,7 +62,16 @@ def test_tags_that_are_lost_are_named(tmp_path: Path) -> None:
     assert copy_video(source, tmp_path / "out.webm").notes == ()
 
 
+def test_a_timecode_that_becomes_a_track_is_not_lost(tmp_path: Path) -> None:
+    source = make_clip(
+        tmp_path / "source.mxf", "-c:v", "mpeg2video", "-timecode", "01:00:00:00", size="320x240"
+    )
+    assert probe(source).tags["timecode"] == "01:00:00:00"
+    assert copy_video(source, tmp_path / "out.mov").notes == ()
+    assert copy_video(source, tmp_path / "out.mp4").notes == ()
+
+
 def test_no_more_lost_tags_are_named_than_can_be_read() -> None:
     tags = {f"tag{number}": str(number) for number in range(7)}
-    (note,) = lost_note(tags, {"renamed": "0"}, "avi")
+    (note,) = lost_note(tags | {"software": "Lavf"}, {"renamed": "0"}, "avi")
     assert "`tag1`, `tag2`, `tag3`, `tag4`, `tag5` and 1 more;" in note
