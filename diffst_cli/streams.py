@@ -221,7 +221,7 @@ def _choose(
         )
     if stream.kind == "audio":
         is_taken = codec in container.audio
-        reason = _late_or_hidden(info, stream, container, start) if is_taken else _cannot(container)
+        reason = _why_no_copy(info, stream, container, start) if is_taken else _cannot(container)
         return _choose_audio(stream, codec, container, reason)
     if stream.kind == "subtitle":
         return _choose_subtitle(stream, codec, container)
@@ -264,15 +264,18 @@ def _mixed(stream: StreamInfo, encoder: str) -> str:
     return f", its {stream.num_channels} channels mixed into {limit} or fewer (MOV and MKV keep PCM as it is)"
 
 
-def _late_or_hidden(
+def _why_no_copy(
     info: VideoInfo, stream: StreamInfo, container: Container, start: Fraction | None
 ) -> str | None:
-    """Why sound whose codec the container takes would be heard at another time if it were copied."""
+    """Why sound whose codec the container takes is not copied: most often it would be heard at another time."""
     from diffst_cli.presented import hidden_seconds  # needs PyAV, which this module does not
 
-    late = (stream.start_seconds or info.origin_seconds) - info.origin_seconds - (start or 0)
+    begin = info.origin_seconds if stream.start_seconds is None else stream.start_seconds
+    late = begin - info.origin_seconds - (start or 0)
     if not container.stores_times and late > SHORT_PADDING:
         return f"{container.name.upper()} cannot begin it late"
+    if container.name == "avi" and codec_name(stream) == "aac" and info.container == "mpegts":
+        return "AVI cannot hold it as broadcasts have it"
     if "mov" in info.container and container.name in ("mp4", "mov"):
         return None  # which hide what the source hides
     hidden = hidden_seconds(info.path, stream.index)

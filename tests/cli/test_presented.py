@@ -127,3 +127,17 @@ def test_sound_at_a_low_rate_is_not_late_in_an_avi(codec: str, tmp_path: Path) -
     output = tmp_path / "out.avi"
     assert copy_video(source, output).ok
     assert beep(output) == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("start", [None, Fraction(1, 5)])
+def test_the_aac_of_a_broadcast_is_encoded_again_for_an_avi(
+    start: Fraction | None, tmp_path: Path
+) -> None:
+    source = make_clip(
+        tmp_path / "source.ts", "-f", "lavfi", "-i", BEEP, "-c:a", "aac", num_frames=50
+    )
+    output = tmp_path / "out.avi"
+    receipt = copy_video(source, output, start=start)
+    assert receipt.ok
+    assert receipt.notes[0].endswith(": AVI cannot hold it as broadcasts have it")
+    assert beep(output) == pytest.approx(1 - float(start or 0), abs=0.06)
