@@ -5,6 +5,8 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,17 @@ import pytest
 from diffst_cli import segments
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
+from diffst_cli.manifest import read_manifest
+from diffst_cli.pieces import PART, Piece, hash_piece
 from diffst_cli.probe import probe
 from diffst_cli.recipe import make_recipe
 from diffst_cli.run import open_output, open_work, run_job
-from diffst_cli.work import LOCK, Work
+from diffst_cli.segments import Segment
+from diffst_cli.work import LOCK, MANIFEST, Work
+from tests.cli.test_clips import even, rules
 from tests.cli.test_resume import job, stop_after
 from tests.cli.test_run import Notes
+from tests.cli.test_segments import plan
 from tests.fakes import BilinearModel, Call
 from tests.media import make_video
 from tests.outputs import leftovers
@@ -35,6 +42,30 @@ def opened(clip: Path, tmp_path: Path) -> Callable[[], Work]:
     """Opens the work of the same output."""
     asked, info = UpscaleJob(input=clip, output=tmp_path / "out.mp4"), probe(clip)
     return lambda: open_work(asked, make_recipe(asked, info), open_output(asked, info))
+
+
+@pytest.fixture
+def left(opened: Callable[[], Work]) -> list[Segment]:
+    """What a run was to make that was stopped while it still looked through its input: all of it is made."""
+    planned = plan(even(30), rules(clip=4), cuts=[0, 10, 20], fps_x=Fraction(1))
+    with opened() as work:
+        work.resume()
+        work.rules, work.way = rules(clip=4), "whole frames"
+        for segment in planned:
+            work.add(segment)
+            work.record(made_piece(work, segment))
+    return planned
+
+
+def made_piece(work: Work, segment: Segment) -> Piece:
+    path = work.folder / f"{segment.index:06d}.mp4"
+    path.write_bytes(b"%d" % segment.index)
+    return Piece(
+        index=segment.index,
+        num_frames=segment.stop - segment.start,
+        first_time=Fraction(segment.start, 25),
+        sha256=hash_piece(path),
+    )
 
 
 class Looking(BilinearModel):
@@ -174,3 +205,41 @@ def test_an_interrupt_while_earlier_work_is_looked_through_loses_none_of_it(
     assert sorted(tmp_path.glob(".out.diffst-*/*.mp4")) == kept != []
     assert "nothing is kept, as no segment was finished" not in notes.notes
     assert run_job(asked, model=BilinearModel()).frames_resumed > 0
+
+
+def test_a_piece_stays_only_if_its_segment_is_found_again_as_it_was(
+    opened: Callable[[], Work], left: list[Segment]
+):
+    work = opened()
+    assert work.resume() == left[-1].stop
+    same, other = left[0], replace(left[1], digest="0" * 32)
+    work.add(same)
+    work.add(other)
+    assert (work.has(same), work.has(other)) == (True, False)
+    work.close()
+
+
+def test_segments_that_are_not_found_again_yet_are_not_forgotten(
+    opened: Callable[[], Work], left: list[Segment]
+):
+    work = opened()
+    work.resume()
+    work.add(left[0])
+    work.record(made_piece(work, left[0]))
+    work.close()
+    kept = read_manifest(work.folder / MANIFEST)
+    assert (kept.segments, len(kept.pieces), kept.scanned) == (tuple(left), len(left), None)
+
+
+def test_pieces_that_a_killed_run_did_not_finish_go(
+    opened: Callable[[], Work], left: list[Segment]
+):
+    work = opened()
+    (work.folder / f"{PART}0123abcd-000003.mp4").write_bytes(b"half")
+    (work.folder / f"{PART}0123abcd-000004.png").mkdir()
+    finished = sorted(work.folder.glob("0*.mp4"))
+    assert len(finished) == len(left) > 2
+    work.resume()
+    assert sorted(work.folder.glob(f"{PART}*")) == []
+    assert sorted(work.folder.glob("0*.mp4")) == finished
+    work.close()
