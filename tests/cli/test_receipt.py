@@ -28,19 +28,19 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
     return probe(make_clip(folder / "clip.mp4", *tone, *tags))
 
 
-def promise_of(info: VideoInfo) -> Promise:
-    """What a copy of `info` in an MP4 must be."""
+def promise_of(info: VideoInfo, suffix: str = ".mp4") -> Promise:
+    """What a copy of `info` in a file of that kind must be."""
     return Promise(
         info=info,
         encoding=choose_encoding(
             info,
-            suffix=".mp4",
+            suffix=suffix,
             size=(info.width, info.height),
             codec=None,
             crf=None,
             preset=None,
         ),
-        plan=plan_streams(info, ".mp4"),
+        plan=plan_streams(info, suffix),
         times=array("d", [n / 25 for n in range(10)]),
         last_seconds=1 / 25,
         frame_rate=Fraction(25),
@@ -102,10 +102,12 @@ def with_other_title(promise: Promise) -> Promise:
         (with_encoding(bit_depth=10), ["bit depth"]),
         (with_colour(matrix="smpte170m"), ["colour"]),
         (with_colour(range="pc"), ["colour"]),
+        (with_colour(primaries="bt2020"), ["colour"]),
         (with_colour(transfer="arib-std-b67"), ["colour"]),
         (with_times(*(n / 25 for n in range(11))), ["frames"]),
         (with_times(*(n / 25 for n in range(12))), ["frames", "duration"]),
         (with_times(*(n / 25 for n in range(9)), 0.37), ["frame rate"]),
+        (with_times(*(n / 25 for n in range(9)), 0.361), ["frame rate"]),
         (without_audio_in_plan, ["audio"]),
         (with_other_language, ["audio"]),
         (with_other_title, ["title"]),
@@ -114,6 +116,11 @@ def with_other_title(promise: Promise) -> Promise:
 )
 def test_each_broken_promise_is_noticed(change: Change, names: list[str], clip: VideoInfo) -> None:
     assert failed(verify(clip.path, change(promise_of(clip)), output=clip.path)) == names
+
+
+def test_uncut_sound_may_not_start_late(clip: VideoInfo) -> None:
+    promise = replace(promise_of(clip), first_time=clip.start_seconds + Fraction(1, 10))
+    assert failed(verify(clip.path, promise, output=clip.path)) == ["audio offset"]
 
 
 def test_a_turned_picture_is_noticed(clip: VideoInfo, tmp_path: Path) -> None:
