@@ -71,6 +71,16 @@ def test_new_frames_of_an_overlap_lie_between_the_same_keyframes_in_both_clips()
     assert any(moment.alpha > 0 for moment in shared)
 
 
+def test_clips_share_no_more_than_half_of_one():
+    made = clips_of(even(8), rules(clip=4, overlap=4), fps_x=Fraction(1))
+    assert [[moment.keyframe for moment in clip.moments] for clip in made] == [
+        [0, 1, 2, 3],
+        [2, 3, 4, 5],
+        [4, 5, 6, 7],
+    ]
+    assert [(clip.shared_before, clip.shared_after) for clip in made] == [(0, 2), (2, 2), (2, 0)]
+
+
 def test_positions_count_from_the_clips_own_first_frame():
     *_, last = clips_of(even(8), rules(clip=4, overlap=1, context=2), fps_x=Fraction(2))
     assert keyframes(last) == [4, 5, 6, 7]

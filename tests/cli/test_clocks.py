@@ -204,3 +204,13 @@ def test_a_clock_that_is_set_far_back_changes_neither_rate_nor_length(tmp_path: 
     with read_frames(info) as reader:
         times = [float(frame.time) for frame in reader]
     assert times[-1] - times[0] == pytest.approx(49 / 25, abs=0.1)
+
+
+def test_the_gap_between_recordings_that_were_broadcast_apart_is_closed(tmp_path: Path) -> None:
+    part = make_clip(tmp_path / "part.ts", num_frames=25)
+    late = make(tmp_path / "late.ts", "-i", str(part), "-c", "copy", "-output_ts_offset", "100")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() + late.read_bytes())
+    with read_frames(probe(joined)) as reader:
+        times = [float(frame.time) for frame in reader]
+    assert times[-1] - times[0] == pytest.approx(49 / 25, abs=0.1)

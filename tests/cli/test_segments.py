@@ -97,6 +97,18 @@ def test_segments_end_at_cuts_where_there_are_any():
     assert [segment.cuts for segment in planned] == [(0, 3, 10), (10,), (25,), (25,)]
 
 
+def test_a_segment_of_exactly_the_least_length_ends_at_a_cut():
+    planned = plan(
+        even(30), rules(clip=4, overlap=0), cuts=[0, 4], lengths=(4, 100), fps_x=Fraction(1)
+    )
+    assert [segment.start for segment in planned] == [0, 4]
+
+
+def test_a_segment_of_exactly_the_most_length_ends():
+    planned = plan(even(30), rules(clip=4, overlap=0), lengths=(4, 8), fps_x=Fraction(1))
+    assert [segment.start for segment in planned] == [0, 8, 16, 24]
+
+
 def test_segments_are_as_short_as_the_rules_say_cut_or_not():
     short = rules(clip=4, overlap=0, segment=6)
     planned = plan(even(30), short, cuts=[0, 13], lengths=(9, 100), fps_x=Fraction(1))

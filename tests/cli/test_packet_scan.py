@@ -1,0 +1,51 @@
+"""What the first packets of a file tell of its frames' times."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from diffst_cli import packet_scan
+from diffst_cli.packet_scan import Scan, holds_last, scan_packets, true_steps
+from diffst_cli.probe_file import open_container
+from tests.media import BT709_TAGS, FAST_X264, make_video
+
+IN_GROUPS = ("-bf", "3", "-x264-params", "b-adapt=0:b-pyramid=none")  # P B B B, as they are stored
+
+
+@pytest.mark.parametrize("num_scanned", [41, 42, 43, 44])  # of I, ten groups, and what follows
+def test_frames_that_are_stored_after_the_last_one_scanned_leave_no_gap(
+    num_scanned: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(packet_scan, "SCANNED_PACKETS", num_scanned)
+    path = make_video(
+        tmp_path / "b.mp4", num_frames=60, filters=BT709_TAGS, encoder=(*FAST_X264, *IN_GROUPS)
+    )
+    with open_container(path) as container:
+        scan = scan_packets(container, container.streams.video[0])
+    assert (scan.num_packets, scan.complete) == (num_scanned, False)
+    assert len(scan.times) > 20
+    assert set(true_steps(scan.times, 3600)) == {Fraction(1, 25)}
+
+
+@pytest.mark.parametrize(
+    ("step", "longest", "is_held"),
+    [
+        (Fraction(1, 10), Fraction(4, 10), False),  # four steps, but less than half a second
+        (Fraction(3, 10), Fraction(6, 10), False),  # over half a second, but two steps
+        (Fraction(1, 10), Fraction(6, 10), True),
+    ],
+)
+def test_a_last_picture_is_held_if_it_stays_for_many_steps_and_for_long(
+    step: Fraction, longest: Fraction, is_held: bool
+):
+    scan = Scan(
+        frame=None,
+        times=tuple(n * step for n in range(10)),
+        num_packets=10,
+        num_unstamped=0,
+        last_duration=longest,
+        longest_duration=longest,
+        complete=True,
+    )
+    assert holds_last(scan) is is_held
