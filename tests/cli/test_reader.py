@@ -86,7 +86,7 @@ def test_of_a_whole_file_there_is_nothing_to_report(tmp_path):
 # Colour.
 
 
-def expected_rgb(values: tuple[int, ...], matrix: str, range_: str, bits: int) -> np.ndarray:
+def expected_rgb(values: tuple[float, ...], matrix: str, range_: str, bits: int) -> np.ndarray:
     """R'G'B' in [0, 1] of stored Y'CbCr, by the definition (ITU-T H.273), in floating point."""
     unit = 2 ** (bits - 8)
     y, cb, cr = (float(value) for value in values)
@@ -183,21 +183,26 @@ def test_a_moving_alpha_channel_is_laid_over_black(tmp_path):
     assert read(path)[0].image[5, 5].tolist() == [40, 20, 10]
 
 
-def test_chroma_is_placed_where_the_file_says(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "right", "down"),
+    [(0, 0, 0.5), (1, 0.5, 0.5), (2, 0, 0), (3, 0.5, 0), (4, 0, 1), (5, 0.5, 1)],
+)  # as H.264 counts: the first chroma sample lies so many luma samples from the first
+def test_chroma_is_placed_where_the_file_says(tmp_path, number, right, down):
     luma = np.full((16, 32), 128, np.uint8)
-    ramp = np.tile(
-        np.arange(80, 80 + 64, 4, dtype=np.uint8), (8, 1)
-    )  # two a luma sample, from x = 0
-    raw = b"".join(plane.tobytes() for plane in (luma, ramp, np.full_like(ramp, 128)))
+    blue = np.tile(np.arange(80, 80 + 64, 4, dtype=np.uint8), (8, 1))  # two a luma sample
+    red = np.tile(np.arange(80, 80 + 32, 4, dtype=np.uint8), (16, 1)).T
+    raw = b"".join(plane.tobytes() for plane in (luma, blue, red))
     path = tmp_path / "c.mp4"
     media.run_ffmpeg(
         "-f", "rawvideo", "-pixel_format", "yuv420p", "-video_size", "32x16", "-i", "pipe:0",
         "-vf", "setparams=colorspace=bt709:range=tv", "-c:v", "libx264", "-qp", "0",
-        "-x264-params", "chromaloc=0", media.file_url(path), stdin=raw,
+        "-x264-params", f"chromaloc={number}", media.file_url(path), stdin=raw,
     )  # fmt: skip
-    row = read(path)[0].image[8, 4:28, 2].astype(float)
-    wanted = [255 * expected_rgb((128, 80 + 2 * x, 128), "bt709", "tv", 8)[2] for x in range(4, 28)]
-    assert np.abs(row - wanted).max() <= 1
+    image = read(path)[0].image.astype(float)
+    for y, x in itertools.product(range(4, 12), range(4, 28)):
+        values = (128, 80 + 2 * (x - right), 80 + 2 * (y - down))
+        wanted = 255 * expected_rgb(values, "bt709", "tv", 8)
+        assert np.abs(image[y, x] - wanted).max() <= 1.1
 
 
 def test_transparency_is_laid_over_black(tmp_path):

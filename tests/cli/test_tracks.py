@@ -66,6 +66,14 @@ def test_colour_is_stated(tmp_path: Path):
     assert stated == ("bt709", "tv", "bt709", "bt709")
 
 
+@pytest.mark.parametrize(("name", "factor"), [("clean", 1), ("web", 24), ("old", 30)])
+def test_a_track_is_coded_at_the_protocols_rate_factor(tmp_path: Path, name: str, factor: int):
+    source = write_luma(tmp_path / "clip.mkv", flat_frames())
+    reference = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
+    written = make_input(reference, TRACKS[name], tmp_path / "work").read_bytes()
+    assert f" crf={factor}.0 ".encode() in written  # where x264 says how it was set
+
+
 def test_tracks_get_worse_from_clean_to_old(tmp_path: Path):
     source = write_luma(tmp_path / "clip.mkv", moving_frames())
     reference = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
