@@ -1,11 +1,13 @@
 """The identities that CFCA must keep whatever its weights are."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from diffst.cfca import CFCA, look_up
-from diffst.flow import neighbour_flows
+from diffst.flow import neighbour_flows, pixel_grid
 
 
 @pytest.fixture
@@ -98,6 +100,27 @@ def test_a_keyframe_sees_two_neighbours_on_each_side(cfca):
         assert [bool(m > 0.01) for m in moved] == [other == place for other in range(4)]
 
 
+def test_a_keyframe_sees_the_second_neighbours_along_both_steps_of_the_motion(cfca):
+    places = pixel_grid(torch.zeros(2, 40, 64))
+    clip = torch.cat((places / 100, torch.zeros(1, 40, 64))).expand(5, -1, -1, -1)
+    ways = torch.tensor([[2.0, -1.0], [-3.0, 1.5], [1.0, 2.0], [-2.0, 0.5]]).view(4, 2, 1, 1)
+    left, right, from_left, from_right = ways
+    flows = torch.zeros(4, 2, 2, 40, 64)
+    flows[1, 1], flows[2, 0] = left + 0.05 * places, right - 0.05 * places
+    flows[0, 1], flows[3, 0] = from_left + 0.1 * places, from_right - 0.1 * places
+    at_left, at_right = places + flows[1, 1], places + flows[2, 0]
+    expected = [
+        at_left + from_left + 0.1 * at_left,
+        at_left,
+        at_right,
+        at_right + from_right - 0.1 * at_right,
+    ]
+    found = 100 * cfca.keyframe_context(clip, flows, [2])[0, :, :2]
+    inner = (..., slice(10, -10), slice(14, -14))
+    # The sharp kernel does not keep a ramp to the last digit.
+    torch.testing.assert_close(found[inner], torch.stack(expected)[inner], rtol=0, atol=0.06)
+
+
 def test_what_speeds_up_is_met_where_it_passes(monkeypatch):
     def seen_at(time: float) -> torch.Tensor:
         x = torch.arange(160).float() - (3 * time + time**2)
@@ -163,3 +186,96 @@ def test_a_keyframe_has_no_ways(cfca):
     clip = smooth_clip(3)
     with pytest.raises(ValueError, match="only frames between keyframes"):
         cfca.ways(clip, neighbour_flows(clip), [(1, 0.0)])
+
+
+def test_all_ways_lead_where_motion_and_bend_say():
+    """Motions and accelerations that are linear in the place, so that where they lead can be solved for."""
+    alpha, beta = 0.25, 0.75
+    y = pixel_grid(torch.zeros(2, 48, 64))
+    vector = torch.tensor([[2.0, -1.0], [-1.0, 0.5], [1.0, 0.5]]).view(3, 2, 1, 1)
+    # The motion as either keyframe says it, not each other's opposites, and the acceleration at a new place.
+    (c0, c1, c), (g0, g1, g) = vector, (0.02, -0.015, 0.06)
+    # To the outer keyframes goes what makes up that acceleration with the motion between the inner ones.
+    u = c + g * alpha * c0 - c0, g * (1 + alpha * g0) - g0
+    v = c + g * beta * c1 - c1, g * (1 + beta * g1) - g1
+    flows = torch.zeros(3, 2, 2, 48, 64)
+    flows[0, 1], flows[1, 0] = u[0] + u[1] * y, c0 + g0 * y
+    flows[1, 1], flows[2, 0] = c1 + g1 * y, v[0] + v[1] * y
+    paths = CFCA().ways(torch.zeros(4, 3, 48, 64), flows, [(1, alpha)]).paths[0]
+    # The place that comes by at the instant, where it was at a keyframe, and so its motion.
+    forward = c0 + g0 * (y - alpha * c0) / (1 + alpha * g0)
+    backward = c1 + g1 * (y - beta * c1) / (1 + beta * g1)
+    bend = alpha * beta / 2 * (c + g * y)
+    left, right = bend - alpha * forward, bend - beta * backward
+    expected = [
+        left,
+        bend + beta * forward,
+        bend + alpha * backward,
+        right,
+        left + u[0] + u[1] * (y + left),
+        right + v[0] + v[1] * (y + right),
+    ]
+    inner = (..., slice(12, -12), slice(12, -12))
+    for number, way in enumerate(expected):
+        torch.testing.assert_close(paths[number][inner], way[inner], rtol=0, atol=1e-3)
+
+
+def test_between_two_keyframes_alone_nothing_bends():
+    flows = torch.tensor([[2.0, -1.0], [-1.0, 0.5]]).view(1, 2, 2, 1, 1).expand(-1, -1, -1, 40, 64)
+    ways = CFCA().ways(torch.zeros(2, 3, 40, 64), flows, [(0, 0.25)])
+    assert ways.keyframes == [(0, 1, 0, 1, 0, 1)]
+    forward, backward = flows[0]
+    left, right = -0.25 * forward, -0.75 * backward
+    expected = [left, 0.75 * forward, 0.25 * backward, right, left, right]
+    torch.testing.assert_close(ways.paths[0], torch.stack(expected))
+
+
+def expected_shares(alpha: float) -> torch.Tensor:
+    """Of ways that all lead to the same: by how near their keyframes are, the outer ones e^-4 of that."""
+    far = 2 * alpha * (1 - alpha) * math.exp(-4)
+    counts = torch.tensor([1 - alpha, alpha, 1 - alpha, alpha, far, far])
+    return (counts / counts.sum()).view(6, 1, 1)
+
+
+def test_ways_that_agree_count_by_how_near_their_keyframes_are():
+    clip = torch.full((4, 3, 40, 64), 0.5)
+    for alpha in (0.25, 0.5, 0.9):
+        shares = CFCA().ways(clip, neighbour_flows(clip), [(1, alpha)]).shares[0]
+        torch.testing.assert_close(shares, expected_shares(alpha).expand(-1, 40, 64))
+
+
+def test_what_ways_lead_to_is_compared_along_the_whole_motion():
+    speed = 4.0  # pixels a keyframe, to the right
+    ramp = 0.01 * (torch.arange(64) - speed * torch.arange(4).view(4, 1, 1, 1)) + 0.2
+    flows = torch.zeros(3, 2, 2, 40, 64)
+    flows[:, 0, 0], flows[:, 1, 0] = speed, -speed
+    shares = CFCA().ways(ramp.expand(-1, 3, 40, -1), flows, [(1, 0.25)]).shares[0]
+    inner = shares[..., 20:-20]
+    torch.testing.assert_close(inner, expected_shares(0.25).expand_as(inner), rtol=0, atol=1e-4)
+
+
+def test_the_network_is_told_how_far_each_way_is_from_the_plain_blend(cfca):
+    told: list[torch.Tensor] = []
+    cfca.score.register_forward_hook(lambda _, given, __: told.append(given[0]))
+    colours = torch.tensor([0.2, 0.6, 0.3, 0.7, 0.1, 0.4]).view(1, 6, 1, 1, 1)
+    cfca.shares(colours.expand(-1, -1, 3, 8, 8), torch.tensor(0.25).view(1, 1, 1, 1))
+    (given,) = told
+    blend = 0.75 * (0.2 + 0.3) / 2 + 0.25 * (0.6 + 0.7) / 2
+    wanted = torch.zeros(6, 8)
+    wanted[:, :3] = colours.view(6, 1)
+    wanted[:, 3:6] = wanted[:, :3] - blend
+    wanted[:, 6] = torch.tensor([0.4, 0.4, 0.4, 0.4, 0.3, 0.3])
+    wanted[4:, 7] = 1
+    torch.testing.assert_close(given, wanted[..., None, None].expand(-1, -1, 8, 8))
+
+
+def test_pictures_are_looked_up_with_a_sharp_kernel():
+    picture = torch.full((1, 3, 8, 16), 0.5)
+    picture[..., 8] = 0.9  # a line, seen half a pixel to the left
+    flow = torch.zeros(1, 2, 8, 16)
+    flow[:, 0] = 0.5
+    row = look_up(picture, flow)[0, 0, 4]
+    wanted = torch.full((16,), 0.5)
+    wanted[[7, 8]] += 0.4 * 19 / 32
+    wanted[[6, 9]] -= 0.4 * 3 / 32
+    torch.testing.assert_close(row, wanted)
