@@ -6,7 +6,15 @@ import torch
 
 from diffst import fusion
 from diffst.cfca import Ways
-from diffst.fusion import fuse, fuse_into, fuse_tile_in_torch, grow, picture_to_look_up, strips
+from diffst.fusion import (
+    fuse,
+    fuse_into,
+    fuse_tile_in_torch,
+    grow,
+    kernel_of,
+    picture_to_look_up,
+    strips,
+)
 from diffst.tiling import tiles
 
 KINDS = {torch.uint8: 255, torch.uint16: 65535, torch.float32: 1}
@@ -134,3 +142,8 @@ def test_a_field_grows_in_strips_as_it_does_whole(size: tuple[int, int]):
             np.testing.assert_allclose(part, plane[strip], rtol=0, atol=1e-5)
         seen += strip.stop - strip.start
     assert seen == size[0]
+
+
+def test_only_pictures_enlarged_by_less_than_three_take_the_sharp_kernel():
+    kernels = [kernel_of(ratio) for ratio in (1, 2, 2.9, 3, 4)]
+    assert kernels == ["bicubic", "bicubic", "bicubic", "bilinear", "bilinear"]

@@ -82,6 +82,15 @@ def test_chroma_noise_differs_between_the_channels() -> None:
     assert noisy.std() == pytest.approx(8.0, rel=0.1)
 
 
+def test_noise_that_is_partly_chroma_keeps_its_strength() -> None:
+    grey = np.full((1, 512, 512, 3), 128, np.uint8)
+    half = replace(UNTOUCHED, noise_sigma=8.0, chroma_share=0.5)
+    noisy = degrade_space(grey, half).astype(float) - 128
+    assert noisy.std() == pytest.approx(8.0, rel=0.05)
+    correlation = np.corrcoef(noisy[0, ..., 0].ravel(), noisy[0, ..., 2].ravel())[0, 1]
+    assert correlation == pytest.approx(0.5, abs=0.05)
+
+
 def test_poisson_noise_grows_with_the_light() -> None:
     frames = np.repeat(np.array([16, 144], np.uint8), 128)[None, :, None, None]
     frames = np.broadcast_to(frames, (1, 256, 256, 3))

@@ -135,6 +135,71 @@ def test_the_latent_loss_teaches_the_step_and_does_not_pull_the_encoder_past_it(
         assert bool(encoder.weight.grad.any()) is (gain == 1.0)
 
 
+@pytest.mark.parametrize(("first_step", "decay"), [(0, 0.1), (10**6, 0.8)])
+def test_a_step_moves_the_average_towards_the_running_weights(config, first_step, decay):
+    trainer = loop.Trainer(dataclasses.replace(config, ema=0.8), lambda _: None)
+    trainer.step_number = (
+        first_step  # at the start the average is mostly the beginning, so it moves fast
+    )
+    for name in trainer.modules():
+        for parameter in getattr(trainer.average, name).parameters():
+            parameter.data.add_(0.01)
+    before = {
+        name: [p.detach().clone() for p in getattr(trainer.average, name).parameters()]
+        for name in trainer.modules()
+    }
+    trainer.train_step(moving_batch(), 0.3)
+    for name, old in before.items():
+        new = getattr(trainer.average, name).parameters()
+        running = getattr(trainer.pipeline, name).parameters()
+        for was, now, towards in zip(old, new, running, strict=True):
+            torch.testing.assert_close(now, decay * was + (1 - decay) * towards.detach())
+
+
+def test_each_loss_counts_by_its_weight(config, monkeypatch):
+    slopes = {
+        "reconstruction": 1, "decibels": 2, "spectrum": 3, "consistency": 4, "latent": 5, "cfca": 6
+    }  # fmt: skip
+    weights = {f"weight_{name}": 2.0**-n for n, name in enumerate((*slopes, "frequency"))}
+    monkeypatch.setattr(loop, "forward", lambda *_: None)
+    monkeypatch.setattr(
+        loop,
+        "loss_terms",
+        lambda pipeline, *_: {
+            name: slope * pipeline.cfca.outer_prior for name, slope in slopes.items()
+        },
+    )
+    monkeypatch.setattr(
+        loop.Trainer, "frequency_term", lambda trainer, *_: 7 * trainer.pipeline.cfca.outer_prior
+    )
+    trainer = loop.Trainer(dataclasses.replace(config, **weights), lambda _: None)
+    norm = trainer.train_step(moving_batch(), 0.3)["gradient"]
+    assert norm == pytest.approx(1 + 2 / 2 + 3 / 4 + 4 / 8 + 5 / 16 + 6 / 32 + 7 / 64)
+
+
+def test_the_average_is_saved_for_use_and_a_run_goes_on_from_all_else(config, monkeypatch):
+    monkeypatch.setattr(loop.Trainer, "validate", lambda _: {"kept": 30.0, "new": 30.0})
+    trainer = loop.Trainer(config, lambda _: None)
+    trainer.train_step(moving_batch(), 0.3)
+    for parameter in trainer.average.codec.parameters():
+        parameter.data.add_(0.01)
+    trainer.checkpoint({}, 1.0)
+    saved, resumed = load_pipeline(config.out / "last"), loop.Trainer(config, lambda _: None)
+    for name in trainer.modules():
+        pairs = (
+            (getattr(trainer.average, name), getattr(saved, name)),
+            (getattr(trainer.average, name), getattr(resumed.average, name)),
+            (getattr(trainer.pipeline, name), getattr(resumed.pipeline, name)),
+        )
+        for ours, theirs in pairs:
+            assert all(map(torch.equal, ours.parameters(), theirs.parameters())), name
+    ours, theirs = (run.optimizer.state_dict()["state"] for run in (trainer, resumed))
+    assert ours.keys() == theirs.keys()
+    for number, state in ours.items():
+        for value in ("step", "exp_avg", "exp_avg_sq"):
+            assert torch.equal(state[value], theirs[number][value])
+
+
 @pytest.fixture
 def one_number(monkeypatch):
     """Stands in for the network: what it makes depends on one trained number, and no other loss is counted."""

@@ -15,6 +15,7 @@ from diffst.wan.training.degradation import (
     Noise,
     Pass,
     SecondOrder,
+    _noisy,
     degrade_second_order,
     draw_second_order,
 )
@@ -101,3 +102,10 @@ def test_a_tiny_picture_keeps_a_size_that_codecs_take():
 def test_sides_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="multiples of 8"):
         degrade_second_order(moving(1, (60, 96)), NEXT_TO_NOTHING, frame_rate=RATE)
+
+
+@pytest.mark.parametrize("level", [64, 144])
+def test_noise_of_counted_light_grows_with_its_root(level):
+    flat = np.full((200, 200, 3), level, np.float32)
+    (made,) = _noisy([flat], Noise(counted=True, strength=0.5, grey=False, seed=1))
+    assert (made - flat).std() == pytest.approx(0.5 * level**0.5, rel=0.05)
