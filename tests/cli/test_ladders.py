@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 
 from diffst import tiling
 from diffst.limits import Limits
+from diffst.wan.windows import Windows
 from diffst_cli import ladders
 from diffst_cli import memory_laws as laws
 from diffst_cli.ladders import (
@@ -96,6 +98,11 @@ def test_no_two_ways_have_the_same_words(
 def test_nano_is_tiled_as_its_model_tiles_itself():
     assert ladders.NANO_WHOLE_PIXELS == tiling.WHOLE_PIXELS
     assert ladders.NANO_TILE_PIXELS == tiling.LONGEST_SIDE**2
+
+
+def test_wan_sees_as_much_at_once_as_its_model_does():
+    assert math.prod(Windows().tokens) == ladders.WAN_MOST_TOKENS
+    assert 4 * (Windows().latents - 1) + 1 == ladders.WAN_WINDOW_FRAMES
 
 
 @pytest.mark.parametrize("side", ladders.NANO_SMALL_TILES)

@@ -4,6 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from diffst.star.blocks import SLICE_TOKENS
+from diffst.star.frames import padding_of
+from diffst.star.windows import LAST_WINDOW_STRETCH
 from diffst.wan.build import empty_tiny_decoder
 from diffst.wan.sizes import SIZES
 from diffst.wan.tiles import CLIP_LATENTS, num_frames
@@ -113,3 +116,59 @@ def test_nano_takes_as_much_for_any_picture_in_tiles_but_its_motion():
 
 def test_the_longest_clip_of_a_tile_is_the_first():
     assert num_frames(1 + CLIP_LATENTS) == laws.WAN_TILE_CLIP_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("latents", "decoder", "expected"),
+    [
+        (1, "full", (4.98e3 + 5.31e3) + 3.39e3 + 2.92e3),  # the decoder works
+        (8, "tiny", (0.17e3 + 8 * 1.15e3) + 0.14e3 + 2.92e3),
+        (1, "tiny", 7.64e3 + 1.17e3 + 0.17e3),  # the encoder does, and the decoder remembers
+    ],
+)
+def test_a_streamed_shot_takes_what_one_half_works_with_and_the_other_remembers(
+    latents: int, decoder: str, expected: float
+):
+    assert laws.wan_streamed_bytes(1000, latents, decoder) == pytest.approx(1000 * expected)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "output_pixels", "expected"),
+    [
+        ("full", 1000, 10.29e6),  # decoding
+        ("tiny", 1000, 7.64e6),  # encoding
+        ("tiny", 100_000, 2.92e6 + 9.6e6),  # enlarging pictures, while the encoder remembers
+    ],
+)
+def test_a_tile_takes_what_the_largest_of_its_stages_does(
+    decoder: str, output_pixels: int, expected: float
+):
+    assert laws.wan_tiled_bytes(1000, 1, decoder, output_pixels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("output_pixels", "bytes_per_sample", "expected"),
+    [
+        (1000, 1, 12 * 1000 + 500),  # the input in float32
+        (16_000, 1, 6 * 16_000 + 8000),  # pictures in twice their depth
+        (16_000, 2, 12 * 16_000 + 8000),
+    ],
+)
+def test_a_shot_in_tiles_takes_its_frames_or_its_pictures_whichever_are_larger(
+    output_pixels: int, bytes_per_sample: int, expected: int
+):
+    assert laws.wan_shot_bytes(1000, output_pixels, 10, bytes_per_sample) == 10 * expected
+
+
+def test_star_pads_as_its_model_does():
+    for width in range(600, 4200, 61):
+        for height in (480, 719, 720, 721, 784, 785, *range(800, 2400, 59)):
+            padding = padding_of((height, width))
+            wide, high = laws.star_padded(width, height)
+            assert wide == padding.left + width + padding.right
+            assert high == padding.top + height + padding.bottom
+
+
+def test_stars_windows_and_slices_are_as_long_as_its_model_makes_them():
+    assert laws.STAR_LONGEST_WINDOW == LAST_WINDOW_STRETCH
+    assert laws.STAR_SLICE_TOKENS == SLICE_TOKENS

@@ -131,6 +131,17 @@ def test_plan_follows_from_free_memory_and_limit(monkeypatch: pytest.MonkeyPatch
     assert limited.clip_rules == roomy.clip_rules, "results must not depend on free memory"
 
 
+def test_main_memory_beside_the_model_holds_what_waits_and_what_is_coded(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    plan = planned(monkeypatch, free=8 * 10**9, scale=Fraction(4))
+    frame, output = 320 * 180, 1280 * 720
+    waiting = 3 * (16 * frame + 16 * output)
+    in_clips = 3 * 2 * 20 * frame  # the clip at hand and the next one, each with its context
+    coded = 1.5 * (16 * frame + 60 * output)
+    assert plan.host_bytes == 0.55e9 + waiting + in_clips + 0.1e9 + coded
+
+
 def test_work_goes_on_as_it_was_begun_where_it_can(monkeypatch: pytest.MonkeyPatch):
     roomy, tight = (planned(monkeypatch, free=free) for free in (8 * 10**9, 1_050_000_000))
     assert roomy.rung.words != tight.rung.words
