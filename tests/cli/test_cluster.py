@@ -89,6 +89,7 @@ def test_paths_reach_the_machines_whole(
     install(monkeypatch, make_ray({"CPU": 1.0}))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my model").mkdir()
+    (tmp_path / "my model" / "model_index.json").touch()
     relative = replace(asked, input=Path("clip.mp4"), model="my model")
     job = cluster.resolve_device(relative)
     assert (job.input, job.model) == (tmp_path / "clip.mp4", str(tmp_path / "my model"))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from diffst_cli.hdr import read_static, x265_parameters
+from diffst_cli.hdr import MASTERING, _display, read_static, x265_parameters
 from diffst_cli.probe import probe
 from tests.outputs import copy_video, make_clip
 
@@ -60,3 +60,10 @@ def test_static_hdr_data_that_is_lost_is_told(
     )
     pale = "a GIF cannot say that its brightness is PQ or HLG: its picture looks flat and pale"
     assert (pale in receipt.notes) == (suffix == ".gif")
+
+
+@pytest.mark.parametrize("flags", [(0, 1), (1, 0), (0, 0)])
+def test_half_a_description_of_the_screen_is_none(flags: tuple[int, int]) -> None:
+    described = (0, 1) * 10  # zero and no fault, as in data of which nothing was filled in
+    assert len(_display((*described, 1, 1))) == 10
+    assert _display(MASTERING.unpack(MASTERING.pack(*described, *flags))) == ()
