@@ -178,7 +178,7 @@ def test_each_loss_counts_by_its_weight(config, monkeypatch):
 
 
 def test_the_average_is_saved_for_use_and_a_run_goes_on_from_all_else(config, monkeypatch):
-    monkeypatch.setattr(loop.Trainer, "validate", lambda _: {"kept": 30.0, "new": 30.0})
+    monkeypatch.setattr(loop.Trainer, "validate", lambda *_: {"kept": 30.0, "new": 30.0})
     trainer = loop.Trainer(config, lambda _: None)
     trainer.train_step(moving_batch(), 0.3)
     for parameter in trainer.average.codec.parameters():
