@@ -22,7 +22,7 @@ def make_shards(
 ) -> int:
     """Write all shards of the accepted clips, then the list of the whole folder; bytes of the shards.
 
-    Shards that were begun there with another list are removed when these are done.
+    Shards that were begun there with another list are named when these are done.
 
     Raises:
         UserError: A clip cannot be read.
@@ -40,9 +40,10 @@ def make_shards(
             str(error), hint="if the file changed since the list was made, scan it again"
         ) from error
     paths = [path for path, _ in shards]
-    for older in older_files(folder, paths):
-        older.unlink()
-        note(f"removed `{older}`, which was begun with another list")
+    left = older_files(folder, paths)
+    if left:  # they may be somebody else's, so they stay
+        reason = "seems to be of another list or another `--clips-per-shard`, and is not used"
+        note(f"`{left[0]}` {f'and {len(left) - 1} more like it ' if left[1:] else ''}{reason}")
     lines = (to_line(clip, folder) for clip in listed_clips(paths))
     write_manifest(folder / LIST_NAME, header({}), lines)
     return sum(path.stat().st_size for path in paths)

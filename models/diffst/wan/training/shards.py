@@ -53,7 +53,7 @@ def plan_shards(
 
 
 def older_files(folder: Path, shards: list[Path]) -> list[Path]:
-    """What is left in a folder of shards other than these, begun with another list."""
+    """What seems to be left in a folder of other shards than these, by their names alone."""
     ours = {path.stem for path in shards}
     return [
         path
