@@ -90,6 +90,14 @@ def find_jobs(
         wanted = f"file that matches `{glob}`" if glob else "video"
         raise UserError(f"no {wanted} in `{folder}`", hint="`--glob` says which files to take")
     inputs = frozenset(names)
+    if (
+        any(folder.name == name.parts[0] for name in names)
+        and target.resolve() == folder.resolve().parent
+    ):
+        raise UserError(
+            f"`{target}` would get outputs that lie in `{folder}`, the input folder",
+            hint="give another folder for the outputs",
+        )
     return [
         replace(template, input=folder / name, output=target / _output_name(name, inputs))
         for name in names

@@ -259,7 +259,8 @@ def check_offsets(promise: Promise, actual: VideoInfo, packets: Packets) -> list
     checks: list[Check] = []
     if not kept or not found:
         return checks
-    sounds_before, sounds_after = first_sounds(promise.info.path), first_sounds(actual.path)
+    sounds_before = first_sounds(promise.info.path, [stream.source.index for stream in kept])
+    sounds_after = first_sounds(actual.path, [stream.index for stream in found])
     for stream, after in zip(kept, found, strict=False):  # a missing one already failed
         before = stream.source
         # What a file states of a damaged stream may be wrong, its packets are not.

@@ -134,11 +134,10 @@ def _score_system(
     output = folder / track / f"{reference.name}.mp4"
     cost = system.run(source, output, reference)
     try:
-        if cost is not None:  # an earlier output has passed
-            _check_rate(output, reference, f"`{system.name}` on `{reference.name}` ({track})")
         score = score_output(
             output, reference, settings.work, settings.metrics, track=track, system=system.name
         )
+        _check_rate(output, reference, f"`{system.name}` on `{reference.name}` ({track})")
     except UserError:
         system.forget(output)
         raise

@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from diffst_cli.colour import CHROMA_POSITIONS
 from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument, opening_options
 
 if TYPE_CHECKING:
+    from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -124,6 +125,8 @@ def _is_whole(path: Path, container: str, stream: VideoStream) -> bool:
     neighbours, and what does not move undetermined; so a few frames whose fields differ in time outweigh many.
     """
     seconds = float((stream.duration or 0) * (stream.time_base or 0))
+    if not seconds:  # Matroska states the whole file's alone, in microseconds
+        seconds = (cast("InputContainer", stream.container).duration or 0) / 1e6
     whole = woven = 0
     for number in range(LOOKS if seconds else 1):
         seek = ["-ss", f"{seconds * number / LOOKS:.3f}"]

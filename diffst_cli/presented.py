@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -13,14 +14,22 @@ from av.audio.stream import AudioStream
 from diffst_cli.probe_file import open_container
 
 
-def first_sounds(path: Path) -> dict[int, float]:
-    """Time of the first sample that a player gets of each audio stream, by index, seconds.
+def first_sounds(path: Path, wanted: Collection[int]) -> dict[int, float]:
+    """Time of the first sample that a player gets of audio streams, by index, seconds.
 
     None for a stream of which nothing can be decoded. Read only so far as is needed to know.
+
+    Args:
+        path: The file.
+        wanted: Indexes of the streams.
     """
     found: dict[int, float] = {}
     with open_container(path) as container:
-        streams = tuple(each for each in container.streams.audio if each.codec_context is not None)
+        streams = tuple(
+            each
+            for each in container.streams.audio
+            if each.codec_context is not None and each.index in wanted
+        )
         with suppress(av.error.FFmpegError, IndexError):  # damage while demuxing
             for packet in container.demux(streams) if streams else ():
                 index = packet.stream.index

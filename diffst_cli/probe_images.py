@@ -37,7 +37,11 @@ ANIMATION, PIXELS = (
     b"IDAT",
 )  # the chunk that makes a PNG an animation comes before its pixels
 TIFF_HEADS = {b"II*\0": "<", b"MM\0*": ">"}  # and their byte orders
-SUBFILE_TYPE, REDUCED = 254, 1  # the tag of a TIFF's page that tells, and the bit of a thumbnail
+SUBFILE_TYPE, SHORT = (
+    254,
+    3,
+)  # the tag of a TIFF's page that tells what it is, and a type of its value
+NO_PAGE = 1 | 4  # its bits of a thumbnail and of a mask
 MOST_PAGES = 100  # of a TIFF that are looked at; a damaged one may name its pages in a circle
 
 
@@ -215,7 +219,7 @@ def decode_image(path: Path) -> VideoFrame:
 
 
 def _has_pages(file: BinaryIO) -> bool:
-    """Whether a file is a TIFF with another page than its first and its thumbnails; none else has pages."""
+    """Whether a file is a TIFF with another page than its first, its thumbnails and masks; none else has pages."""
     head = file.read(8)
     order = TIFF_HEADS.get(head[:4])
     if order is None or len(head) < 8:
@@ -230,9 +234,11 @@ def _has_pages(file: BinaryIO) -> bool:
         if not page or len(following) < 4:
             break
         kinds = [
-            value for tag, value in struct.iter_unpack(f"{order}H6xI", tags) if tag == SUBFILE_TYPE
+            struct.unpack_from(f"{order}{'H' if kind == SHORT else 'I'}", value)[0]
+            for tag, kind, value in struct.iter_unpack(f"{order}HH4x4s", tags)
+            if tag == SUBFILE_TYPE
         ]
-        num_whole += not any(kind & REDUCED for kind in kinds)
+        num_whole += not any(kind & NO_PAGE for kind in kinds)
         (page,) = struct.unpack(f"{order}I", following)
     return num_whole > 1
 

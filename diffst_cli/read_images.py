@@ -45,7 +45,7 @@ def read_images(info: VideoInfo) -> Iterator[Image]:
                 f"`{path}` is {size[0]}x{size[1]}, but the first picture is {info.width}x{info.height}",
                 hint="give pictures of one size",
             )
-        if info.bytes_per_sample == 1 and bit_depth(frame) > info.bit_depth:
+        if info.bytes_per_sample == 1 and bit_depth(frame) > 8:
             raise UserError(
                 f"`{path}` has {bit_depth(frame)} bits, but the first picture has {info.bit_depth}",
                 hint="give pictures of one depth; fewer bits than in the first lose nothing",

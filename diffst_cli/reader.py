@@ -22,6 +22,7 @@ from diffst_cli.read_images import read_images
 from diffst_cli.source_times import IncreasingTimes, max_gap_seconds
 
 EARLY_END_FRAMES = 2  # missing at the end before a file counts as cut off
+KEPT_LINES = 20_000  # of what ffmpeg says: of sizes and streams, before and after much damage
 CLOSE_TIMEOUT_SECONDS = 10  # for ffmpeg to end once its output has
 LOST_TRANSPARENCY = "what is transparent becomes black: diffst writes no transparency"
 
@@ -147,7 +148,8 @@ class FrameReader(Iterator[Frame]):
             tick=info.time_base,
             max_gap=max_gap_seconds(info.container),
         )
-        with FfmpegProcess(decode_arguments(info, self._begin)) as process:
+        arguments = decode_arguments(info, self._begin)
+        with FfmpegProcess(arguments, num_kept_lines=KEPT_LINES) as process:
             self._process = process
             for picture, time in decoded_pictures(process, info):
                 yield picture, times.repair(time)

@@ -45,6 +45,7 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
     return recipe | {
         # Its work lies beside it, or with that of others that may have the same name.
         "output": str(job.output.absolute()) if job.work_folder else job.output.absolute().name,
+        "output_is_folder": str(_is_folder(job)),
         **_place(job),
         "input": fingerprint(files_of(info)),
         "weights": _content(_model_files(job.model) + _decoder_files(job)),
@@ -52,6 +53,11 @@ def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
         # The program itself: wherever it lies, the same one gives the same bytes.
         "ffmpeg": f"{read_version(ffmpeg_path())} {_content((ffmpeg_path(),))}",
     }
+
+
+def _is_folder(job: UpscaleJob) -> bool:
+    """Whether the output is a folder of pictures, typed with a slash or without: its pieces are others."""
+    return job.output_is_folder or not job.output.suffix or job.output.is_dir()
 
 
 def _place(job: UpscaleJob) -> dict[str, str]:

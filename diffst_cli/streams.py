@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from diffst_cli import languages
+from diffst_cli.ffmpeg import UNANNOUNCED
 from diffst_cli.probe import TIMECODE, StreamInfo, VideoInfo
 
 # Decoder names, which is what a probe sees, where they differ from the codec's name.
@@ -278,6 +279,8 @@ def _why_no_copy(
         return "AVI cannot hold it as broadcasts have it"
     if "mov" in info.container and container.name in ("mp4", "mov"):
         return None  # which hide what the source hides
+    if info.container in UNANNOUNCED:
+        return None  # which hides nothing, and takes long to open
     hidden = hidden_seconds(info.path, stream.index)
     if hidden > (USUAL_PADDING if container.stores_times else SHORT_PADDING):
         return f"a copy would not skip its first {float(hidden):.2f} s, as the input does"

@@ -165,7 +165,10 @@ def parse_systems(names: Sequence[str], templates: Sequence[str], crf: float) ->
 def _labels(names: Sequence[str]) -> list[str]:
     """What tables call models: a folder by its name, with those above it where others have the same."""
     places = [
-        (name,) if name in (BASELINE, *MODELS) else Path(name).resolve().parts[1:] for name in names
+        (name,)
+        if name in (BASELINE, *MODELS)
+        else Path(os.path.normpath(Path(name).absolute())).parts[1:]
+        for name in names
     ]
     lengths = [1] * len(places)
     while True:

@@ -104,6 +104,12 @@ def test_an_output_folder_around_the_input_hides_nothing(tmp_path: Path):
     assert found(tmp_path / "in" / "sub", tmp_path / "in").keys() == {"a.mp4"}
 
 
+def test_outputs_that_would_lie_among_the_inputs_are_refused(tmp_path: Path):
+    touch(tmp_path, "in/a.mp4", "in/in/b.mp4")
+    with pytest.raises(UserError, match="would get outputs that lie in"):
+        found(tmp_path / "in", tmp_path)
+
+
 def test_a_folder_reached_by_another_name_is_the_same_folder(tmp_path: Path):
     touch(tmp_path, "in/a.mp4")
     (tmp_path / "link").symlink_to(tmp_path / "in")

@@ -38,7 +38,7 @@ def beep(path: Path) -> float:
 
 
 def test_the_first_sound_is_what_is_heard_and_not_what_is_hidden(trimmed: Path) -> None:
-    assert first_sounds(trimmed) == {1: 0.0}
+    assert first_sounds(trimmed, [1]) == {1: 0.0}
     assert float(hidden_seconds(trimmed, 1)) == pytest.approx(0.5, abs=0.03)
 
 

@@ -100,11 +100,12 @@ def test_interlacing_is_found_flagged_or_not(tmp_path, top_first, flagged):
     ],
     ids=["film", "still", "telecine"],
 )
+@pytest.mark.parametrize("name", ["i.ts", "i.mkv"])
 def test_whole_pictures_that_are_called_interlaced_are_left_as_they_are(
-    tmp_path, filters, expected
+    tmp_path, filters, expected, name
 ):
     path = media.make_video(
-        tmp_path / "i.ts",
+        tmp_path / name,
         num_frames=40,
         filters=filters,
         encoder=("-c:v", "mpeg2video", "-q:v", "4", "-flags", "+ilme+ildct"),

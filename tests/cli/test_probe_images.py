@@ -71,19 +71,28 @@ def test_an_animated_png_is_a_video_whatever_comes_before_its_mark(tmp_path):
     assert probe(still).num_frames == 1
 
 
-@pytest.mark.parametrize("kind", [0, 1])
-def test_a_tiff_of_several_pages_is_refused_but_not_for_its_thumbnail(tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "value", "is_page"),
+    [(4, 1, False), (4, 0, True), (4, 4, False), (3, 1, False), (4, 2, True)],
+    ids=["thumbnail", "page", "mask", "short", "page of a book"],
+)
+def test_a_tiff_of_several_pages_is_refused_but_not_for_its_thumbnail(
+    tmp_path, kind, value, is_page
+):
     path = media.write_image(tmp_path / "a.tif", np.zeros((4, 4, 3), np.uint8))
     data = bytearray(path.read_bytes())
     first = int.from_bytes(data[4:8], "little")
     pointer = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
     data[pointer : pointer + 4] = len(data).to_bytes(4, "little")
-    data += struct.pack("<HHHIII", 1, 254, 4, 1, kind, 0)  # a page that only says what it is
+    stored = struct.pack("<HH" if kind == 3 else "<I", *([value, 0xFFFF] if kind == 3 else [value]))
+    data += (
+        struct.pack("<HHHI", 1, 254, kind, 1) + stored + bytes(4)
+    )  # a page that only says what it is
     path.write_bytes(data)
-    if kind == 1:
-        assert probe(path).num_frames == 1
-    else:
+    if is_page:
         assert "a.tif` has several pages" in refuse(path)
+    else:
+        assert probe(path).num_frames == 1
 
 
 def test_a_text_named_png_is_refused(tmp_path):

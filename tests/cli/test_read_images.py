@@ -59,6 +59,22 @@ def test_only_pictures_deeper_than_the_first_are_refused(tmp_path):
         read(tmp_path)
 
 
+def test_a_first_picture_of_black_and_white_alone_may_be_followed_by_colours(tmp_path):
+    media.run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "color=black:s=8x8",
+        "-frames:v",
+        "1",
+        "-pix_fmt",
+        "monob",
+        tmp_path / "a.png",
+    )
+    media.write_image(tmp_path / "b.png", np.full((8, 8, 3), 0x12, np.uint8))
+    assert [int(frame.image[4, 4, 0]) for frame in read(tmp_path)] == [0, 0x12]
+
+
 def test_pictures_of_two_sizes_are_refused(tmp_path):
     media.make_png_folder(tmp_path)
     media.write_image(tmp_path / "frame_0009.png", np.zeros((10, 10, 3), np.uint8))

@@ -323,6 +323,12 @@ def test_pictures_that_change_their_size_are_told(tmp_path):
     assert {frame.image.shape for frame in reader} == {(48, 64, 3)}
     told = "joined.ts` changes its size: pictures of 96x48 are scaled to 64x48, that of the first"
     assert told in (reader.report.resized or "")
+    torn = bytearray(joined.read_bytes())
+    torn[-20_000::97] = bytes(len(torn[-20_000::97]))  # of which ffmpeg has much to say
+    joined.write_bytes(torn)
+    reader = read_frames(probe(joined))
+    assert len(list(reader)) > 1
+    assert reader.report.resized
     alone = read_frames(probe(parts[0]))
     assert len(list(alone)) == 10
     assert alone.report.resized is None

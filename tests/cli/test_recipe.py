@@ -64,7 +64,6 @@ def test_what_does_not_change_the_output_does_not_change_the_recipe(clip: VideoI
         input=clip.path,
         output=Path("elsewhere/out.mp4"),
         device="cuda:3",
-        output_is_folder=True,
         overwrite=True,
         restart=True,
     )
@@ -89,6 +88,13 @@ def test_outputs_of_one_name_are_told_apart_in_a_folder_of_all_their_work(clip: 
     other = replace(job, output=Path("b/out.mp4"))
     assert make_recipe(job, clip) != make_recipe(other, clip)
     assert make_recipe(job, clip) == make_recipe(replace(job, work_folder=Path("moved")), clip)
+
+
+def test_a_folder_is_the_same_with_a_slash_and_without_and_is_no_video(clip: VideoInfo):
+    job = UpscaleJob(input=clip.path, output=Path("out"))
+    assert make_recipe(replace(job, output_is_folder=True), clip) == make_recipe(job, clip)
+    video = replace(job, output=Path("out.mp4"))
+    assert make_recipe(replace(video, output_is_folder=True), clip) != make_recipe(video, clip)
 
 
 def test_another_model_is_another_recipe(clip: VideoInfo, tmp_path: Path):

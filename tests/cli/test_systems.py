@@ -179,7 +179,8 @@ def test_folders_of_one_name_are_told_apart_by_those_above(
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "model_index.json").write_text("{}", encoding="utf-8")
     monkeypatch.chdir(tmp_path / "b" / "last")
-    folders = ["../../a/best", str(tmp_path / "b" / "best"), ".", "../../nano"]
+    (tmp_path / "current").symlink_to(tmp_path / "a" / "best")
+    folders = ["../../a/best", str(tmp_path / "b" / "best"), ".", "../../nano", "../../current"]
     systems = parse_systems(["nano", *folders], [], 16)
     assert [system.name for system in systems] == [
         "nano",
@@ -187,6 +188,7 @@ def test_folders_of_one_name_are_told_apart_by_those_above(
         "b-best",
         "last",
         f"{tmp_path.name}-nano",
+        "current",
     ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
-from math import cos, log10, pi
+from math import cos, inf, log10, pi
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ class Trainer:
         self.device = choose_device(config.device)
         self.step_number = 0
         self.seconds_before = 0.0
-        self.best = float("-inf")
+        self.best = -inf
         self.data = WindowDataset(
             config.data,
             lr_crop=config.crop,
@@ -218,20 +218,24 @@ class Trainer:
         """Quality of the model in `best/` on the clips that are measured on now; below any where there is none."""
         best = self.config.out / "best"
         if not (best / "model_index.json").is_file():
-            return float("-inf")
+            return -inf
         if state.get("validation") == self.validation.described:
             return float(state["best"])
+        try:
+            pipeline = load_pipeline(best)
+        except (ValueError, FileNotFoundError) as error:
+            log.warning("`%s` is replaced at the next checkpoint: %s", best, error)
+            return -inf
         log.warning("`%s` is measured anew, on the clips of `%s`", best, self.config.validation)
-        pipeline = load_pipeline(best)
-        pipeline.to(self.device)
-        return quality(self.validate(pipeline))
+        return quality(self.validate(pipeline.to(self.device)))
 
     def run(self) -> Path:
         """Train until the time is up; returns the folder of the best checkpoint."""
         config = self.config
         config.out.mkdir(parents=True, exist_ok=True)
-        for sentence in self.data.left_out:
-            log.warning("`%s`: %s", config.data, sentence)
+        for folder, data in ((config.data, self.data), (config.validation, self.validation)):
+            for sentence in data.left_out:
+                log.warning("`%s`: %s", folder, sentence)
         self.train_until_time_is_up(
             self.data.batches(
                 config.batch_windows,

@@ -92,6 +92,14 @@ class DiffSTWanPipeline(DiffSTPipeline):
             **{name: (kind.__module__, kind.__name__) for name, kind in own.items()}
         )
 
+    def next_clip(self, *_: object, **__: object) -> Any:
+        """Not of this size: what neighbouring clips share is kept within a `shot`.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("a pipeline of Wan's size goes on within a `shot`")
+
     @torch.no_grad()
     def __call__(
         self,

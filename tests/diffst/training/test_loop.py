@@ -323,6 +323,9 @@ def test_best_is_measured_anew_where_the_clips_for_validation_are_others(config,
     trainer.checkpoint({}, 1.0)  # the same quality is no better
     assert loop.Trainer(config, lambda _: None).best == 6
     assert len(measured) == 2
+    monkeypatch.setattr(OneBatch, "described", ("harder still",))
+    (config.out / "best" / "codec" / "config.json").write_text("{", encoding="utf-8")
+    assert loop.Trainer(config, lambda _: None).best == float("-inf")  # the next one replaces it
     shutil.rmtree(config.out / "best")
     assert loop.Trainer(config, lambda _: None).best == float("-inf")
 

@@ -35,6 +35,11 @@ def test_every_asked_instant_comes_at_the_asked_size_and_in_range(pipeline):
     assert torch.equal(codes, (made * 255).round().to(torch.uint8))
 
 
+def test_a_clip_after_another_is_for_a_shot_to_make(pipeline):
+    with pytest.raises(NotImplementedError, match="goes on within a `shot`"):
+        pipeline.next_clip(torch.zeros(2, 3, 16, 16), [(0, 0.0)], (64, 64), None)
+
+
 def test_the_same_input_gives_the_same_bits(pipeline):
     clip = smooth_clip(4)
     assert torch.equal(pipeline(clip, INSTANTS, SIZE), pipeline(clip, INSTANTS, SIZE))

@@ -7,6 +7,7 @@ state of random numbers to save.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -37,6 +38,8 @@ from diffst.upscaler import choose_device
 GRADIENT_LIMIT = 1.0  # norm; the published training's, as AdamW's numbers below are
 BETAS, WEIGHT_DECAY = (0.9, 0.999), 1e-2
 STATE_FILE = "trainer.pt"
+
+log = logging.getLogger(__name__)
 
 Line = dict[str, float]
 Report = Callable[[Line], None]
@@ -72,6 +75,8 @@ class StarTrainer:
         self.step_number = 0
         self.seconds_before = 0.0
         self.data = WindowDataset(config.data, lr_crop=config.crop, num_keyframes=config.keyframes)
+        for sentence in self.data.left_out:
+            log.warning("`%s`: %s", config.data, sentence)
         self.learner = learner_of(config, self.device)
         self.weights = learning(self.learner.network)
         if config.checkpointing:
