@@ -54,6 +54,7 @@ TRANSFERS = {
     18: "arib-std-b67",
 }
 
+HDR_TRANSFERS = ("smpte2084", "arib-std-b67")  # PQ and HLG
 SCALE_MATRICES = {  # FFmpeg's matrix names to those of its scale filter, in every version
     "bt709": "bt709",
     "fcc": "fcc",

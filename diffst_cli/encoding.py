@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from diffst_cli.codecs import CODECS, GIF, PNG, Codec
-from diffst_cli.colour import SCALE_MATRICES
+from diffst_cli.colour import HDR_TRANSFERS, SCALE_MATRICES
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.ffmpeg import ffmpeg_path
 from diffst_cli.hdr import StaticData, read_static, svt_parameters, x265_parameters
@@ -17,8 +17,6 @@ from diffst_cli.probe import LARGEST_ASPECT, Colour, VideoInfo, resolved_colour
 
 TRIAL_SIZE = "256x256"  # the smallest that every hardware encoder takes
 TRIAL_SECONDS = 60.0
-
-HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
 # Matrices that are converted with another's numbers, or that not every codec can name.
 REPLACED_MATRICES = {"fcc": "smpte170m", "bt2020c": "bt2020nc", "gbr": "bt709"}

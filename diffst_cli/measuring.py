@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 VMAF_MODEL = "vmaf_v0.6.1"  # built into libvmaf; 1080p television viewing
 VMAF_THREADS = 2
 Y4M_MARK = b"FRAME\n"  # before each frame of a yuv4mpeg stream
+# States what every file of an evaluation is, and converts nothing.
+COLOUR_FILTER = (
+    "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709:field_mode=prog"
+)
 GREYS = "gray|gray9le|gray10le|gray12le|gray16le"  # that yuv4mpeg can hold
 
 
@@ -123,10 +127,9 @@ def vmaf(output: Path, reference: Path, shape: Sequence[int]) -> tuple[float, ..
         UserError: No ffmpeg here has libvmaf, or the comparison failed.
     """
     # Files that state their colours and files that do not, as NUT, would else be converted into each other.
-    as_stored = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
     num_frames, height, width = shape
     cut = f"trim=end_frame={num_frames},crop={width}:{height}:0:0"
-    numbered = f"settb=1/25,setpts=N,{cut},{as_stored},format=yuv420p"
+    numbered = f"settb=1/25,setpts=N,{cut},{COLOUR_FILTER},format=yuv420p"
     with tempfile.TemporaryDirectory(prefix="diffst-vmaf-") as folder:
         log = Path(folder) / "log.json"
         measure = f"libvmaf=model=version={VMAF_MODEL}:n_threads={VMAF_THREADS}:log_fmt=json"

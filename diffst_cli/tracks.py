@@ -15,7 +15,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PROTOCOLS, file_argument
 from diffst_cli.hashing import sha256
 from diffst_cli.layouts import Clip
-from diffst_cli.measuring import read_from, run_ffmpeg
+from diffst_cli.measuring import COLOUR_FILTER, read_from, run_ffmpeg
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.words import counted
 
@@ -28,9 +28,6 @@ LEAST_FRAMES = (
 )
 NOISE_SEED = 20260
 
-COLOUR_FILTER = (
-    "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709:field_mode=prog"
-)
 COLOUR_TAGS = (
     *("-color_range", "tv", "-colorspace", "bt709"),
     *("-color_primaries", "bt709", "-color_trc", "bt709"),

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from diffst_cli.ffmpeg import ffmpeg_path
-from diffst_cli.tracks import COLOUR_FILTER, COLOUR_TAGS
+from diffst_cli.measuring import COLOUR_FILTER
+from diffst_cli.tracks import COLOUR_TAGS
 
 Image = npt.NDArray[np.uint8]
 

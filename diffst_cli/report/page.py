@@ -12,6 +12,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from string import Template
 
+from diffst_cli.colour import HDR_TRANSFERS
 from diffst_cli.report.excerpts import CRF, Excerpt
 from diffst_cli.report.measuring import Measurements, Series
 from diffst_cli.report.moments import Moment, Span
@@ -20,7 +21,6 @@ from diffst_cli.report.sources import MAX_LENGTH_DRIFT, Source, shortest_of
 from diffst_cli.words import counted, gigabytes
 
 SCRIPTS = ("player.js", "stage.js", "page.js")
-HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
 
 @dataclass(frozen=True, kw_only=True)
