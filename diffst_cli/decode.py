@@ -40,7 +40,8 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
 
     Args:
         info: The video.
-        begin: First time wanted on the source's clock, seconds; frames from a little earlier come.
+        begin: First time wanted on the source's clock, seconds; frames from earlier come too, of a
+            variable rate the one that is on screen then among them.
 
     Raises:
         UserError: The video's colour matrix is one that ffmpeg cannot convert.
@@ -55,6 +56,8 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
     if begin is not None and not is_below_zero(info):
         early = TRIM_MARGIN_SECONDS if demuxer in INDEXED else BLIND_SEEK_SECONDS
         options["ss"] = f"{max(float(begin - info.origin_seconds - early), 0):.6f}"
+        if info.is_variable:
+            options["noaccurate_seek"] = None  # keep what lies between the keyframe and `begin`
     stream = ffmpeg.input(file_argument(info.path), **options)[str(info.stream_index)]
     for name, arguments in _filters(info, begin):
         stream = stream.filter(name, **arguments)
@@ -96,7 +99,7 @@ def _lift(info: VideoInfo) -> int:
 
 def _filters(info: VideoInfo, begin: Fraction | None) -> Iterator[tuple[str, dict[str, str | int]]]:
     """The filters and their arguments that make the wanted picture, in order."""
-    if begin is not None:
+    if begin is not None and not info.is_variable:
         yield "trim", {"start": f"{float(begin - TRIM_MARGIN_SECONDS):.6f}"}
     if info.interlaced != "progressive":
         yield "bwdif", {"mode": "send_frame", "parity": info.interlaced, "deint": "all"}

@@ -22,6 +22,9 @@ from diffst_cli.read_images import read_images
 from diffst_cli.source_times import IncreasingTimes, max_gap_seconds
 
 EARLY_END_FRAMES = 2  # missing at the end before a file counts as cut off
+HELD_SECONDS = Fraction(
+    1, 10
+)  # without a picture at the beginning of a part, from which on one sees it
 KEPT_LINES = 20_000  # of what ffmpeg says: of sizes and streams, before and after much damage
 CLOSE_TIMEOUT_SECONDS = 10  # for ffmpeg to end once its output has
 LOST_TRANSPARENCY = "what is transparent becomes black: diffst writes no transparency"
@@ -109,11 +112,9 @@ class FrameReader(Iterator[Frame]):
         timed = self._read_images() if self._info.images else self._read_video()
         last_time = None
         with contextlib.closing(timed):
-            for picture, time in timed:
+            for picture, time in self._from_begin(timed):
                 if self._closed:  # pictures are read without an ffmpeg, whose end would end this
                     return
-                if self._begin is not None and time < self._begin:
-                    continue
                 if self._end is not None and time >= self._end:
                     self.report.reached_end = True
                     break
@@ -136,6 +137,29 @@ class FrameReader(Iterator[Frame]):
         if not self.report.reached_end:
             self._look_back(last_time)
             self.report.reached_end = True
+
+    def _from_begin(
+        self, timed: Iterator[tuple[Image, Fraction]]
+    ) -> Generator[tuple[Image, Fraction], None, None]:
+        """From `begin` on; where a variable rate has nothing soon, what is on screen then is shown from then on."""
+        begin, held = self._begin, None
+        for picture, time in timed:
+            if begin is not None and time < begin:
+                held = picture
+                continue
+            if held is not None and begin is not None and self._shows_held(time - begin):
+                yield held, begin
+            held = None
+            yield picture, time
+        if held is not None and begin is not None:
+            info = self._info
+            end = info.start_seconds + (info.duration_seconds or 0)
+            if self._shows_held(end - begin):
+                yield held, begin
+
+    def _shows_held(self, gap: Fraction) -> bool:
+        """Whether a gap at the beginning of a part, seconds, shows the picture before it."""
+        return self._info.is_variable and gap > HELD_SECONDS
 
     def _read_images(self) -> Generator[tuple[Image, Fraction], None, None]:
         for index, picture in enumerate(read_images(self._info)):

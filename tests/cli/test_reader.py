@@ -70,6 +70,38 @@ def test_a_part_is_cut_to_the_frame(tmp_path, name):
     assert all(np.array_equal(a.image, b.image) for a, b in zip(frames, whole[20:30], strict=True))
 
 
+SLIDES = (0, 1000, 1040, 4000, 4040)
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+@pytest.mark.parametrize(
+    ("start", "duration", "wanted"),
+    [
+        (F(2), None, [(2, 2000), (3, 4000), (4, 4040)]),
+        (F(2), F(1), [(2, 2000)]),
+        (F(395, 100), None, [(3, 4000), (4, 4040)]),
+        (F(1), F(1, 20), [(1, 1000), (2, 1040)]),
+    ],
+)
+def test_a_part_begins_with_what_is_on_screen_then(tmp_path, name, start, duration, wanted):
+    path = media.make_variable_rate(tmp_path / name, SLIDES)
+    whole = read(path)
+    part = read(path, start=start, **({"duration": duration} if duration else {}))
+    assert [frame.time for frame in part] == [F(tick, 1000) for _, tick in wanted]
+    for frame, (index, _) in zip(part, wanted, strict=True):
+        assert np.array_equal(frame.image, whole[index].image)
+
+
+def test_a_last_picture_is_there_until_its_end(tmp_path):
+    path = media.make_variable_rate(tmp_path / "v.mkv", (0, 40, 80, 120))
+    info = replace(probe(path), is_variable=True, duration_seconds=F(2))
+    (held,) = read_frames(info, start=F(1))
+    assert held.time == 1
+    assert np.array_equal(held.image, read(path)[-1].image)
+    with pytest.raises(UserError, match="no frame in the chosen part"):
+        list(read_frames(info, start=F(2)))
+
+
 def test_a_part_past_the_end_is_an_error(tmp_path):
     with pytest.raises(UserError, match="no frame in the chosen part"):
         read(media.make_video(tmp_path / "a.mp4"), start=F(5))
