@@ -22,6 +22,7 @@ from diffst_cli.streams import (
     language_of,
 )
 from diffst_cli.tags import FILE_TAGS, written_anew
+from diffst_cli.timecode import TIMECODE
 
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
 LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
@@ -54,6 +55,8 @@ class Placement:
     """How long the last video frame is shown; None at a constant rate, where frames say it themselves."""
     frame_rate: Fraction | None = None
     """Of the video, where it is constant, for containers that count frames."""
+    timecode: str | None = None
+    """Label of the first frame; None for none."""
 
 
 def place(
@@ -65,6 +68,7 @@ def place(
     duration: Fraction | None,
     frame_seconds: Fraction | None = None,
     frame_rate: Fraction | None = None,
+    timecode: str | None = None,
 ) -> Placement:
     """Placement that keeps the source's offsets between video and the other streams.
 
@@ -76,6 +80,7 @@ def place(
         duration: How much of the source was to be kept, seconds; None for all the rest.
         frame_seconds: How long the last frame is shown, where the rate varies; else None.
         frame_rate: Of the video, where it is constant; else None.
+        timecode: Label of the first frame; None for none.
     """
     lead = max(first_time - info.origin_seconds, Fraction(0))
     zero = Fraction(0) if start is None else lead
@@ -89,6 +94,7 @@ def place(
         length=length,
         frame_seconds=frame_seconds,
         frame_rate=frame_rate,
+        timecode=timecode,
     )
 
 
@@ -208,7 +214,7 @@ def mux_arguments(
             options[f"metadata:s:{number}"] = f"language={language}"
     arguments: list[str] = ffmpeg.output(*inputs, file_argument(output), **options).get_args()
     num_attached = sum(stream.source.kind == "attachment" for stream in kept)
-    repeated = [*_tag_arguments(info, plan), *_attach_arguments(covers, num_attached)]
+    repeated = [*_tag_arguments(info, plan, placement), *_attach_arguments(covers, num_attached)]
     return ["-y", *arguments[:-1], *repeated, arguments[-1]]
 
 
@@ -261,7 +267,7 @@ def _source_options(info: VideoInfo, plan: StreamPlan) -> dict[str, Any]:
     }
 
 
-def _tag_arguments(info: VideoInfo, plan: StreamPlan) -> list[str]:
+def _tag_arguments(info: VideoInfo, plan: StreamPlan, placement: Placement) -> list[str]:
     """The video stream's own tags, and the source's that must not be copied or have other names, as arguments.
 
     Written out because ffmpeg-python cannot give an option twice.
@@ -270,11 +276,11 @@ def _tag_arguments(info: VideoInfo, plan: StreamPlan) -> list[str]:
         return []
     main = _main_stream(info)
     own = {"language": main.language, "title": main.title}
-    arguments = [part for name in FILE_TAGS for part in ("-metadata", f"{name}=")]
-    for name, value in written_anew(info.tags, plan.container.name).items():
-        arguments += ["-metadata", f"{name}={value}"]
-    for name, stated in own.items():
-        arguments += ["-metadata:s:v:0", f"{name}={stated}"] if stated else []
+    stated = dict.fromkeys(FILE_TAGS, "") | written_anew(info.tags, plan.container.name)
+    stated[TIMECODE] = placement.timecode or ""
+    arguments = [part for tag in stated.items() for part in ("-metadata", "=".join(tag))]
+    for name, value in own.items():
+        arguments += ["-metadata:s:v:0", f"{name}={value}"] if value else []
     return arguments
 
 

@@ -14,7 +14,6 @@ __all__ = ["Colour", "StreamInfo", "VideoInfo", "probe", "resolved_colour"]
 LARGEST_ASPECT = (
     16  # of a pixel, either way; what says more is damaged, and no player would show it
 )
-TIMECODE = "timecode"  # what is no codec, but what a track of MOV holds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,9 +35,10 @@ from diffst_cli.ffmpeg_facts import (
 )
 from diffst_cli.orientation import read_display_matrix
 from diffst_cli.packet_scan import Scan, holds_last, is_uneven, scan_packets, true_steps
-from diffst_cli.probe import LARGEST_ASPECT, TIMECODE, StreamInfo, VideoInfo
+from diffst_cli.probe import LARGEST_ASPECT, StreamInfo, VideoInfo
 from diffst_cli.probe_images import is_animated
 from diffst_cli.source_times import max_gap_seconds
+from diffst_cli.timecode import TIMECODE, find_timecode
 
 # Containers that hold video and cannot name another file. Playlists, devices, text art and scripts
 # are left out on purpose.
@@ -206,8 +207,16 @@ def _describe(
         unkept=(*_captions(frame), *find_unkept(report, stream.index)),
         streams=tuple(describe_stream(each) for each in container.streams),
         num_chapters=len(container.chapters()),
-        tags=dict(container.metadata),
+        tags=_tags(container),
     )
+
+
+def _tags(container: InputContainer) -> dict[str, str]:
+    """The file's own, and the timecode that MOV and MP4 have in a track."""
+    tags = dict(container.metadata)
+    found = [find_timecode(stream.metadata) for stream in container.streams]
+    label = next((label for label in found if label), None)
+    return tags if label is None or find_timecode(tags) else {**tags, TIMECODE: label}
 
 
 def likely_aspect(stated: Fraction | None) -> Fraction:

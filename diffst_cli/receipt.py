@@ -17,7 +17,7 @@ from diffst_cli.checks import (
     same,
 )
 from diffst_cli.probe import probe
-from diffst_cli.tags import held_tags, lost_note
+from diffst_cli.tags import lost_note
 
 __all__ = ["Check", "Promise", "Receipt", "verify", "verify_pictures"]
 
@@ -77,7 +77,7 @@ def verify(path: Path, promise: Promise, *, output: Path) -> Receipt:
         *check_streams(promise, actual),
         *check_offsets(promise, actual, packets),
     ]
-    lost = lost_note(promise.info.tags, held_tags(actual), promise.plan.container.name)
+    lost = lost_note(promise.info.tags, actual.tags, promise.plan.container.name)
     notes = (*promise.encoding.notes, *promise.plan.notes, *lost)
     return Receipt(input=promise.info.path, output=output, checks=tuple(checks), notes=notes)
 

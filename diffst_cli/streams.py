@@ -7,7 +7,8 @@ from fractions import Fraction
 
 from diffst_cli import languages
 from diffst_cli.ffmpeg import UNANNOUNCED
-from diffst_cli.probe import TIMECODE, StreamInfo, VideoInfo
+from diffst_cli.probe import StreamInfo, VideoInfo
+from diffst_cli.timecode import TIMECODE
 
 # Decoder names, which is what a probe sees, where they differ from the codec's name.
 CODEC_NAMES = {
@@ -159,8 +160,9 @@ def plan_streams(info: VideoInfo, suffix: str, start: Fraction | None = None) ->
     for stream in info.streams:
         if stream.index == info.stream_index:
             continue
-        is_unnamed = stream.kind == "data" and stream.codec != TIMECODE
-        if is_unnamed and info.num_chapters and "mov" in info.container:
+        if stream.codec == TIMECODE:
+            continue  # written anew; where it cannot be, it is named as a tag that is lost
+        if stream.kind == "data" and info.num_chapters and "mov" in info.container:
             continue  # the chapters' names, which are kept as chapters
         encoder, note = _choose(info, stream, container, start)
         if encoder is not None:

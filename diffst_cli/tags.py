@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from diffst_cli.probe import TIMECODE, VideoInfo
-
 # Facts of the source's file, not of its content, which some muxers would copy as if they were.
 FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 # Of AVI, ASF and MXF, which may well be copied; but nobody misses them.
@@ -50,12 +48,6 @@ def written_anew(tags: Mapping[str, str], container: str) -> dict[str, str]:
             if name in tags and known not in tags
         }
     return written
-
-
-def held_tags(info: VideoInfo) -> dict[str, str]:
-    """The tags of a file, with the timecode for which MOV and MP4 have a track."""
-    has_track = any(stream.codec == TIMECODE for stream in info.streams)
-    return {**info.tags, **({TIMECODE: ""} if has_track else {})}
 
 
 def lost_tags(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

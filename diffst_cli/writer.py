@@ -18,6 +18,7 @@ from diffst_cli.probe import VideoInfo
 from diffst_cli.receipt import Promise, Receipt, verify, verify_pictures
 from diffst_cli.streams import plan_streams
 from diffst_cli.target import choose_target, publish_file, publish_pictures, remove
+from diffst_cli.timecode import HOLDS_TIMECODE, find_timecode, move_timecode
 
 LIST = "pieces.ffconcat"  # beside the pieces
 SHORTEST = Fraction(1, 1000)  # seconds; of a last frame, where times were rounded
@@ -152,12 +153,21 @@ class Output:
                 duration=duration,
                 frame_seconds=None if constant else last,
                 frame_rate=self._settings.frame_rate if constant else None,
+                timecode=self._timecode(first_time),
             )
             mux(whole, self._info, self.streams, placement, result)
         receipt = verify(result, self._promise(times, first_time, last), output=self.target.path)
         if receipt.ok:
             publish_file(result, self.target, overwrite=self._settings.overwrite)
         return receipt
+
+    def _timecode(self, first_time: Fraction) -> str | None:
+        """Label of the first frame, where the input has one and the output a place for it."""
+        info, label = self._info, find_timecode(self._info.tags)
+        if label is None or self.streams.container.name not in HOLDS_TIMECODE:
+            return None
+        skipped = first_time - info.start_seconds
+        return move_timecode(label, info.frame_rate, skipped, self._settings.frame_rate)
 
     def _finish_pictures(
         self, folders: Sequence[Path], result: Path, first_time: Fraction

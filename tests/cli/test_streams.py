@@ -8,7 +8,7 @@ import pytest
 from diffst_cli.muxing import Placement, mux
 from diffst_cli.probe import StreamInfo, VideoInfo, probe
 from diffst_cli.streams import CONTAINERS, codec_name, describe, plan_streams
-from tests.media import make_silent_track, run_ffmpeg
+from tests.media import make_silent_track
 from tests.outputs import TONE, copy_video, make_clip
 
 ENCODERS = {
@@ -312,19 +312,6 @@ def test_a_second_video_and_data_are_left_out_and_named(everything: VideoInfo) -
         plan = plan_streams(info, ".mkv")
         assert plan.kept == ()
         assert plan.notes[0].startswith(f"{kind} stream 1 ({codec}, fra) left out")
-
-
-def test_a_timecode_is_named_with_chapters_and_without(
-    everything: VideoInfo, tmp_path: Path
-) -> None:
-    plain = make_clip(tmp_path / "plain.mov", "-timecode", "01:00:00:00")
-    chaptered = tmp_path / "chaptered.mov"
-    chapters = ["-i", str(everything.path), "-map", "0:v", "-map_chapters", "1"]
-    run_ffmpeg("-i", plain, *chapters, "-c", "copy", chaptered)
-    assert probe(chaptered).num_chapters == 2
-    for source in (plain, chaptered):
-        (note,) = plan_streams(probe(source), ".mov").notes
-        assert "(timecode, eng) left out: data belongs to the original file only" in note
 
 
 def test_sound_that_is_only_announced_is_left_out_and_named(tmp_path: Path) -> None:
