@@ -131,10 +131,19 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         except (av.error.FFmpegError, ValueError) as error:
             raise UserError(
                 f"`{path}` is not a video that can be read",
-                hint="MP4, MOV, MKV, WebM, AVI, GIF, MPEG and picture folders can; is it complete?",
+                hint=_what_else(path),
             ) from error
         with container:
             yield container
+
+
+def _what_else(path: Path) -> str:
+    """What to do about a file that cannot be opened."""
+    with path.open("rb") as file:
+        head = file.read(21)
+    if head[8:16] == b"WEBPVP8X" and head[20] & 2:  # its flag of an animation
+        return "an animated WebP; make a video of it first: `ffmpeg -i IN -c:v ffv1 OUT.mkv`, with ffmpeg 9 or later"
+    return "MP4, MOV, MKV, WebM, AVI, GIF, MPEG and picture folders can; is it complete?"
 
 
 def _open(file: BinaryIO, kind: str | None, **options: str) -> InputContainer:
@@ -143,7 +152,10 @@ def _open(file: BinaryIO, kind: str | None, **options: str) -> InputContainer:
 
 
 def _main_video(container: InputContainer, path: Path) -> VideoStream:
-    """The default video stream, else the first; neither cover art nor one that is only announced counts."""
+    """The default video stream, else the first; neither cover art nor one that is only announced counts.
+
+    Of an animated AVIF the moving pictures are meant, not the single one beside them, which has no duration.
+    """
     pictures = Disposition.attached_pic | Disposition.timed_thumbnails
     candidates = [stream for stream in container.streams.video if not stream.disposition & pictures]
     candidates = [stream for stream in candidates if not _is_empty(stream)] or candidates
@@ -152,6 +164,8 @@ def _main_video(container: InputContainer, path: Path) -> VideoStream:
             f"`{path}` is a picture made of tiles, of which only one would be read",
             hint="convert it to PNG first",
         )
+    if "mov" in container.format.name:
+        candidates = [stream for stream in candidates if stream.duration] or candidates
     if not candidates:
         kinds = sorted({stream.type for stream in container.streams})
         raise UserError(

@@ -206,6 +206,22 @@ def test_a_cover_picture_is_not_the_video(tmp_path):
     assert (info.width, info.codec) == (64, "h264")
 
 
+def test_of_an_animated_picture_the_moving_ones_are_meant(tmp_path):
+    path = tmp_path / "a.avif"
+    source = media.pattern((64, 48), 6, "10")
+    media.run_ffmpeg(*source, "-frames:v", "6", "-c:v", "libaom-av1", "-cpu-used", "8", path)
+    info = probe(path)
+    assert (info.num_frames, info.frame_rate) == (6, 10)
+
+
+def test_an_animated_webp_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "a.webp"
+    media.run_ffmpeg(*media.pattern((64, 48), 6, "10"), "-c:v", "libwebp_anim", path)
+    with pytest.raises(UserError, match="not a video that can be read") as told:
+        probe(path)
+    assert "an animated WebP; make a video of it first" in str(told.value.hint)
+
+
 def test_a_stream_that_is_only_announced_is_empty(tmp_path):
     info = probe(media.make_silent_track(tmp_path / "s.ts"))
     assert [(s.kind, s.is_empty) for s in info.streams] == [
