@@ -205,8 +205,6 @@ def mux_arguments(
         options["avoid_negative_ts"] = "disabled"
     if plan.container.name in ("mp4", "mov"):
         options["movflags"] = "+faststart"
-    if plan.container.name in ("matroska", "webm"):
-        options["default_mode"] = "passthrough"
     for number, stream in enumerate(kept, start=1):
         options |= _stream_options(number, stream, plan, placement)
         language = language_in(stream.source, plan.container)
