@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from diffst_cli.allowance import num_cores
 from diffst_cli.dealer import MAX_ATTEMPTS, Dealer, Request
 from diffst_cli.devices import OF, CrewMember, WorkerLost
 from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
-from diffst_cli.memory import num_cores
 from diffst_cli.planner import RunPlan, plan_run
 from diffst_cli.segments import Segment
 from diffst_cli.work import Work

@@ -11,11 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffst_cli.allowance import main_memory, num_cores
 from diffst_cli.encoding import encoder_works
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PATH_VARIABLE, ffmpeg_path, read_version
 from diffst_cli.free_memory import GIGABYTE
-from diffst_cli.memory import num_cores
 from diffst_cli.weights import problem_with
 
 if TYPE_CHECKING:
@@ -205,15 +205,12 @@ def _model(card: ModelCard) -> Finding:
 
 
 def _memory() -> Finding:
-    import psutil
-
-    memory = psutil.virtual_memory()
-    low = memory.available < LOW_MEMORY_BYTES
+    free, total = main_memory()
     return Finding(
         name="memory",
         ok=True,
-        value=f"{memory.available / GIGABYTE:.1f} of {memory.total / GIGABYTE:.1f} GB free",
-        hint="close other programs before large videos" if low else None,
+        value=f"{free / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB free",
+        hint="close other programs before large videos" if free < LOW_MEMORY_BYTES else None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from diffst_cli.allowance import main_memory
+
 GIGABYTE = 10**9
 
 
@@ -15,9 +17,7 @@ def free_bytes(device: str) -> int:
 
         free, _ = torch.cuda.mem_get_info(torch.device(device))
         return int(free) + torch.cuda.memory_reserved(torch.device(device))
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return main_memory()[0]
 
 
 def limit_device(device: str, limit_bytes: int | None) -> None:

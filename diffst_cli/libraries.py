@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
+from diffst_cli.allowance import num_cores
 from diffst_cli.interrupts import interrupts_deferred
 
 
@@ -22,3 +24,13 @@ def load_libraries() -> None:
     finally:
         gc.enable()
     gc.freeze()  # nor need it look there again
+    _share_cores()
+
+
+def _share_cores() -> None:
+    """Have torch take no more threads than cores that a container allows, of which it knows nothing."""
+    import torch
+
+    cores = num_cores()
+    if torch.get_num_threads() > cores and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(cores)

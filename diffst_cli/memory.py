@@ -1,8 +1,9 @@
-"""How much memory this process holds, held, and keeps, what a tree of processes holds, and the cores there are."""
+"""How much memory this process holds, held, and keeps, and what a tree of processes holds."""
 
 from __future__ import annotations
 
 import ctypes
+import resource
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 KEPT_BYTES = 512 * 2**20  # of freed memory
 MAPPED_FROM = 32 * 2**20  # bytes of one allocation, the most that glibc takes
 
-STATUS = Path("/proc/self/status")  # Linux
+# Linux. Its `ru_maxrss` would count what the program before `exec` held, too.
+STATUS = Path("/proc/self/status")
 
 
 def resident_bytes() -> int:
@@ -43,26 +45,16 @@ def tree_bytes(pid: int) -> int:
 
 
 def peak_bytes() -> int:
-    """The most bytes this process ever held, without its ffmpeg processes.
-
-    Where the system does not tell, what it holds now.
-    """
+    """The most bytes this process ever held, without its ffmpeg processes."""
     try:
         lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
-        return resident_bytes()
+        lines = []
     kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    return kilobytes[0] * 1024 if kilobytes else resident_bytes()
-
-
-def num_cores() -> int:
-    """CPU cores that this process may use."""
-    import psutil
-
-    process = psutil.Process()
-    if hasattr(process, "cpu_affinity"):  # not on macOS
-        return len(process.cpu_affinity())
-    return int(psutil.cpu_count())
+    if kilobytes:
+        return kilobytes[0] * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def keep_freed_memory() -> None:

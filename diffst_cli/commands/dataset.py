@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from diffst_cli.allowance import num_cores
 from diffst_cli.clip_filters import SHARPNESS_EVERY, Filters, media_in
 from diffst_cli.commands.options import QuietOption
 from diffst_cli.errors import UsageError, UserError
-from diffst_cli.memory import num_cores
 from diffst_cli.report_files import check_report, is_stream
 from diffst_cli.words import counted
 
