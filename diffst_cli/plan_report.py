@@ -10,7 +10,7 @@ from diffst_cli.plan import Plan
 from diffst_cli.planner import RunPlan
 from diffst_cli.progress import clock, length
 from diffst_cli.streams import describe
-from diffst_cli.words import counted, gigabytes
+from diffst_cli.words import counted, gigabytes, printable
 
 if TYPE_CHECKING:
     from diffst_cli.writer import Output
@@ -33,7 +33,7 @@ def report(plan: Plan) -> str:
         *(("note", note) for note in (*plan.output.encoding.notes, *plan.output.streams.notes)),
         *(("PROBLEM", obstacle) for obstacle in plan.obstacles),
     ]
-    return "\n".join(f"{name:9} {value}" for name, value in rows)
+    return "\n".join(f"{name:9} {printable(value)}" for name, value in rows)
 
 
 def to_json(plan: Plan) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffst_cli.errors import UserError
 from diffst_cli.memory import resident_bytes
-from diffst_cli.words import counted, gigabytes, speed
+from diffst_cli.words import counted, gigabytes, printable, speed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -324,23 +324,27 @@ def length(seconds: float) -> str:
 
 def _console() -> Console:
     from rich.console import Console
+    from rich.text import Text
 
-    class Unbroken(Console):
-        """Goes on where nobody reads any more, as after `2>&1 | head`: the work must not stop for that."""
+    class Steady(Console):
+        """Goes on where nobody reads any more, as after `2>&1 | head`, and obeys no text that it prints."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
 
         def on_broken_pipe(self) -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.file.fileno())
             os.close(nowhere)
 
-    return Unbroken(stderr=True, highlight=False, markup=False, emoji=False)
+    return Steady(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def _print_marked(console: Console, mark: str, message: str, *, style: str) -> None:
     """`mark: message` as one line, whatever characters the message holds."""
     from rich.text import Text
 
-    one_line = " ".join(message.split())
+    one_line = printable(" ".join(message.split()))
     console.print(Text.assemble((f"{mark}:", style), " ", one_line), soft_wrap=True)
 
 

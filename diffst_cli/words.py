@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the end of a line
 SLOWEST_RATE = 0.2  # frames a second that are told as such
 
 
@@ -27,3 +30,8 @@ def times(count: int) -> str:
 def counted(count: int, noun: str) -> str:
     """As `1 frame` or `3 frames`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def printable(text: str) -> str:
+    """Text whose control characters are spelt out: a video's tags must not write to a terminal what they like."""
+    return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -176,6 +176,20 @@ def test_an_error_is_one_line_whatever_it_holds(capsys: pytest.CaptureFixture[st
     assert second == "hint: try again"
 
 
+def test_a_terminal_obeys_nothing_that_a_tag_says(capsys: pytest.CaptureFixture[str]):
+    evil = "\x1b]0;mine\x07 \x1b[2J \x9b1m é 漢"
+    shown = "\\x1b]0;mine\\x07 \\x1b[2J \\x9b1m é 漢"
+    print_error(UserError(evil, hint=evil))
+    print_note(evil)
+    reporter(quiet=False).note(evil)
+    assert progress._console().render_str(evil).plain == shown
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {shown}",
+        f"hint: {shown}",
+        *[shown] * 2,
+    ]
+
+
 def test_a_note_is_one_line_as_it_is(capsys: pytest.CaptureFixture[str]):
     print_note("step 10 [of] 20:" + " x" * 100)
     assert capsys.readouterr().err == "step 10 [of] 20:" + " x" * 100 + "\n"
