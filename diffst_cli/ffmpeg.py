@@ -38,30 +38,35 @@ def ffmpeg_path() -> Path:
     """
     override = os.environ.get(PATH_VARIABLE)
     if override:
-        if read_version(Path(override)) is None:
+        named = shutil.which(override)
+        if named is None or read_version(Path(named)) is None:
             raise UserError(
                 f"`{PATH_VARIABLE}` names `{override}`, which does not run as ffmpeg",
                 hint="unset it to use the bundled ffmpeg",
             )
-        return Path(override)
+        return Path(named).absolute()
     on_path = shutil.which("ffmpeg")
     if on_path is not None:
         version = read_version(Path(on_path))
         if version is not None and version >= MIN_VERSION:
-            return Path(on_path)
+            return Path(on_path).absolute()
     return _bundled_path()
 
 
 def _bundled_path() -> Path:
     import imageio_ffmpeg  # here, so that a machine with its own ffmpeg never pays for the search
 
+    remedy = f"install ffmpeg {MIN_VERSION[0]}.{MIN_VERSION[1]} or later, or set `{PATH_VARIABLE}`"
     try:
-        return Path(imageio_ffmpeg.get_ffmpeg_exe())
+        found = Path(shutil.which(imageio_ffmpeg.get_ffmpeg_exe()) or "")
     except RuntimeError as error:
-        raise UserError(
-            "no ffmpeg found",
-            hint=f"install ffmpeg {MIN_VERSION[0]}.{MIN_VERSION[1]} or later, or set `{PATH_VARIABLE}`",
-        ) from error
+        raise UserError("no ffmpeg found", hint=remedy) from error
+    # Where it has none for this kind of machine, it names the system's.
+    if found.parent.parent != Path(imageio_ffmpeg.__file__).parent:
+        version = read_version(found)
+        if version is None or version < MIN_VERSION:
+            raise UserError(f"the ffmpeg here, `{found}`, is too old", hint=remedy)
+    return found.absolute()
 
 
 def read_version(path: Path) -> tuple[int, int] | None:

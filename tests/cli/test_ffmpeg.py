@@ -71,6 +71,30 @@ def test_the_variable_goes_first_and_must_name_an_ffmpeg(monkeypatch, tmp_path):
         ffmpeg_path()
 
 
+@pytest.mark.usefixtures("fresh_search")
+def test_a_variable_that_names_a_program_is_looked_up(monkeypatch, tmp_path):
+    path = fake_ffmpeg(tmp_path, "ffmpeg version 8.0 Copyright")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setenv(PATH_VARIABLE, path.name)
+    assert ffmpeg_path() == path
+
+
+@pytest.mark.usefixtures("fresh_search")
+@pytest.mark.parametrize(("version", "is_used"), [("7.0.2", False), ("7.1", True)])
+def test_what_stands_in_for_a_bundled_ffmpeg_must_be_new_enough(
+    monkeypatch, tmp_path, version, is_used
+):
+    path = fake_ffmpeg(tmp_path, f"ffmpeg version {version} Copyright")
+    monkeypatch.delenv(PATH_VARIABLE, raising=False)
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    if is_used:
+        assert ffmpeg_path() == path
+        return
+    with pytest.raises(UserError, match="is too old"):
+        ffmpeg_path()
+
+
 def test_a_path_is_taken_literally_whatever_it_holds(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert file_argument(Path("-i %d 'é'.mp4")) == f"file:{tmp_path}/-i %d 'é'.mp4"
