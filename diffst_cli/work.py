@@ -9,6 +9,7 @@ import fcntl
 import itertools
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -83,11 +84,25 @@ class Work:
                 with suppress(FileNotFoundError):  # removed since, by a run that ended
                     lock = self._take_lock()
                     if _is_at(lock, self.folder / LOCK):
+                        self._require_own(lock)
                         return lock
                     lock.close()
         except OSError as error:
             raise UserError(f"cannot use the folder `{self.folder}`: {error.strerror}") from error
         raise UserError(f"the folder `{self.folder}` vanishes", hint="run it again")
+
+    def _require_own(self, lock: IO[bytes]) -> None:
+        """Refuse a folder that another user laid out, who chose what is in it and where its links lead."""
+        with tempfile.TemporaryFile(
+            dir=self.folder
+        ) as ours:  # some file systems name another owner
+            own = os.fstat(ours.fileno()).st_uid
+        if self.folder.stat().st_uid != own:
+            lock.close()
+            raise UserError(
+                f"`{self.folder}` belongs to another user",
+                hint="remove it, or write the output into a folder of your own",
+            )
 
     def _take_lock(self) -> IO[bytes]:
         lock = open(self.folder / LOCK, "r+b", buffering=0, opener=_open_own)  # noqa: SIM115

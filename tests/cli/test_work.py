@@ -135,6 +135,22 @@ def test_a_folder_keeps_its_lock_until_it_is_empty(
     assert not work.folder.exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_the_folder_of_another_user_is_refused(opened: Callable[[], Work], tmp_path: Path):
+    with opened() as work:
+        folder = work.folder
+    folder.mkdir()
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    (folder / "watch.m3u").symlink_to(precious)
+    os.chown(folder, 1234, 1234)
+    with pytest.raises(UserError, match="belongs to another user"):
+        opened()
+    assert precious.read_text() == "mine"
+    os.chown(folder, 0, 0)
+    opened().close()
+
+
 def test_a_link_for_a_lock_is_not_followed(opened: Callable[[], Work], tmp_path: Path):
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
