@@ -11,6 +11,9 @@ def main() -> int:
 
     Until the command line runs and after it has, there is nothing to clean up: Ctrl-C just leaves.
     """
+    if os.name == "nt":  # which has no locks and limits as are used here
+        sys.stderr.write("error: diffst does not run on Windows itself\nhint: run it in WSL\n")
+        return 1
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":

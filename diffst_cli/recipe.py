@@ -128,8 +128,10 @@ def _decoder_files(job: UpscaleJob) -> tuple[Path, ...]:
     """The decoder's own file, where it has one and it is here."""
     from diffst.folders import model_folder
 
+    if job.decoder != "tiny":
+        return ()
     file = model_folder(TINY_DECODER) / TINY_DECODER_FILE
-    return (file,) if job.decoder == "tiny" and file.is_file() else ()
+    return (file,) if file.is_file() else ()
 
 
 def _model_files(name: str) -> tuple[Path, ...]:

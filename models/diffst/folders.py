@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -12,12 +13,20 @@ VARIABLE = "DIFFST_MODELS"  # names another folder
 
 
 def models_folder() -> Path:
-    """The folder of downloaded models: `$DIFFST_MODELS`, else `diffst/models` in the user's cache."""
+    """The folder of downloaded models: `$DIFFST_MODELS`, else `diffst/models` in the user's cache.
+
+    Raises:
+        FileNotFoundError: Nothing says where that is.
+    """
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named)
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "diffst" / "models"
+    try:
+        return (Path(cache) if cache else Path.home() / ".cache") / "diffst" / "models"
+    except RuntimeError as error:
+        why = "it is not set, and there is no home folder to keep models in"
+        raise FileNotFoundError(errno.ENOENT, why, VARIABLE) from error
 
 
 def model_folder(name: str) -> Path:

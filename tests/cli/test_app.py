@@ -3,10 +3,12 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 
+from diffst_cli import __main__
 from diffst_cli import app as app_module
 from diffst_cli.app import app, main
 from diffst_cli.errors import UserError
@@ -264,3 +266,14 @@ def test_no_help_holds_what_typer_takes_for_a_colour():
     helps = [getattr(option, "help", None) or "" for each in commands for option in each.params]
     assert len(helps) > 100
     assert [text for text in helps if re.search(r"\[[a-z]", text)] == []
+
+
+def test_windows_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(__main__, "os", SimpleNamespace(name="nt"))
+    assert __main__.main() == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: diffst does not run on Windows itself",
+        "hint: run it in WSL",
+    ]

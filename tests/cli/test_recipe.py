@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffst.folders import VARIABLE
+from diffst_cli.app import main
 from diffst_cli.ffmpeg import ffmpeg_path
 from diffst_cli.job import UpscaleJob
 from diffst_cli.probe import VideoInfo, probe
@@ -158,3 +159,20 @@ def test_what_the_first_run_makes_of_published_files_does_not_change_the_recipe(
     assert make_recipe(job, clip) == fetched
     published.write_bytes(b"others!")
     assert make_recipe(job, clip)["weights"] != fetched["weights"]
+
+
+def test_without_a_home_nano_works_and_downloads_say_what_is_missing(
+    clip: VideoInfo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    for name in ("DIFFST_MODELS", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert make_recipe(UpscaleJob(input=clip.path, output=Path("out.mp4")), clip)
+    assert main(["models", "list"]) == 1
+    told = (
+        "cannot use `DIFFST_MODELS`: it is not set, and there is no home folder to keep models in"
+    )
+    assert told in capsys.readouterr().err
