@@ -26,6 +26,7 @@ from diffst_cli.timecode import TIMECODE
 
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
 LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
+LONGEST_TAG = 2**15  # characters; an argument of 128 KiB would be refused by Linux
 LONGEST_GIF_DELAY = 65535  # hundredths of a second
 GIF_LOOP = b"\x21\xff\x0bNETSCAPE2.0\x03\x01"  # what is before the number of repetitions
 GIF_HEAD = 65536  # bytes in which it is found
@@ -276,10 +277,14 @@ def _tag_arguments(info: VideoInfo, plan: StreamPlan, placement: Placement) -> l
     own = {"language": main.language, "title": main.title}
     stated = dict.fromkeys(FILE_TAGS, "") | written_anew(info.tags, plan.container.name)
     stated[TIMECODE] = placement.timecode or ""
-    arguments = [part for tag in stated.items() for part in ("-metadata", "=".join(tag))]
-    for name, value in own.items():
-        arguments += ["-metadata:s:v:0", f"{name}={value}"] if value else []
-    return arguments
+    tags = [("-metadata", name, value) for name, value in stated.items()]
+    tags += [("-metadata:s:v:0", name, value) for name, value in own.items() if value]
+    return [
+        word
+        for option, name, value in tags
+        if len(value) < LONGEST_TAG
+        for word in (option, f"{name}={value}")
+    ]
 
 
 def _main_stream(info: VideoInfo) -> StreamInfo:

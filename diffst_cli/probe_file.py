@@ -297,7 +297,8 @@ def _num_frames(
 
 def _clock_seconds(text: str) -> Fraction | None:
     """Seconds of a time written as `HH:MM:SS.fraction`; None when it is not one."""
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
+    # As many digits as a true one has: converting crafted ones could take for ever.
+    match = re.fullmatch(r"(\d{1,6}):(\d\d):(\d\d(?:\.\d{1,12})?)", text)
     return int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3]) if match else None
 
 

@@ -29,6 +29,7 @@ MAX_RATE = Fraction(60)  # frames a second that every player shows
 CODEC = "h264"
 CRF, PRESET = 16, "veryfast"  # of the preview
 WORK_CRF, WORK_PRESET = 4, "ultrafast"  # of what is upscaled, until it is put beside the other
+STILL_SUFFIX = ".png"
 STILL_PLACE = Fraction(1, 5)  # of a moment
 
 
@@ -95,6 +96,11 @@ def _check(job: UpscaleJob, stills: Path | None) -> None:
         raise UsageError(
             f"`--stills` is `{stills}`, which cannot be a folder",
             hint="make the folder it is in first",
+        )
+    if stills is not None and not job.overwrite and any(stills.glob(f"*{STILL_SUFFIX}")):
+        raise UsageError(
+            f"`--stills` is `{stills}`, which holds pictures already",
+            hint="name another folder, or give `--overwrite`",
         )
 
 
@@ -271,8 +277,9 @@ def _write_stills(folder: Path, moments: list[Telling], stills: list[Picture]) -
     try:
         folder.mkdir(exist_ok=True)
         for number, (moment, still) in enumerate(zip(moments, stills, strict=True), start=1):
-            path = folder / f"{number}-{moment.reason.replace(' ', '-')}.png"
-            _, data = cv2.imencode(".png", cv2.cvtColor(still, cv2.COLOR_RGB2BGR))
+            path = folder / f"{number}-{moment.reason.replace(' ', '-')}{STILL_SUFFIX}"
+            _, data = cv2.imencode(STILL_SUFFIX, cv2.cvtColor(still, cv2.COLOR_RGB2BGR))
+            path.unlink(missing_ok=True)  # rather than write where a link leads
             path.write_bytes(bytes(data))
             paths.append(path)
     except OSError as error:

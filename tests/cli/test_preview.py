@@ -165,6 +165,7 @@ def test_several_devices_are_one_too_many(
         (["clip.mp4", "-o", "x.mkv"], 2, "is no MP4 file"),
         (["clip.mp4", "-o", "none/x.mp4"], 1, "no folder"),
         (["clip.mp4", "--codec", "vp9"], 2, "a preview is always `h264`"),
+        (["clip.mp4", "--stills", "."], 2, "`--stills` is `.`, which holds pictures already"),
         (["clip.mp4", "--stills", "there.mp4"], 2, "`--stills` is `there.mp4`, which is a file"),
         (["clip.mp4", "--start", "9"], 1, "no frame in the chosen part"),
         (["none.mp4"], 1, "none.mp4"),
@@ -180,7 +181,8 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.chdir(clip.parent)
-    Path("there.mp4").write_text("mine")
+    for name in ("there.mp4", "1-a-cut.png"):
+        Path(name).write_text("mine")
     before = {path.name: path.read_bytes() for path in clip.parent.iterdir()}
     assert main(["preview", *arguments]) == code
     assert message in capsys.readouterr().err
