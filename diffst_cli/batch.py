@@ -81,7 +81,7 @@ def find_jobs(
         raise UserError(f"`{folder}` is not a folder", hint="`diffst upscale` takes a single file")
     if target.exists() and not target.is_dir():
         raise UserError(f"`{target}` is not a folder", hint="give a folder for the outputs")
-    if target.resolve() == folder.resolve():
+    if target.exists() and target.samefile(folder):  # whatever the case of its letters
         raise UserError(
             f"`{target}` is the input folder too", hint="give another folder for the outputs"
         )

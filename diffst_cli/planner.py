@@ -308,7 +308,7 @@ def cannot_load(model: str, reason: object) -> UserError:
 def _budget(device: str, free: int, limit: int | None, host_bytes: int) -> int:
     """What a model may take: of a GPU's memory, or of main memory, which it shares with the rest."""
     usable = USED_SHARE * min(free, limit if limit is not None else free)
-    kept = host_bytes if device == "cpu" else DEVICE_RESERVE_BYTES
+    kept = DEVICE_RESERVE_BYTES if device.startswith("cuda") else host_bytes
     return max(round(usable - kept), 0)
 
 

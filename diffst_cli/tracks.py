@@ -6,6 +6,7 @@ Everything stays in the YUV of the source, so that no colour conversion enters t
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -238,7 +239,10 @@ def _open(info: VideoInfo, work: Path) -> list[str]:
         link = folder / f"{index:08}{suffix}"
         if not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(image.absolute())
+            try:
+                link.symlink_to(image.absolute())
+            except OSError:  # no links on this file system
+                shutil.copyfile(image, link)
     pattern = str(folder).replace("%", "%%") + f"/%08d{suffix}"
     rate = ["-framerate", str(info.frame_rate), "-start_number", "0"]
     return ["-protocol_whitelist", PROTOCOLS, "-f", "image2", *rate, "-i", f"file:{pattern}"]

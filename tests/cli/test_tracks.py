@@ -1,3 +1,4 @@
+import errno
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -177,6 +178,17 @@ def test_pictures_make_a_reference(tmp_path: Path, name: str):
     assert (reference.name, reference.width, reference.height) == ("clip.1", 144, 88)
     error = read_luma(reference.path).float() - limited(frames[:5, :88, :144])
     assert error.abs().max() <= 1
+
+
+def test_pictures_make_a_reference_where_there_are_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", no_links)
+    clip = Clip(name="clip", source=write_pictures(tmp_path / "set", moving_frames()))
+    assert len(read_luma(make_reference(clip, tmp_path / "work", 5).path)) == 5
 
 
 def test_rgb_video_becomes_bt709_as_pictures_do(tmp_path: Path):
