@@ -69,7 +69,12 @@ def _finished(unfinished: Path, head: str, folder: Path) -> list[Clip]:
             f"`{unfinished}` was begun with other filters",
             hint="give the same ones, or remove it to begin again",
         )
-    clips = [from_line(line, folder) for line in lines]
+    try:
+        clips = [from_line(line, folder) for line in lines]
+    except ValueError as error:
+        raise UserError(
+            f"`{unfinished}` is damaged: {error}", hint="remove it to begin again"
+        ) from error
     return [clip for clip in clips if clip.path != clips[-1].path]
 
 

@@ -72,7 +72,7 @@ def scan_video(path: Path, filters: Filters) -> list[Clip]:
         frame_rate=facts.frame_rate or Fraction(0),
     )
     reasons = list(_too_small(clip, filters))
-    if clip.frame_rate < filters.min_rate:
+    if not clip.frame_rate or clip.frame_rate < filters.min_rate:  # or it is not known
         reasons.append(f"slow: {float(clip.frame_rate):.3g} frames a second")
     if facts.is_hdr:
         reasons.append("hdr: its brightness is PQ or HLG")

@@ -168,6 +168,17 @@ def test_a_scan_that_was_stopped_in_its_first_line_begins_anew(
     assert not unfinished.exists()
 
 
+def test_a_scan_that_was_begun_and_damaged_is_said(folder: Path, tmp_path: Path, capsys):
+    listed, unfinished = tmp_path / "clips.jsonl", tmp_path / "clips.jsonl.partial"
+    line = ["dataset", "scan", str(folder), "-o", str(listed), *SMALL_OPTIONS]
+    assert main(line) == 0
+    capsys.readouterr()
+    head = listed.read_text().partition("\n")[0]
+    unfinished.write_text(f"{head}\n{{}}\n")
+    assert main([*line, "--overwrite"]) == 1
+    assert "clips.jsonl.partial` is damaged: not a clip" in words(capsys)
+
+
 def test_what_was_found_is_kept_where_the_disk_is_full_at_the_end(
     folder: Path, tmp_path: Path, monkeypatch
 ):

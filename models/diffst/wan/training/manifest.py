@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 FORMAT = "diffst clips 1"
 
 Kind = Literal["video", "image"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+# As libav counts: pixels, frames, and what a clock's ticks are fractions of; seconds and such ticks together.
+MOST, MOST_SECONDS, MOST_BYTES = 2**31 - 1, 2**32 - 1, 2**63 - 1
+NUMBER = r"-?[0-9]{1,19}(\.[0-9]{1,19}|/[0-9]{1,19})?"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,29 +75,70 @@ def to_line(clip: Clip, folder: Path) -> str:
 
 
 def from_line(text: str, folder: Path) -> Clip:
-    """The clip of a JSON line of a list in `folder`.
+    """The clip of a JSON line of a list in `folder`, which may be a stranger's: every value is checked.
 
     Raises:
         ValueError: It is not such a line.
     """
     try:
         line = json.loads(text)
-        path, rejected = folder / line.pop("path"), tuple(line.pop("rejected"))
-        return Clip(
-            path=path,
-            kind=line.pop("kind"),
-            width=line.pop("width"),
-            height=line.pop("height"),
-            start=Fraction(line.pop("start", 0)),
-            num_frames=line.pop("num_frames", 1),
-            frame_rate=Fraction(line.pop("frame_rate", 25)),
-            offset=line.pop("offset", None),
-            num_bytes=line.pop("num_bytes", None),
-            measures=line,
-            rejected=rejected,
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"not a clip: `{text.strip()[:80]}`") from error
+        if not isinstance(line, dict):
+            raise ValueError("it is no object")
+        return _clip(line, folder)
+    except (ValueError, RecursionError) as error:  # the latter where lists lie in lists
+        raise ValueError(f"not a clip: `{text.strip()[:80]}`: {error}") from error
+
+
+def _clip(line: dict[str, Any], folder: Path) -> Clip:
+    """The clip of a line's object, which is used up."""
+    path, kind = line.pop("path", None), line.pop("kind", None)
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ValueError("`path` is no path")
+    if kind not in KINDS:
+        raise ValueError(f"`kind` is one of {', '.join(KINDS)}")
+    rejected = line.pop("rejected", None)
+    if not isinstance(rejected, list) or not all(isinstance(reason, str) for reason in rejected):
+        raise ValueError("`rejected` is no list of texts")
+    least = 0 if rejected else 1  # what cannot be read has no size
+    is_packed = "offset" in line or "num_bytes" in line
+    clip = Clip(
+        path=folder / path,
+        kind=kind,
+        width=_whole(line, "width", least),
+        height=_whole(line, "height", least),
+        start=_fraction(line, "start", MOST_SECONDS, default=0),
+        num_frames=_whole(line, "num_frames", least, default=1),
+        frame_rate=_fraction(line, "frame_rate", MOST, default=25),
+        offset=_whole(line, "offset", 0, MOST_BYTES) if is_packed else None,
+        num_bytes=_whole(line, "num_bytes", 1, MOST_BYTES) if is_packed else None,
+        measures=line,
+        rejected=tuple(rejected),
+    )
+    if clip.frame_rate < 0 or not (rejected or clip.frame_rate):
+        raise ValueError("`frame_rate` is not above 0")
+    if not all(type(value) in (int, float) for value in line.values()):
+        raise ValueError("what was measured is no number")
+    return clip
+
+
+def _whole(
+    line: dict[str, Any], name: str, least: int, most: int = MOST, default: int | None = None
+) -> int:
+    value = line.pop(name, default)
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"`{name}` is no whole number from {least} to {most}")
+    return value
+
+
+def _fraction(line: dict[str, Any], name: str, most: int, default: int) -> Fraction:
+    value = line.pop(name, default)
+    # As a text first: a Fraction of 1e999999999 would fill the memory.
+    if type(value) in (str, int, float) and re.fullmatch(NUMBER, str(value)):
+        with suppress(ZeroDivisionError):
+            number = Fraction(str(value))
+            if abs(number) <= most and number.denominator <= MOST:
+                return number
+    raise ValueError(f"`{name}` is no number, or is too large")
 
 
 def header(settings: dict[str, float]) -> str:

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from diffst.training.suffixes import IMAGE_SUFFIXES
 from diffst.wan.training.manifest import Clip, from_line, to_line
-from diffst.wan.training.sources import packed, stored_bytes
+from diffst.wan.training.sources import packed, picture_bytes
 
 LIST_NAME = "clips.jsonl"  # of the whole folder
 SHARD_FILE = re.compile(r"[0-9a-f]{8}-\d{6}\.(tar|jsonl)(\.partial)?")  # a shard, or its own list
@@ -97,9 +98,11 @@ def _alone(clip: Clip) -> Clip:
 
 
 def _add_clip(tar: tarfile.TarFile, name: str, clip: Clip) -> None:
-    """Add a clip's two members."""
+    """Add a clip's two members; a list may be a stranger's, so nothing but what is a video or a picture."""
     is_video = clip.kind == "video"
-    data = packed(clip) if is_video else stored_bytes(clip)
+    if not is_video and clip.offset is None and clip.path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise ValueError(f"cannot read `{clip.path}`: its name is not one of a picture")
+    data = packed(clip) if is_video else picture_bytes(clip)
     facts = json.loads(to_line(_alone(clip), clip.path.parent))
     about = {key: facts[key] for key in facts if key not in ("path", "offset", "num_bytes")}
     suffix = ".mp4" if is_video else clip.path.suffix.lower()

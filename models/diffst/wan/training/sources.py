@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from stat import S_ISREG
 from typing import cast
 
 import av
@@ -186,28 +187,56 @@ def read_image(clip: Clip) -> Image:
     Raises:
         ValueError: It cannot be read.
     """
+    return _image(stored_bytes(clip), clip.path)
+
+
+def picture_bytes(clip: Clip) -> bytes:
+    """A picture as it is stored.
+
+    Raises:
+        ValueError: It cannot be read, or is none.
+    """
+    data = stored_bytes(clip)
+    _image(data, clip.path)
+    return data
+
+
+def _image(data: bytes, path: Path) -> Image:
     try:
-        data = np.frombuffer(stored_bytes(clip), np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    except (OSError, cv2.error) as error:
-        raise ValueError(f"cannot read `{clip.path}`: {words_of(error)}") from error
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:
+        raise ValueError(f"cannot read `{path}`: {words_of(error)}") from error
     if image is None:
-        raise ValueError(f"cannot read `{clip.path}`: it is no picture that OpenCV knows")
+        raise ValueError(f"cannot read `{path}`: it is no picture that OpenCV knows")
     return cast("Image", cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 def stored_bytes(clip: Clip) -> bytes:
-    """The bytes of a clip's file, or of its part of a shard."""
-    with clip.path.open("rb") as file:
-        file.seek(clip.offset or 0)
-        return file.read(-1 if clip.num_bytes is None else clip.num_bytes)
+    """The bytes of a clip's file, or of its part of a shard.
+
+    Raises:
+        ValueError: They cannot be read, or the shard ends before.
+    """
+    begin, path = clip.offset or 0, clip.path
+    try:
+        found = path.stat()
+        if not S_ISREG(found.st_mode):  # a device may have no end
+            raise ValueError(f"cannot read `{path}`: it is not a regular file")
+        size = found.st_size - begin if clip.num_bytes is None else clip.num_bytes
+        if size > found.st_size - begin:
+            raise ValueError(f"`{path}` ends before what the list of clips says is in it")
+        with path.open("rb") as file:
+            file.seek(begin)
+            return file.read(size)
+    except OSError as error:
+        raise ValueError(f"cannot read `{path}`: {words_of(error)}") from error
 
 
 def packed(clip: Clip) -> bytes:
     """A video clip as a small MP4 of its own: H.264 4:4:4 of hardly any loss, whose first frame is at 0.
 
     Raises:
-        ValueError: The clip cannot be read.
+        ValueError: The clip cannot be read, or is not what the list says.
     """
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
@@ -217,6 +246,8 @@ def packed(clip: Clip) -> bytes:
         stream.codec_context.gop_size = PACKED_KEY_INTERVAL
         stream.codec_context.colorspace = Colorspace.ITU709
         for image in read_frames(clip, 0, clip.num_frames):
+            if image.shape[:2] != (clip.height, clip.width):
+                raise ValueError(f"`{clip.path}` is not of the size that the list of clips says")
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             coded = frame.reformat(
                 format="yuv444p", dst_colorspace=Colorspace.ITU709, interpolation=EXACT

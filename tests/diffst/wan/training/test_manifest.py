@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from diffst.wan.training.manifest import Clip, header, read_manifest, to_line, write_manifest
+from diffst.wan.training.manifest import (
+    Clip,
+    from_line,
+    header,
+    read_manifest,
+    to_line,
+    write_manifest,
+)
 
 HOSTILE = "-lead 'q\" é 日本 \u2028 %03d\nline.mp4"
 NOT_UTF8 = b"caf\xe9.mp4".decode("utf-8", "surrogateescape")
@@ -77,3 +84,54 @@ def test_a_line_holds_what_was_measured(tmp_path: Path):
     assert (line["start"], line["frame_rate"]) == ("1001/30000", "30000/1001")
     assert line["sharpness"] == 0.7
     assert line["rejected"] == []
+
+
+GOOD = {
+    "path": "a.mp4", "kind": "video", "width": 96, "height": 64, "start": "1/3", "num_frames": 5,
+    "frame_rate": "25", "rejected": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("start", "1e3000000", "`start` is no number"),
+        ("start", "9" * 20, "`start` is no number"),
+        ("start", "1/0", "`start` is no number"),
+        ("start", float("inf"), "`start` is no number"),
+        ("start", 1e308, "`start` is no number"),
+        ("start", "4294967296", "is too large"),
+        ("start", [1], "`start` is no number"),
+        ("start", True, "`start` is no number"),
+        ("frame_rate", "1e999999999", "`frame_rate` is no number"),
+        ("frame_rate", "0", "`frame_rate` is not above 0"),
+        ("frame_rate", -25, "`frame_rate` is not above 0"),
+        ("width", "96", "`width` is no whole number"),
+        ("height", 0, "`height` is no whole number from 1"),
+        ("num_frames", 2**31, "`num_frames` is no whole number from 1 to 2147483647"),
+        ("num_frames", 1.5, "`num_frames` is no whole number"),
+        ("offset", -1, "`offset` is no whole number"),
+        ("offset", 512, "`num_bytes` is no whole number"),
+        ("num_bytes", 10, "`offset` is no whole number"),
+        ("kind", "text", "`kind` is one of video, image"),
+        ("path", 3, "`path` is no path"),
+        ("path", "a\0b", "`path` is no path"),
+        ("rejected", "soft", "`rejected` is no list of texts"),
+        ("sharpness", "high", "what was measured is no number"),
+    ],
+)
+def test_a_strangers_line_is_checked_at_once(tmp_path: Path, key: str, value, sentence: str):
+    with pytest.raises(ValueError, match=f"^not a clip: `.*{sentence}"):
+        from_line(json.dumps({**GOOD, key: value}), tmp_path)
+
+
+def test_lists_in_lists_are_no_clip(tmp_path: Path):
+    with pytest.raises(ValueError, match="not a clip"):
+        from_line("[" * 100_000, tmp_path)
+
+
+def test_numbers_may_be_written_in_any_way(tmp_path: Path):
+    found = from_line(json.dumps({**GOOD, "start": 0.04, "frame_rate": 24}), tmp_path)
+    assert (found.start, found.frame_rate) == (Fraction(1, 25), Fraction(24))
+    found = from_line(json.dumps({**GOOD, "start": "-12.5", "frame_rate": "24000/1001"}), tmp_path)
+    assert (found.start, found.frame_rate) == (Fraction(-25, 2), Fraction(24000, 1001))

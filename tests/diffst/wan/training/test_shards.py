@@ -9,7 +9,7 @@ import pytest
 
 from diffst.wan.training.manifest import Clip
 from diffst.wan.training.shards import listed_clips, plan_shards, write_shard
-from diffst.wan.training.sources import read_frames
+from diffst.wan.training.sources import packed, read_frames, read_image
 from tests.diffst.wan.training.footage import moving, video_clip, write_video
 
 
@@ -89,3 +89,39 @@ def test_a_complete_shard_is_not_made_again_and_a_broken_one_is(tmp_path: Path):
     assert path.stat().st_mtime_ns == before
     assert not list(tmp_path.glob("*.partial"))
     assert next(iter(listed_clips([path]))).start == Fraction(0)
+
+
+def test_nothing_but_what_is_shown_gets_into_a_shard(tmp_path: Path):
+    key, picture = tmp_path / "id_ed25519", tmp_path / "a.json"
+    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----")
+    cv2.imwrite(str(tmp_path / "a.png"), moving(1)[0])
+    (tmp_path / "a.png").rename(picture)
+    hidden = tmp_path / "key.png"
+    hidden.symlink_to(key)
+    endless = tmp_path / "endless.png"
+    endless.symlink_to("/dev/zero")
+    said = []
+    for path in (key, hidden, endless, picture):
+        clip = Clip(path=path, kind="image", width=96, height=64)
+        ((shard, held),) = plan_shards([clip], tmp_path, 1)
+        with pytest.raises(ValueError, match="cannot read") as refused:
+            write_shard(shard, held)
+        said.append(str(refused.value).partition("`: ")[2])
+        assert not shard.exists()
+        assert b"PRIVATE" not in b"".join(p.read_bytes() for p in tmp_path.glob("*.partial"))
+    no_name = "its name is not one of a picture"
+    assert said == [
+        no_name,
+        "it is no picture that OpenCV knows",
+        "it is not a regular file",
+        no_name,
+    ]
+
+
+def test_what_is_not_as_the_list_says_is_not_packed(tmp_path: Path):
+    path = write_video(tmp_path / "a.mp4", moving(6))
+    with pytest.raises(ValueError, match=r"a\.mp4` is not of the size that the list"):
+        packed(video_clip(path, 6, size=(64, 2**30)))
+    short = Clip(path=path, kind="image", width=1, height=1, offset=9, num_bytes=2**60)
+    with pytest.raises(ValueError, match=r"a\.mp4` ends before what the list"):
+        read_image(short)
