@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from diffst.containers import PROTOCOLS as PROTOCOLS
 from diffst_cli.errors import UserError
 
 # An older system ffmpeg is passed over for the bundled one: 5.1 and 7.0 failed our tests of variable
 # rates, copied audio and MPEG-TS.
 MIN_VERSION = (7, 1)
-PROTOCOLS = "file,pipe"  # what ffmpeg may open: never the network
 # Files without a header tell of a stream only where it begins: how far to look for them, in bytes and
 # in microseconds. It takes half a second, and as much memory as bytes.
 UNANNOUNCED = ("mpeg", "mpegts")

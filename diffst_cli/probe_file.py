@@ -23,6 +23,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from diffst.containers import CLOSED
 from diffst_cli.colour import Colour, colour_from_numbers
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import opening_options
@@ -40,14 +41,6 @@ from diffst_cli.probe_images import is_animated
 from diffst_cli.source_times import max_gap_seconds
 from diffst_cli.timecode import TIMECODE, find_timecode
 
-# Containers that hold video and cannot name another file. Playlists, devices, text art and scripts
-# are left out on purpose.
-FORMATS = (
-    "mov", "mp4", "matroska", "webm", "avi", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "flv", "live_flv",
-    "asf", "ogg", "mxf", "mxf_d10", "dv", "rm", "nut", "wtv", "ivf", "yuv4mpegpipe", "h264", "hevc", "vvc", "av1",
-    "obu", "m4v", "vc1", "vc1test", "gxf", "nsv", "swf", "mjpeg", "h263", "h261", "dirac", "cavsvideo", "avs2",
-    "amv", "bink", "smk", "roq", "vob", "ty", "pva", "r3d", "webp_anim", "jpegxl_anim", "dnxhd",
-)  # fmt: skip
 PLAYLIST_HEADS = (
     b"#EXTM3U",
     b"ffconcat ",
@@ -116,7 +109,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     """The file opened by libav through Python's file object, so that libav opens no other.
 
     Raises:
-        UserError: It is not one of `FORMATS`.
+        UserError: It is not one of `diffst.containers.FORMATS`.
     """
     # Libav looks for an animation's mark near the beginning only.
     kind = "apng" if is_animated(path) else None
@@ -147,8 +140,7 @@ def _what_else(path: Path) -> str:
 
 
 def _open(file: BinaryIO, kind: str | None, **options: str) -> InputContainer:
-    options |= {"protocol_whitelist": "none", "format_whitelist": ",".join(FORMATS)}
-    return av.open(file, mode="r", format=kind, options=options, metadata_errors="replace")
+    return av.open(file, mode="r", format=kind, options=options | CLOSED, metadata_errors="replace")
 
 
 def _main_video(container: InputContainer, path: Path) -> VideoStream:

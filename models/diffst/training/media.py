@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
+from stat import S_ISREG
+from typing import BinaryIO
 
 import av
 import av.error
@@ -18,6 +23,7 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from diffst.containers import CLOSED, PROTOCOLS
 from diffst.training.degradation import Codec
 
 EXACT = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
@@ -53,11 +59,41 @@ def read_info(path: Path) -> ClipInfo:
     Raises:
         ValueError: It cannot be read, has no frame, or a colour matrix that is not known here.
     """
+    with open_video(path) as container:
+        return _info(container, path)
+
+
+@contextmanager
+def open_video(path: Path, data: bytes | None = None) -> Iterator[InputContainer]:
+    """A video, or `data` that lie in that file, opened so that libav opens no other file, whatever is in it.
+
+    Raises:
+        ValueError: It cannot be read, now or later.
+    """
     try:
-        with av.open(str(path)) as container:
-            return _info(container, path)
+        with open_file(path) if data is None else BytesIO(data) as file:
+            try:
+                container = av.open(file, "r", options=dict(CLOSED), metadata_errors="replace")
+            except av.error.ArgumentError as error:
+                raise ValueError(
+                    f"cannot read `{path}`: it is a playlist, or no video that is known here"
+                ) from error
+            with container:
+                yield container
     except (av.error.FFmpegError, OSError) as error:
         raise ValueError(f"cannot read `{path}`: {words_of(error)}") from error
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file to read; a device or pipe, which may have no end, is none.
+
+    Raises:
+        OSError: There is none that can be read.
+        ValueError: It is not a regular file.
+    """
+    if not S_ISREG(path.stat().st_mode):
+        raise ValueError(f"cannot read `{path}`: it is not a regular file")
+    return path.open("rb")
 
 
 def _info(container: InputContainer, path: Path) -> ClipInfo:
@@ -149,7 +185,12 @@ def _decode(path: Path, size: tuple[int, int], matrix: str) -> NDArray[np.uint8]
         f"scale={width}:{height}:flags={EXACT}:in_color_matrix={matrix}:in_range=tv,format=rgb24"
     )
     output = ["-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1"]
-    data = _run(["-i", str(path), "-vf", scale, *output], None)
+    only = ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", CLOSED["format_whitelist"]]
+    source = [
+        "-i",
+        f"file:{path.absolute()}",
+    ]  # a name may look like another protocol, or an option
+    data = _run([*only, *source, "-vf", scale, *output], None)
     return np.frombuffer(data, np.uint8).reshape(-1, height, width, 3)
 
 

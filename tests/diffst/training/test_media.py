@@ -1,4 +1,6 @@
+import os
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 
 from diffst.training.degradation import Codec, draw_degradation
 from diffst.training.media import code_round_trip, read_clip, read_info
+from diffst.wan.training.sources import decode, read_facts
+from tests.media import HOSTILE_NAME, make_video
 
 LOSSLESS = Codec(encoder="libx264", arguments=("-qp", "0"))
 
@@ -101,3 +105,41 @@ def test_a_clip_on_its_side_is_read_upright(tmp_path: Path) -> None:
     is_red = frames[0, :, :, 0] > 128
     assert is_red[70:].all() or is_red[:58].all()
     assert is_red.mean() == pytest.approx(0.5, abs=0.05)
+
+
+CONCAT = "ffconcat version 1.0\nfile secret.mp4\n"
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp4\n#EXT-X-ENDLIST\n"
+ART = "\x1b[31mred\n" * 20
+
+
+@pytest.mark.parametrize("content", [CONCAT, PLAYLIST, ART])
+@pytest.mark.parametrize("name", ["a.mp4", "a.ans"])
+def test_a_file_that_names_another_is_not_read_as_that(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    real = read_info(make_video(tmp_path / "secret.mp4"))
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"cannot read `.*{name}`: "):
+        read_info(path)
+    with pytest.raises(ValueError, match=f"cannot read `.*{name}`: "):
+        read_clip(replace(real, path=path))
+    with pytest.raises(ValueError, match=f"cannot read `.*{name}`: "):
+        list(decode(path))
+    with pytest.raises(ValueError, match=f"cannot read `.*{name}`: "):
+        read_facts(path)
+
+
+@pytest.mark.parametrize("name", [HOSTILE_NAME, "-y", "http:a%02d.mp4", "concat:a.mp4|b.mp4"])
+def test_a_name_is_nothing_but_a_name(tmp_path: Path, monkeypatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "a.mp4", num_frames=3).rename(name)
+    info = read_info(Path(name))
+    assert (info.width, info.height) == (64, 48)
+    assert len(read_clip(info)) == len(list(decode(Path(name)))) == 3
+
+
+def test_what_has_no_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match=r"a\.mp4`: it is not a regular file"):
+        read_info(tmp_path / "a.mp4")

@@ -8,11 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from stat import S_ISREG
 from typing import cast
 
 import av
-import av.error
 import cv2
 import numpy as np
 from av.container import InputContainer
@@ -21,7 +19,7 @@ from av.video.reformatter import Colorspace, Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from diffst.training.media import MATRICES, words_of
+from diffst.training.media import MATRICES, open_file, open_video, words_of
 from diffst.wan.training.manifest import Clip
 
 EXACT = (
@@ -104,17 +102,14 @@ def read_facts(path: Path) -> StreamFacts:
     Raises:
         ValueError: It cannot be read, or has no video.
     """
-    try:
-        with closing(av.open(_url(path))) as container:
-            stream = _video(container, path)
-            return StreamFacts(
-                width=stream.width,
-                height=stream.height,
-                frame_rate=stream.average_rate,
-                is_hdr=int(stream.codec_context.color_trc) in HDR_TRANSFERS,
-            )
-    except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"cannot read `{path}`: {words_of(error)}") from error
+    with open_video(path) as container:
+        stream = _video(container, path)
+        return StreamFacts(
+            width=stream.width,
+            height=stream.height,
+            frame_rate=stream.average_rate,
+            is_hdr=int(stream.codec_context.color_trc) in HDR_TRANSFERS,
+        )
 
 
 def decode(clip: Clip | Path) -> Iterator[Picture]:
@@ -124,19 +119,17 @@ def decode(clip: Clip | Path) -> Iterator[Picture]:
         ValueError: The file is broken or is no video.
     """
     path = clip.path if isinstance(clip, Clip) else clip
-    try:
-        start = clip.start if isinstance(clip, Clip) else None
-        seeks = isinstance(clip, Clip) and clip.offset is None
-        with closing(_open(clip)) as container:
-            found = _from(container, path, start, seeks=seeks)
-            if found is not None:
-                yield from found
-                return
-        # A file whose index leads past the frame is read from its beginning.
-        with closing(_open(clip)) as container:
-            yield from _from(container, path, start, seeks=False) or ()
-    except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"cannot read `{path}`: {words_of(error)}") from error
+    start = clip.start if isinstance(clip, Clip) else None
+    seeks = isinstance(clip, Clip) and clip.offset is None
+    data = stored_bytes(clip) if isinstance(clip, Clip) and clip.offset is not None else None
+    with open_video(path, data) as container:
+        found = _from(container, path, start, seeks=seeks)
+        if found is not None:
+            yield from found
+            return
+    # A file whose index leads past the frame is read from its beginning.
+    with open_video(path, data) as container:
+        yield from _from(container, path, start, seeks=False) or ()
 
 
 def _from(
@@ -219,15 +212,13 @@ def stored_bytes(clip: Clip) -> bytes:
     """
     begin, path = clip.offset or 0, clip.path
     try:
-        found = path.stat()
-        if not S_ISREG(found.st_mode):  # a device may have no end
-            raise ValueError(f"cannot read `{path}`: it is not a regular file")
-        size = found.st_size - begin if clip.num_bytes is None else clip.num_bytes
-        if size > found.st_size - begin:
-            raise ValueError(f"`{path}` ends before what the list of clips says is in it")
-        with path.open("rb") as file:
+        with open_file(path) as file:
+            length = file.seek(0, io.SEEK_END)
+            end = length if clip.num_bytes is None else begin + clip.num_bytes
+            if end > length:
+                raise ValueError(f"`{path}` ends before what the list of clips says is in it")
             file.seek(begin)
-            return file.read(size)
+            return file.read(end - begin)
     except OSError as error:
         raise ValueError(f"cannot read `{path}`: {words_of(error)}") from error
 
@@ -255,16 +246,6 @@ def packed(clip: Clip) -> bytes:
             container.mux(stream.encode(coded))
         container.mux(stream.encode())
     return file.getvalue()
-
-
-def _open(clip: Clip | Path) -> InputContainer:
-    if isinstance(clip, Clip) and clip.offset is not None:
-        return av.open(io.BytesIO(stored_bytes(clip)), "r")
-    return av.open(_url(clip.path if isinstance(clip, Clip) else clip), "r")
-
-
-def _url(path: Path) -> str:
-    return f"file:{path.absolute()}"  # a name may look like another protocol
 
 
 def _video(container: InputContainer, path: Path) -> VideoStream:
