@@ -113,7 +113,7 @@ def _processor() -> Finding:
 def _cpu_lines() -> list[str]:
     """Lines of /proc/cpuinfo; none where there is no such file."""
     try:
-        return Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
 
@@ -151,10 +151,12 @@ def _device(index: int) -> Finding:
 def _nvidia_driver() -> str | None:
     """The kernel driver's version on Linux; None when it is not loaded."""
     try:
-        first_line = Path("/proc/driver/nvidia/version").read_text().partition("\n")[0]
+        said = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    numbers = [word for word in first_line.split() if word[0].isdigit() and "." in word]
+    numbers = [
+        word for word in said.partition("\n")[0].split() if word[0].isdigit() and "." in word
+    ]
     return numbers[0] if numbers else "of unknown version"
 
 

@@ -125,7 +125,8 @@ def read_table(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: It is not TOML.
     """
-    table: dict[str, Any] = tomllib.loads(path.read_text())
+    with path.open("rb") as file:  # TOML is UTF-8 whatever the locale
+        table: dict[str, Any] = tomllib.load(file)
     return table
 
 

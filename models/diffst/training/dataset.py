@@ -180,7 +180,7 @@ class WindowDataset:
 
 
 def _read_clip_entry(folder: Path) -> Clip:
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     num_frames, height, width, _ = meta["shape"]
     weights = {
         name: TRACK_WEIGHTS[damage["track"]] * KERNEL_WEIGHTS[damage["kernel"]]

@@ -369,7 +369,7 @@ class Trainer:
             **terms,
             **score,
         }
-        with (self.config.out / "log.jsonl").open("a") as log:
+        with (self.config.out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps({k: round(v, 5) for k, v in line.items()}) + "\n")
         self.report(line)
 

@@ -209,7 +209,7 @@ def prepare_clip(task: ClipTask, out_dir: Path) -> None:
         "variants": variants,
     }
     partial = folder / "meta.json.partial"
-    partial.write_text(json.dumps(meta, indent=1))
+    partial.write_text(json.dumps(meta, indent=1), encoding="utf-8")
     partial.rename(folder / "meta.json")
 
 

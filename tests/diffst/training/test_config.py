@@ -1,5 +1,8 @@
 """The training file."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,23 @@ def test_the_recipe_of_nano_is_read():
     config = load_config(RECIPE)
     assert config.data == Path("build/training/train")
     assert (config.batch_windows, config.bfloat16, config.start_from) == (3, True, None)
+
+
+def test_a_file_is_utf_8_in_every_locale(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('data = "größe 日本"\nvalidation = "b"\nout = "c"\n', encoding="utf-8")
+    program = (
+        "from pathlib import Path; from diffst.training.config import load_config\n"
+        f"print(ascii(str(load_config(Path({str(file)!r})).data)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", program],
+        env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == ascii("größe 日本"), done.stderr
 
 
 @pytest.mark.parametrize(

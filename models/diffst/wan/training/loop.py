@@ -230,7 +230,7 @@ class WanTrainer:
             if measured:
                 log_sample(accelerator, config.out / "samples", measured, self.step_number)
             line = {"step": self.step_number, "seconds": round(seconds), **means, **figures}
-            with (config.out / "log.jsonl").open("a") as file:
+            with (config.out / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json_line(line))
             self.report(line)
         accelerator.wait_for_everyone()

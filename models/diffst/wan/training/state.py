@@ -84,7 +84,7 @@ def write_state(folder: Path, state: RunState, average: Weights, accelerator: Ac
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         save_file({key: value.contiguous() for key, value in average.items()}, folder / AVERAGE)
-        (folder / COUNTERS).write_text(json.dumps(asdict(state)))
+        (folder / COUNTERS).write_text(json.dumps(asdict(state)), encoding="utf-8")
     accelerator.wait_for_everyone()
     accelerator.save_state(str(folder))
     accelerator.wait_for_everyone()
