@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from math import inf
 from pathlib import Path
@@ -37,14 +38,39 @@ TOML_WORDS = {
     "dict[str, float]": "a table",
     "dict[str, str]": "a table",
 }
-SEEDS = range(2**63)  # a run adds its step to it, and torch takes 64 bits
 MOST_THREADS = 1024  # more than a run could use; torch crashes at some thousands
 CROP_MULTIPLE = 16  # low-resolution pixels
 Config = TypeVar("Config", bound="DataclassInstance")
+# Ranges that several keys have, by their words; what is no number is in none.
+RANGES: dict[str, Callable[[Any], bool]] = {
+    "at least 1": lambda value: value >= 1,
+    "at least 0 and finite": lambda value: 0 <= value < inf,
+    "above 0 and finite": lambda value: 0 < value < inf,
+    "at least 0 and below 1": lambda value: 0 <= value < 1,
+    # Of seeds: a run adds its step, and torch takes 64 bits.
+    "at least 0 and below 2^63": lambda value: 0 <= value < 2**63,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class CheckedConfig:
+    """What the dataclasses of training files have in common: how a value that is out of its range is told."""
+
+    def check(self, name: str, is_right: bool, wanted: str) -> None:
+        """Raise ValueError where a value is not what is `wanted`."""
+        if not is_right:
+            value = getattr(self, name)
+            shown = f"`{value}`" if isinstance(value, str) else value
+            raise ValueError(f"`{name}` is {wanted}, not {shown}")
+
+    def check_range(self, wanted: str, *names: str) -> None:
+        """Raise ValueError where one of these values is out of the range of `RANGES` that is `wanted`."""
+        for name in names:
+            self.check(name, RANGES[wanted](getattr(self, name)), wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(CheckedConfig):
     """A training run.
 
     Raises:
@@ -96,27 +122,19 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.check("batch_windows", self.batch_windows >= 1, "at least 1")
+        self.check_range("at least 1", "batch_windows")
         self.check("threads", 1 <= self.threads <= MOST_THREADS, f"1 to {MOST_THREADS}")
-        for name in ("minutes", "learning_rate", "save_seconds"):
-            self.check(name, 0 < getattr(self, name) < inf, "above 0 and finite")
+        self.check_range("above 0 and finite", "minutes", "learning_rate", "save_seconds")
         weights = [field.name for field in fields(self) if field.name.startswith("weight_")]
-        for name in ("data_workers", *weights):
-            self.check(name, 0 <= getattr(self, name) < inf, "at least 0 and finite")
+        self.check_range("at least 0 and finite", "data_workers", *weights)
         shown = {"weight_frequency"} if self.frequency_as_released else set()
         if not any(getattr(self, name) for name in weights if name not in shown):
             raise ValueError("a weight of a loss that teaches is above 0, not all of them 0")
-        self.check("seed", self.seed in SEEDS, "at least 0 and below 2^63")
-        for name in ("ema", "warmup_fraction"):
-            self.check(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        self.check_range("at least 0 and below 2^63", "seed")
+        self.check_range("at least 0 and below 1", "ema", "warmup_fraction")
         self.check("faded_share", 0 <= self.faded_share <= 1, "0 to 1")
         is_multiple = self.crop >= CROP_MULTIPLE and self.crop % CROP_MULTIPLE == 0
         self.check("crop", is_multiple, f"a multiple of {CROP_MULTIPLE}")
-
-    def check(self, name: str, is_right: bool, wanted: str) -> None:
-        """Raise ValueError where a value is not what is `wanted`; one that is no number never is."""
-        if not is_right:
-            raise ValueError(f"`{name}` is {wanted}, not {getattr(self, name)}")
 
 
 def read_table(path: Path) -> dict[str, Any]:

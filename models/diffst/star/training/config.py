@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import ClassVar
 
 from diffst.star.load import ready_folder
 from diffst.star.names import COGVIDEOX_PIPELINE, STAR_MODELS, UNET_PIPELINE
 from diffst.star.text import DEFAULT_PROMPT
-from diffst.training.config import SEEDS, parse_config, read_table
+from diffst.training.config import CheckedConfig, parse_config, read_table
 from diffst.training.dataset import CONTEXT_KEYFRAMES
 from diffst.training.degradation import FACTOR
 
@@ -25,7 +24,7 @@ WHOLE_GROUPS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class StarTrainConfig:
+class StarTrainConfig(CheckedConfig):
     """A training run of either kind of STAR; the defaults are its paper's, where that names any.
 
     Raises:
@@ -71,19 +70,11 @@ class StarTrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.parts not in self.PARTS:
-            raise ValueError(f"`parts` is one of {', '.join(self.PARTS)}, not `{self.parts}`")
-        if not 0 < self.learning_rate < inf:
-            raise ValueError(f"`learning_rate` is above 0 and finite, not {self.learning_rate}")
-        if not 0 <= self.weight_frequency < inf:
-            raise ValueError(
-                f"`weight_frequency` is at least 0 and finite, not {self.weight_frequency}"
-            )
-        if self.seed not in SEEDS:
-            raise ValueError(f"`seed` is at least 0 and below 2^63, not {self.seed}")
-        for name in ("steps", "frames", "batch_clips", "save_steps", "log_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is at least 1, not {getattr(self, name)}")
+        self.check("parts", self.parts in self.PARTS, f"one of {', '.join(self.PARTS)}")
+        self.check_range("above 0 and finite", "learning_rate")
+        self.check_range("at least 0 and finite", "weight_frequency")
+        self.check_range("at least 0 and below 2^63", "seed")
+        self.check_range("at least 1", "steps", "frames", "batch_clips", "save_steps", "log_steps")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -111,10 +102,10 @@ class UNetTrainConfig(StarTrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.crop < 2 * STRIDE or self.crop % STRIDE:
-            raise ValueError(f"`crop` is 32, 48, 64, ..., not {self.crop}")
-        if not 1 <= self.decoded_frames <= self.frames:
-            raise ValueError(f"`decoded_frames` is 1 to {self.frames}, the frames of a clip")
+        is_multiple = self.crop >= 2 * STRIDE and self.crop % STRIDE == 0
+        self.check("crop", is_multiple, "32, 48, 64, ...")
+        is_part = 1 <= self.decoded_frames <= self.frames
+        self.check("decoded_frames", is_part, f"1 to {self.frames}, the frames of a clip")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -137,12 +128,10 @@ class CogVideoXTrainConfig(StarTrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.crop < COGVIDEOX_STRIDE or self.crop % COGVIDEOX_STRIDE:
-            raise ValueError(f"`crop` is 12, 24, 36, ..., not {self.crop}")
-        if self.frames not in WHOLE_GROUPS:
-            raise ValueError(f"`frames` is 9, 17 or 25, not {self.frames}")
-        if self.lora_rank < 1:
-            raise ValueError(f"`lora_rank` is at least 1, not {self.lora_rank}")
+        is_multiple = self.crop >= COGVIDEOX_STRIDE and self.crop % COGVIDEOX_STRIDE == 0
+        self.check("crop", is_multiple, "12, 24, 36, ...")
+        self.check("frames", self.frames in WHOLE_GROUPS, "9, 17 or 25")
+        self.check_range("at least 1", "lora_rank")
 
     @property
     def size(self) -> tuple[int, int]:

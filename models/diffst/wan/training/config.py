@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
-from diffst.training.config import SEEDS, parse_config, read_table
+from diffst.training.config import CheckedConfig, parse_config, read_table
 from diffst.training.losses import COARSE_SIDES
 from diffst.wan.sizes import PIXEL_MULTIPLE, TIME_STRIDE
 from diffst.wan.training.stages import FACTOR, STAGES
@@ -21,7 +21,7 @@ LEAST_PIXEL_CROP = max(COARSE_SIDES) // FACTOR
 
 
 @dataclass(frozen=True, kw_only=True)
-class WanTrainConfig:
+class WanTrainConfig(CheckedConfig):
     """One stage of a training at Wan's size.
 
     Raises:
@@ -86,33 +86,33 @@ class WanTrainConfig:
 
     def __post_init__(self) -> None:
         multiple = PIXEL_MULTIPLE // FACTOR
-        if self.stage not in range(len(STAGES)):
-            raise ValueError(f"`stage` is 0, 1 or 2, not {self.stage}")
-        if self.frames < TIME_STRIDE + 1 or self.frames % TIME_STRIDE != 1:
-            raise ValueError(f"`frames` is 5, 9, 13, 17, ..., not {self.frames}")
-        if self.crop < multiple or self.crop % multiple:
-            raise ValueError(f"`crop` is a multiple of {multiple}, not {self.crop}")
-        if self.stage == PIXEL_STAGE and self.crop < LEAST_PIXEL_CROP:
-            raise ValueError(
-                f"`crop` is at least {LEAST_PIXEL_CROP} in stage {PIXEL_STAGE}, whose loss looks at means "
-                f"over {FACTOR * LEAST_PIXEL_CROP} pixels of the result, not {self.crop}"
-            )
-        if not 2 <= self.run_latents <= self.latents:
-            raise ValueError(
-                f"`run_latents` is 2 to {self.latents}, the latents of {self.frames} frames"
-            )
-        self.check_counts()
-        if not 0 <= self.image_share <= 1 or (self.image_share and self.stage == 0):
-            raise ValueError(
-                f"`image_share` is 0 to 1, and 0 in stage 0, which learns motion, not {self.image_share}"
-            )
-        if self.data_workers < 0:
-            raise ValueError(f"`data_workers` is at least 0, not {self.data_workers}")
-        if self.lora_rank < 0 or (self.lora_rank and self.stage == 0):
-            raise ValueError(
-                f"`lora_rank` is at least 0, and 0 in stage 0, which leaves the transformer alone, not {self.lora_rank}"
-            )
-        self.check_numbers()
+        is_whole = self.frames > TIME_STRIDE and self.frames % TIME_STRIDE == 1
+        self.check("stage", self.stage in range(len(STAGES)), "0, 1 or 2")
+        self.check("frames", is_whole, "5, 9, 13, 17, ...")
+        is_multiple = self.crop >= multiple and self.crop % multiple == 0
+        self.check("crop", is_multiple, f"a multiple of {multiple}")
+        is_seen = self.stage != PIXEL_STAGE or self.crop >= LEAST_PIXEL_CROP
+        seen = f"means over {FACTOR * LEAST_PIXEL_CROP} pixels of the result"
+        wanted = f"at least {LEAST_PIXEL_CROP} in stage {PIXEL_STAGE}, whose loss looks at {seen}"
+        self.check("crop", is_seen, wanted)
+        wanted = f"2 to {self.latents}, the latents of {self.frames} frames"
+        self.check("run_latents", 2 <= self.run_latents <= self.latents, wanted)
+        self.check_range(
+            "at least 1", "steps", "batch_windows", "gradient_accumulation", "warmup_steps"
+        )
+        self.check_range("at least 1", "save_steps", "validation_windows")
+        is_share = 0 <= self.image_share <= (1 if self.stage else 0)
+        self.check("image_share", is_share, "0 to 1, and 0 in stage 0, which learns motion")
+        is_rank = self.lora_rank >= 0 if self.stage else self.lora_rank == 0
+        wanted = "at least 0, and 0 in stage 0, which leaves the transformer alone"
+        self.check("lora_rank", is_rank, wanted)
+        self.check_range("at least 0 and finite", "data_workers")
+        self.check_range("at least 0 and below 1", "ema")
+        self.check_range("above 0 and finite", "rate_factor")
+        self.check_range("at least 0 and below 2^63", "seed")
+        is_step = self.timestep is None or 0 <= self.timestep <= LAST_TIMESTEP
+        self.check("timestep", is_step, f"0 to {LAST_TIMESTEP}")
+        self.check("sigma", self.sigma is None or 0 < self.sigma <= 1, "above 0 and at most 1")
         self.check_weights()
         self.check_names("device", (self.device,), DEVICES)
         self.check_names("log_with", self.log_with, TRACKERS)
@@ -120,32 +120,6 @@ class WanTrainConfig:
         for name, said in self.card.items():
             if not isinstance(said, str):
                 raise ValueError(f"`{name}` in `[card]` is a text in quotes, not {said!r}")
-
-    def check_counts(self) -> None:
-        """Raise ValueError where there are none of what there must be one of."""
-        for name in (
-            "steps",
-            "batch_windows",
-            "gradient_accumulation",
-            "warmup_steps",
-            "save_steps",
-            "validation_windows",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is at least 1, not {getattr(self, name)}")
-
-    def check_numbers(self) -> None:
-        """Raise ValueError where a number is out of its range."""
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"`ema` is at least 0 and below 1, not {self.ema}")
-        if not 0 < self.rate_factor < inf:
-            raise ValueError(f"`rate_factor` is above 0 and finite, not {self.rate_factor}")
-        if self.seed not in SEEDS:
-            raise ValueError(f"`seed` is at least 0 and below 2^63, not {self.seed}")
-        if self.timestep is not None and not 0 <= self.timestep <= LAST_TIMESTEP:
-            raise ValueError(f"`timestep` is 0 to {LAST_TIMESTEP}, not {self.timestep}")
-        if self.sigma is not None and not 0 < self.sigma <= 1:
-            raise ValueError(f"`sigma` is above 0 and at most 1, not {self.sigma}")
 
     def check_weights(self) -> None:
         """Raise ValueError where a loss is not one of the stage's, its weight is no weight, or none has any."""
