@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from diffst.star.names import ENCODER_FOLDER, INSTALL_ENCODERS
 
 TOKENIZER_FOLDER = "tokenizer"
+# Nothing is fetched, and no program that lies in a model's folder is run, nor asked about.
+STRICT = {"local_files_only": True, "trust_remote_code": False}
 
 
 def open_text_encoder(
@@ -43,14 +46,23 @@ def open_text_encoder(
             f"the prompt's text encoder needs packages that are not here: {INSTALL_ENCODERS}"
         ) from error
     try:
-        tokenizer = tokenizer_kind.from_pretrained(folder / TOKENIZER_FOLDER)
+        tokenizer = tokenizer_kind.from_pretrained(folder / TOKENIZER_FOLDER, **STRICT)
     except (ImportError, OSError, ValueError) as error:  # so it is where a package is missing, too
         raise ValueError(
             f"`{folder / TOKENIZER_FOLDER}` cannot be opened: {INSTALL_ENCODERS}, or fetch the folder again"
         ) from error
-    encoder, found = encoder_kind.from_pretrained(
-        folder / ENCODER_FOLDER, dtype=dtype, output_loading_info=True
-    )
+    try:
+        encoder, found = encoder_kind.from_pretrained(
+            folder / ENCODER_FOLDER,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            **STRICT,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(
+            f"`{folder / ENCODER_FOLDER}` cannot be opened: {error}; fetch the folder again"
+        ) from error
     missing = sorted(found["missing_keys"])
     if missing:
         raise ValueError(

@@ -144,7 +144,12 @@ def load_video_encoder(folder: Path, dtype: torch.dtype) -> nn.Module:
             "the video encoder needs `transformers`: `pip install transformers`"
         ) from error
     encoder, found = VJEPA2Model.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
     )
     wrong = [key for name in ("missing_keys", "unexpected_keys") for key in sorted(found[name])]
     if wrong:

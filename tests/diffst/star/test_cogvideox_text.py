@@ -82,7 +82,7 @@ def test_weights_that_are_missing_are_told(whole, tmp_path):
 def test_a_package_of_the_tokenizer_that_is_missing_is_told(whole, monkeypatch):
     import transformers
 
-    def fail(_path):
+    def fail(_path, **_options):
         raise ValueError("`tiktoken` is required to read a `tiktoken` file")
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", fail)

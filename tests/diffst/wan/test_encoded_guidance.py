@@ -1,6 +1,7 @@
 """Guidance through a video encoder: what the encoder is given, that it is frozen, and how a folder holds it."""
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -121,6 +122,22 @@ def test_without_transformers_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(ValueError, match="pip install transformers"):
         load_video_encoder(tmp_path, torch.float32)
+
+
+def test_no_program_in_a_folder_is_run_and_nothing_is_fetched(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"model_type": "vjepa2"}')
+    save_file({}, tmp_path / "model.safetensors")
+    asked = {}
+
+    def opened(_folder, **options):
+        asked.update(options)
+        return StandInEncoder(), {"missing_keys": [], "unexpected_keys": []}
+
+    kind = SimpleNamespace(from_pretrained=opened)
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(VJEPA2Model=kind))
+    assert not load_video_encoder(tmp_path, torch.float32).training
+    strict = ("local_files_only", "use_safetensors", "trust_remote_code")
+    assert [asked[name] for name in strict] == [True, True, False]
 
 
 @pytest.fixture
