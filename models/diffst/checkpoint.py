@@ -174,12 +174,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: The folder has no such file, or a file of the index is missing.
-        ValueError: A file is damaged.
+        ValueError: A file is damaged, or the index names no files beside it.
     """
     index_file = folder / f"{WEIGHTS_FILE}.index.json"
     names = [WEIGHTS_FILE]
     if index_file.is_file():
-        names = sorted(set(read_object(index_file)["weight_map"].values()))
+        names = _shards(index_file)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(f"no `{missing[0]}` in `{folder}`")
@@ -187,6 +187,17 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for name in names:
         weights.update(read_safetensors(folder / name))
     return weights
+
+
+def _shards(index_file: Path) -> list[str]:
+    """Names of the files that an index spreads the tensors over."""
+    places = read_object(index_file).get("weight_map")
+    names = list(places.values()) if isinstance(places, dict) else []
+    if not names or not all(isinstance(name, str) and name == Path(name).name for name in names):
+        raise ValueError(
+            f"`{index_file}` is damaged: its `weight_map` does not name files beside it"
+        )
+    return sorted(set(names))
 
 
 def read_object(path: Path) -> dict[str, Any]:

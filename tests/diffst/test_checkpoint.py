@@ -57,6 +57,24 @@ def test_weights_that_were_cut_off_are_named(folder):
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"weight_map": ["a.safetensors"]},
+        {"weight_map": {}},
+        {"weight_map": {"head.bias": 3, "head.weight": "a.safetensors"}},
+        {"weight_map": {"head.bias": ["a.safetensors"]}},
+        {"weight_map": {"head.bias": "../cfca/diffusion_pytorch_model.safetensors"}},
+    ],
+)
+def test_an_index_that_names_no_files_is_named(folder, said):
+    index = folder / "codec" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps(said))
+    with pytest.raises(ValueError, match=r"index\.json` is damaged: its `weight_map` does not"):
+        load_pipeline(folder)
+
+
+@pytest.mark.parametrize(
     ("name", "content"), [("model_index.json", b"[]"), ("codec/config.json", b"")]
 )
 def test_a_configuration_that_is_none_is_named(folder, name, content):
