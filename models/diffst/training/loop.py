@@ -22,6 +22,7 @@ from diffst.checkpoint import load_pipeline, new_nano
 from diffst.fusion import fuse
 from diffst.pipeline import DiffSTPipeline
 from diffst.training import losses
+from diffst.training.card import CARD_NAME, FIGURES, nano_card
 from diffst.training.config import TrainConfig
 from diffst.training.dataset import WindowDataset
 from diffst.training.folders import put_in_place, recovered
@@ -315,12 +316,7 @@ class Trainer:
     @torch.no_grad()
     def validate(self, pipeline: DiffSTPipeline) -> dict[str, float]:
         """PSNR of luma in dB over fixed windows of the validation clips, kept and new frames apart."""
-        errors: dict[str, list[float]] = {
-            "kept": [],
-            "new": [],
-            "kept_bicubic": [],
-            "new_fused_bicubic": [],
-        }
+        errors: dict[str, list[float]] = {name: [] for name in FIGURES}
         num_batches = VALIDATION_WINDOWS // VALIDATION_BATCH
         for batch in islice(self.validation.batches(VALIDATION_BATCH), num_batches):
             keyframes, flows, targets, interpolate = to_device(batch, self.device)
@@ -344,18 +340,21 @@ class Trainer:
         """Validate the average, write `last/`, copy it to `best/` when it is, and log one line."""
         score = self.validate(self.average)
         reached = quality(score)
+        seconds += self.seconds_before
         last, unfinished = self.config.out / "last", self.config.out / "unfinished"
         state = {
             "weights": {name: getattr(self.pipeline, name).state_dict() for name in self.modules()},
             "optimizer": self.optimizer.state_dict(),
             "step": self.step_number,
-            "seconds": self.seconds_before + seconds,
+            "seconds": seconds,
             "best": max(self.best, reached),
             "validation": self.validation.described,
         }
         # A run that is killed while it saves goes on from the checkpoint before.
         self.average.save_pretrained(unfinished)
         torch.save(state, unfinished / "trainer.pt")
+        card = nano_card(self.config, step=self.step_number, seconds=seconds, figures=score)
+        (unfinished / CARD_NAME).write_text(card, encoding="utf-8")
         if reached > self.best:
             self.best = reached
             better = self.config.out / "best.unfinished"
@@ -365,7 +364,7 @@ class Trainer:
         put_in_place(unfinished, last)
         line: Line = {
             "step": self.step_number,
-            "seconds": round(self.seconds_before + seconds),
+            "seconds": round(seconds),
             **terms,
             **score,
         }

@@ -262,6 +262,12 @@ def test_a_run_saves_logs_and_goes_on(config):
     assert len(logged) == len(lines)
     assert logged[-1]["step"] >= 1
     assert np.isfinite(list(logged[-1].values())).all()
+    card = (best / "MODEL_CARD.md").read_text(encoding="utf-8")
+    reached = next(line for line in lines if f"- Steps: {line['step']} of 1 windows, 256 p" in card)
+    assert f"- Data: the clips prepared in `{config.data}`\n- Licence: not said" in card
+    assert f"| PSNR of kept frames' luma, dB | {reached['kept']:.4f} |" in card
+    assert f"| PSNR of new frames' luma, dB | {reached['new']:.4f} |" in card
+    assert '"learning_rate": 0.0005' in card
     resumed = loop.Trainer(config, lambda _: None)
     assert resumed.step_number == logged[-1]["step"]
     saved = load_pipeline(config.out / "last")

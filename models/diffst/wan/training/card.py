@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-
 from huggingface_hub import ModelCardData
 
+from diffst.training.card import figure_table, settings_block
 from diffst.wan.training.config import WanTrainConfig
 from diffst.wan.training.stages import STAGES
 from diffst.wan.training.validation import Figures
@@ -48,12 +46,8 @@ def model_card(config: WanTrainConfig, *, step: int, num_processes: int, figures
         for name, weight in (STAGES[config.stage].weights | config.weights).items()
         if weight
     )
-    rows = [f"| {FIGURES[name]} | {figures[name]:.4f} |" for name in FIGURES if name in figures]
-    measured = (
-        ["| figure | value |", "|---|---|", *rows]
-        if rows
-        else ["Not measured during the training; `diffst evaluate` measures it."]
-    )
+    rows = figure_table(figures, FIGURES)
+    measured = rows or ["Not measured during the training; `diffst evaluate` measures it."]
     windows = config.batch_windows * config.gradient_accumulation * num_processes
     lines = [
         f"---\n{head.to_yaml()}\n---",
@@ -72,6 +66,6 @@ def model_card(config: WanTrainConfig, *, step: int, num_processes: int, figures
         if rows
         else "",
         "## The training file\n",
-        f"```json\n{json.dumps(asdict(config), default=str, indent=1, ensure_ascii=False)}\n```",
+        settings_block(config),
     ]
     return "\n".join(lines) + "\n"
