@@ -116,8 +116,11 @@ def _clip(line: dict[str, Any], folder: Path) -> Clip:
     )
     if clip.frame_rate < 0 or not (rejected or clip.frame_rate):
         raise ValueError("`frame_rate` is not above 0")
-    if not all(type(value) in (int, float) for value in line.values()):
-        raise ValueError("what was measured is no number")
+    other = [name for name, value in line.items() if type(value) not in (int, float)]
+    if other:
+        raise ValueError(
+            f"`{other[0]}` is neither a field of a clip nor a number that was measured"
+        )
     return clip
 
 

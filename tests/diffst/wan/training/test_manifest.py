@@ -117,7 +117,7 @@ GOOD = {
         ("path", 3, "`path` is no path"),
         ("path", "a\0b", "`path` is no path"),
         ("rejected", "soft", "`rejected` is no list of texts"),
-        ("sharpness", "high", "what was measured is no number"),
+        ("sharpness", "high", "`sharpness` is neither a field of a clip nor a number"),
     ],
 )
 def test_a_strangers_line_is_checked_at_once(tmp_path: Path, key: str, value, sentence: str):
