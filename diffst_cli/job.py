@@ -10,7 +10,14 @@ from pathlib import Path
 
 from diffst.folders import EMBEDDED
 from diffst.star.load import Sampling
-from diffst.star.names import INDEX_FILE, STAR_MODELS, WINDOWS, star_pipeline
+from diffst.star.names import (
+    INDEX_FILE,
+    MAX_GUIDANCE,
+    MAX_STEPS,
+    STAR_MODELS,
+    WINDOWS,
+    star_pipeline,
+)
 from diffst.wan.names import DECODERS, WAN_MODEL
 from diffst_cli.errors import UsageError
 from diffst_cli.probe import VideoInfo
@@ -22,8 +29,6 @@ MAX_FPS = 1000
 MAX_FPS_X = 64
 MAX_CRF = 63  # the widest range among the encoders (AV1, VP9)
 SAMPLING = ("steps", "guidance", "prompt", "seed", "windows")
-MAX_STEPS = 1000
-MAX_GUIDANCE = 100
 MAX_SEED = 2**63 - 1
 MODELS = (*EMBEDDED, WAN_MODEL, *STAR_MODELS)  # that have a name
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -262,15 +267,20 @@ def _check_decoder(job: UpscaleJob) -> None:
 
 def _check_sampling(job: UpscaleJob) -> None:
     given = [name for name in SAMPLING if getattr(job, name) is not None]
-    if given and star_pipeline(job.model) is None:
+    if not given:
+        return
+    pipeline = star_pipeline(job.model)
+    if pipeline is None:
         raise UsageError(
             f"`--{given[0]}` is for models that sample, and `{job.model}` is not one of them",
             hint=f"leave it out, or choose {_listed(tuple(STAR_MODELS))}",
         )
-    if job.windows is not None and job.windows not in WINDOWS:
-        raise UsageError(f"`--windows` is `{job.windows}`; it takes {_listed(WINDOWS)}")
+    ways = WINDOWS[pipeline]
+    if job.windows is not None and job.windows not in ways:
+        takes = f"it takes {_listed(ways)}" if ways else f"`{job.model}` sees clips without windows"
+        raise UsageError(f"`--windows` is `{job.windows}`; {takes}")
     for name, lowest, highest in (
-        ("steps", 1, MAX_STEPS),
+        ("steps", 1, MAX_STEPS[pipeline]),
         ("guidance", 0, MAX_GUIDANCE),
         ("seed", 0, MAX_SEED),
     ):

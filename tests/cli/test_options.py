@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -88,3 +89,35 @@ def test_a_slash_at_its_end_makes_the_output_a_folder(jobs: list[UpscaleJob]):
     assert main(["upscale", "a.mp4", "out/shot_v1.0"]) == 130
     assert [job.output for job in jobs] == [Path("out/shot_v1.0")] * 2
     assert [job.output_is_folder for job in jobs] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("held", "name", "given", "sentence"),
+    [
+        ("StarPipeline", "star-light", ["--steps", "900"], "`--steps` is `900`; it takes 1 to 899"),
+        (
+            "StarCogVideoXPipeline",
+            "star-cogvideox",
+            ["--steps", "1001"],
+            "`--steps` is `1001`; it takes 1 to 1000",
+        ),
+        ("StarCogVideoXPipeline", "star-cogvideox", ["--windows", "fade"], "without windows"),
+    ],
+)
+def test_what_this_star_cannot_be_told_is_a_wrong_command_line(
+    held: str,
+    name: str,
+    given: list[str],
+    sentence: str,
+    jobs: list[UpscaleJob],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": held}))
+    for model in (name, str(tmp_path)):
+        assert main(["upscale", "a.mp4", "b.mp4", "--model", model, *given]) == 2
+        said = capsys.readouterr().err
+        assert f"error: `{given[0]}` is" in said
+        assert sentence in said
+        assert main(["upscale", "a.mp4", "b.mp4", "--model", model, "--steps", "899"]) == 130
+    assert len(jobs) == 2

@@ -19,11 +19,11 @@ from diffst.star.cogvideox import StarCogVideoXTransformer
 from diffst.star.cogvideox_sampler import (
     DEFAULT_GUIDANCE,
     DEFAULT_STEPS,
-    NUM_TIMESTEPS,
     make_schedule,
     sample,
 )
 from diffst.star.colour import check_method, fix_colours
+from diffst.star.names import COGVIDEOX_PIPELINE, MAX_GUIDANCE, MAX_STEPS
 from diffst.star.noise import Position, clip_noise
 from diffst.star.windows import Pieces, faded_pieces, in_pieces, num_pieces, tile_windows
 
@@ -34,7 +34,6 @@ GROUP_LATENTS = (
 )
 VAE_TILE_SHARED = 0.25  # of a side of a tile
 DEFAULT_SEED = 666
-MAX_GUIDANCE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +54,9 @@ class CogVideoXSettings:
     """See `fix_colours`."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_steps <= NUM_TIMESTEPS:
-            raise ValueError(f"{self.num_steps} steps; this STAR takes 1 to {NUM_TIMESTEPS}")
+        most = MAX_STEPS[COGVIDEOX_PIPELINE]
+        if not 1 <= self.num_steps <= most:
+            raise ValueError(f"{self.num_steps} steps; this STAR takes 1 to {most}")
         if not 0 <= self.guidance <= MAX_GUIDANCE:
             raise ValueError(f"guidance {self.guidance:g}; this STAR takes 0 to {MAX_GUIDANCE}")
         check_method(self.colour_fix)

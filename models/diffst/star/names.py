@@ -13,7 +13,10 @@ STAR_MODELS = {
     "star-heavy": UNET_PIPELINE,
     "star-cogvideox": COGVIDEOX_PIPELINE,
 }
-WINDOWS = ("fade", "cut")  # how the frames that two windows of a long clip share become one
+MAX_STEPS = {UNET_PIPELINE: 899, COGVIDEOX_PIPELINE: 1000}  # by pipeline: its sampler's levels
+MAX_GUIDANCE = 100
+# By pipeline: how the frames that two windows of a long clip share become one; one that sees it whole has none.
+WINDOWS = {UNET_PIPELINE: ("fade", "cut"), COGVIDEOX_PIPELINE: ()}
 INDEX_FILE = "model_index.json"
 ENCODER_FOLDER = "text_encoder"  # in a model's folder; opened by transformers
 INSTALL_ENCODERS = "`pip install 'diffst[star]'`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffst.star.colour import check_method
-from diffst.star.names import WINDOWS
+from diffst.star.names import MAX_GUIDANCE, MAX_STEPS, UNET_PIPELINE, WINDOWS
 from diffst.star.vae import DECODE_FRAMES
 
 DEFAULT_SEED = 666  # the published results'
@@ -41,14 +41,16 @@ class StarSettings:
     """`adain`, `wavelet` or `none`."""
 
     def __post_init__(self) -> None:
-        if self.num_steps is not None and not 1 <= self.num_steps < 900:
-            raise ValueError(f"{self.num_steps} steps; STAR takes 1 to 899")
-        if not 0 <= self.guidance <= 100:  # NaN fails this too
-            raise ValueError(f"guidance {self.guidance:g}; STAR takes 0 to 100")
+        most = MAX_STEPS[UNET_PIPELINE]
+        if self.num_steps is not None and not 1 <= self.num_steps <= most:
+            raise ValueError(f"{self.num_steps} steps; STAR takes 1 to {most}")
+        if not 0 <= self.guidance <= MAX_GUIDANCE:  # NaN fails this too
+            raise ValueError(f"guidance {self.guidance:g}; STAR takes 0 to {MAX_GUIDANCE}")
         if not 0 <= self.guidance_rescale <= 1:
             raise ValueError(f"guidance rescale {self.guidance_rescale:g}; STAR takes 0 to 1")
         if self.window_frames < 1 or self.decode_frames < 1:
             raise ValueError("windows and groups hold at least 1 frame")
-        if self.windows not in WINDOWS:
-            raise ValueError(f"windows `{self.windows}`; STAR takes {' or '.join(WINDOWS)}")
+        ways = WINDOWS[UNET_PIPELINE]
+        if self.windows not in ways:
+            raise ValueError(f"windows `{self.windows}`; STAR takes {' or '.join(ways)}")
         check_method(self.colour_fix)

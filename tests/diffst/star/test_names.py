@@ -5,7 +5,16 @@ import json
 import pytest
 
 from diffst.folders import model_folder
-from diffst.star.names import STAR_MODELS, star_folder, star_pipeline
+from diffst.star.cogvideox_sampler import NUM_TIMESTEPS
+from diffst.star.names import (
+    COGVIDEOX_PIPELINE,
+    MAX_STEPS,
+    STAR_MODELS,
+    UNET_PIPELINE,
+    star_folder,
+    star_pipeline,
+)
+from diffst.star.schedule import START_TIMESTEP
 
 
 @pytest.mark.parametrize("name", list(STAR_MODELS))
@@ -31,3 +40,7 @@ def test_other_folders_are_none(content, tmp_path):
 
 def test_other_names_are_none():
     assert star_pipeline("nano") is None
+
+
+def test_as_many_steps_can_be_asked_for_as_the_samplers_take():
+    assert MAX_STEPS == {UNET_PIPELINE: START_TIMESTEP, COGVIDEOX_PIPELINE: NUM_TIMESTEPS}
