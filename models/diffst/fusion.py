@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffst.cfca import Ways
 from diffst.flow import warp
-from diffst.pixels import as_float, to_integer
+from diffst.pixels import as_float, in_range
 from diffst.tiling import Tile
 
 STRIP_PIXELS = 1280 * 180  # output pixels mixed at once, which bounds memory
@@ -67,10 +67,7 @@ def fuse_tile_in_torch(
     (rows, columns), (top, left) = given, (side.start for side in place)
     mixed = fuse(pictures, ways.paths[0], ways.shares[0], place)
     owned = mixed[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    kind = frame.dtype
-    frame[:, rows, columns] = (
-        owned.clamp(0, 1) if kind.is_floating_point else to_integer(owned, kind)
-    )
+    frame[:, rows, columns] = in_range(owned, frame.dtype)
 
 
 def fuse(

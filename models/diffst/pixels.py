@@ -1,6 +1,6 @@
 """Whole-number pixels to floats and back.
 
-Pictures that are given out become whole numbers by `to_integer`, which rounds.
+Pictures that are given out pass `in_range`: floats are clamped, whole numbers rounded.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ def to_integer_(frames: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype not in HIGHEST:
         raise ValueError(f"frames become uint8 or uint16, not {dtype}")
     return frames.clamp_(0, 1).mul_(HIGHEST[dtype]).round_().to(dtype)
+
+
+def in_range(pictures: Tensor, dtype: torch.dtype) -> Tensor:
+    """Finished float pictures as what is asked for: floats in [0, 1], or the nearest codes of uint8 or uint16."""
+    return pictures.clamp(0, 1) if dtype.is_floating_point else to_integer(pictures, dtype)
 
 
 def as_float(frames: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from diffst.fading import ramp
-from diffst.pixels import to_integer
+from diffst.pixels import in_range
 
 WHOLE_PIXELS = 640 * 480  # low-resolution pixels; a picture of no more is not cut
 LONGEST_SIDE = 512  # low-resolution pixels of a tile, halo included
@@ -179,9 +179,7 @@ class Canvas:
 
     def _finished(self, piece: Tensor) -> Tensor:
         """Clamped to [0, 1], or rounded to the integers wanted."""
-        if piece.dtype == self._made.dtype:
-            return piece.clamp(0.0, 1.0) if piece.is_floating_point() else piece
-        return to_integer(piece, self._made.dtype)
+        return in_range(piece, self._made.dtype) if piece.is_floating_point() else piece
 
 
 def within(span: Span) -> slice:

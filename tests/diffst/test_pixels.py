@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffst.pixels import to_float, to_integer
+from diffst.pixels import in_range, to_float, to_integer
 
 
 @pytest.mark.parametrize(("dtype", "levels"), [(torch.uint8, 256), (torch.uint16, 65536)])
@@ -15,6 +15,12 @@ def test_every_level_survives_the_way_to_float_and_back(dtype, levels):
 def test_conversion_rounds_to_the_nearest_code_and_clamps():
     values = torch.tensor([-0.1, 0.4999 / 255, 0.5001 / 255, 254.6 / 255, 1.2])
     assert to_integer(values, torch.uint8).tolist() == [0, 0, 1, 255, 255]
+
+
+def test_what_is_given_out_is_clamped_as_float_too():
+    values = torch.tensor([-0.1, 0.25, 1.2])
+    assert in_range(values, torch.float32).tolist() == [0, 0.25, 1]
+    assert in_range(values, torch.uint8).tolist() == [0, 64, 255]
 
 
 def test_other_types_are_refused():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffst.given import check_output_type, frames_given
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
-from diffst.pixels import as_float, to_integer
+from diffst.pixels import as_float, in_range
 from diffst.star.cogvideox import StarCogVideoXTransformer
 from diffst.star.cogvideox_sampler import (
     DEFAULT_GUIDANCE,
@@ -156,8 +156,7 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         with stage("decode"):
             pictures = self.decode(clean)[:count, :, : size[0], : size[1]]
             shown = fix_colours((pictures / 2 + 0.5).clamp(0, 1), frames, settings.colour_fix)
-            made = shown if output_type.is_floating_point else to_integer(shown, output_type)
-            return made.cpu()
+            return in_range(shown, output_type).cpu()
 
     def fill(self, frames: Tensor) -> Tensor:
         """Repeat the edges, up to the taught size at least, and the last frame, up to whole latents."""

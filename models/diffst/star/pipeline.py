@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffst.given import check_output_type, frames_given
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
-from diffst.pixels import as_float, to_integer
+from diffst.pixels import as_float, in_range
 from diffst.star.colour import fix_colours
 from diffst.star.frames import LEAST_SIZE, Padding, enlarge, padding_of
 from diffst.star.network import StarUNet
@@ -112,9 +112,7 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
                 pictures = self.decode(clean[0, :, group].transpose(0, 1), settings)
                 shown = (padding.crop(pictures) / 2 + 0.5).clamp(0, 1)
                 fixed = fix_colours(shown, frames[group], settings.colour_fix)
-                made[group] = (
-                    fixed if output_type.is_floating_point else to_integer(fixed, output_type)
-                ).cpu()
+                made[group] = in_range(fixed, output_type).cpu()
         return made
 
     def encode(

@@ -205,9 +205,9 @@ class WanDecoder:
         yield from map(self.pictures, self.codec.decode_piece(self.stream, None))
 
     def pictures(self, video: Tensor) -> Tensor:
-        """(1, 3, T, H, W) of the network -> (T, 3, height, width) float32 in [0, 1], without the padding."""
+        """(1, 3, T, H, W) of the network -> (T, 3, height, width) float32, about [0, 1], without padding."""
         height, width = self.size
-        return self.in_range(video[0].transpose(0, 1)[..., :height, :width].float())
+        return self.rescaled(video[0].transpose(0, 1)[..., :height, :width].float())
 
     def new_stream(self, latents_per_call: int, cache: Cache | None) -> LatentStream:
         """The network with what it remembers of this shot."""
@@ -218,8 +218,8 @@ class WanDecoder:
         mean, deviation = self.codec.normalisation(latents)
         return latents * deviation + mean
 
-    def in_range(self, frames: Tensor) -> Tensor:
-        """What the network makes, brought to [0, 1]."""
+    def rescaled(self, frames: Tensor) -> Tensor:
+        """What the network makes, about [-1, 1], as about [0, 1]; not clamped."""
         return (frames + 1.0) / 2.0
 
 
@@ -235,7 +235,7 @@ class TinyWanDecoder(WanDecoder):
         """See `WanDecoder`."""
         return latents
 
-    def in_range(self, frames: Tensor) -> Tensor:
+    def rescaled(self, frames: Tensor) -> Tensor:
         """See `WanDecoder`."""
         return frames
 

@@ -15,7 +15,7 @@ from diffst.attempts import Attempt, plainly
 from diffst.cfca import CFCA, Instants
 from diffst.given import check_asked, check_output_type, frames_given
 from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage, unwatched
-from diffst.pixels import to_integer
+from diffst.pixels import in_range
 from diffst.transformer import one_step
 from diffst.vrg import VideoGuidance
 from diffst.wan.codec import WanCodec
@@ -202,13 +202,6 @@ class DiffSTWanPipeline(DiffSTPipeline):
         finally:
             if fused:
                 self.transformer.fuse_qkv_projections()
-
-
-def in_range(pictures: Tensor, output_type: torch.dtype) -> Tensor:
-    """Finished pictures, float, as what is asked for: float32 in [0, 1], or full-range codes."""
-    if output_type.is_floating_point:
-        return pictures.clamp(0.0, 1.0)
-    return to_integer(pictures, output_type)
 
 
 def check_keys(name: str, component: Any) -> None:

@@ -13,11 +13,12 @@ from diffst.given import check_asked, frames_given
 from diffst.limits import Limits
 from diffst.offload import Offload
 from diffst.pipeline import OnProgress, OnStage, unwatched
+from diffst.pixels import in_range
 from diffst.transfers import HostCopies, to_device
 from diffst.upscaler import ModelRules
 from diffst.wan.cuts import Cuts, VaeTiles
 from diffst.wan.levers import Levers, pull
-from diffst.wan.pipeline import DiffSTWanPipeline, in_range
+from diffst.wan.pipeline import DiffSTWanPipeline
 from diffst.wan.shot import Shot
 from diffst.wan.sizes import TILE_OVERLAP, TIME_STRIDE
 from diffst.wan.windows import OVERLAP_LATENTS, Windows
