@@ -1,4 +1,4 @@
-"""Metrics that are networks, through pyiqa (the `metrics` extra), which also fetches their weights."""
+"""Metrics that are networks; `diffst.judges` opens them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
+from diffst.judges import NoJudgeError, open_judge
 from diffst_cli.errors import UserError
 from diffst_cli.scores import Series
 
@@ -38,25 +39,9 @@ def open_network(name: str) -> Judge:
     """
     known, _ = NETWORKS[TLP_NETWORK if name == "tlp" else name]
     try:
-        import pyiqa
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
-        raise UserError(
-            f"metric `{name}` is not available: {error}",
-            hint="run `pip install 'diffst[metrics]'`, with the torchvision that belongs to this torch",
-        ) from error
-    try:
-        judge: Judge = pyiqa.create_metric(known)
-    except ImportError as error:  # some of its networks need packages that it does not bring
-        raise UserError(
-            f"metric `{name}` is not available: {error}",
-            hint="install what it names; `pkg_resources` comes with `pip install 'setuptools<81'`",
-        ) from error
-    except OSError as error:  # of urllib, requests and huggingface_hub alike
-        raise UserError(
-            f"metric `{name}` is not available: its weights cannot be fetched: {error}",
-            hint="run it once with a network, or copy `~/.cache/torch/hub` and "
-            "`~/.cache/huggingface` from a machine that has one",
-        ) from error
+        judge: Judge = open_judge(known, f"metric `{name}`")
+    except NoJudgeError as error:
+        raise UserError(error.reason, hint=error.hint) from error
     return judge
 
 

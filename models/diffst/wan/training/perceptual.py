@@ -1,12 +1,13 @@
-"""L_perc by a network that judges pictures: DISTS or LPIPS, through pyiqa (the `metrics` extra)."""
+"""L_perc by a network that judges pictures: DISTS or LPIPS, through pyiqa."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from diffst.judges import open_judge
 
 NETWORKS = ("dists", "lpips")  # pyiqa's names too
 Judge = Callable[[Tensor, Tensor], Tensor]
@@ -30,21 +31,8 @@ def open_perceptual(name: str, device: torch.device) -> PerceptualLoss:
     """A loss of `NETWORKS`, its network loaded; weights are downloaded on first use.
 
     Raises:
-        ValueError: pyiqa is not installed, or the weights are not here and cannot be fetched; it says what to do.
+        ValueError: It cannot be had; it says what to do.
     """
-    try:
-        import pyiqa
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
-        raise ValueError(
-            f"loss `{name}` is not available: {error}; run `pip install 'diffst[metrics]'`, with the torchvision that "
-            "belongs to this torch"
-        ) from error
-    try:
-        judge: Any = pyiqa.create_metric(name, device=device, as_loss=True)
-    except OSError as error:  # of urllib, requests and huggingface_hub alike
-        raise ValueError(
-            f"loss `{name}` is not available: its weights cannot be fetched: {error}; run it once with a network, or "
-            "copy `~/.cache/torch/hub` and `~/.cache/huggingface` from a machine that has one"
-        ) from error
+    judge = open_judge(name, f"loss `{name}`", device=device, as_loss=True)
     assert isinstance(judge, nn.Module)
     return PerceptualLoss(judge.requires_grad_(False).eval())

@@ -77,6 +77,15 @@ def test_a_missing_package_is_told(monkeypatch):
         open_perceptual("dists", CPU)
 
 
+def test_a_package_that_the_network_needs_is_told(pyiqa):
+    def fail(name, *, device, as_loss):
+        raise ModuleNotFoundError("No module named 'pkg_resources'")
+
+    pyiqa(fail)
+    with pytest.raises(ValueError, match=r"loss `dists` is not available: No .*; install what it"):
+        open_perceptual("dists", CPU)
+
+
 def test_missing_weights_are_told(pyiqa):
     def fail(name, *, device, as_loss):
         raise OSError("no network")
