@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffst.folders import model_folder
-from diffst.star.names import INDEX_FILE
+from diffst.folders import INDEX_FILE, model_folder
 from diffst_cli.download import Item, is_complete, read_record, write_record
 from diffst_cli.errors import UserError
 from diffst_cli.hashing import sha256

@@ -8,16 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from diffst.folders import EMBEDDED
+from diffst.folders import EMBEDDED, INDEX_FILE
 from diffst.star.load import Sampling
-from diffst.star.names import (
-    INDEX_FILE,
-    MAX_GUIDANCE,
-    MAX_STEPS,
-    STAR_MODELS,
-    WINDOWS,
-    star_pipeline,
-)
+from diffst.star.names import MAX_GUIDANCE, MAX_STEPS, STAR_MODELS, WINDOWS, star_pipeline
 from diffst.wan.names import DECODERS, WAN_MODEL
 from diffst_cli.errors import UsageError
 from diffst_cli.probe import VideoInfo

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffst.folders import held_class
 from diffst.wan.names import WAN_MODEL
 from diffst_cli.clips import ClipRules
 from diffst_cli.errors import UserError
@@ -286,15 +286,11 @@ def _lanes(device: str) -> int:
 
 def kind_of(model: str) -> str:
     """The model in `LADDERS` whose laws a model follows; its own name where there is none, as for nano."""
-    index = Path(model) / "model_index.json"
-    if model in LADDERS or not index.is_file():
+    held = None if model in LADDERS else held_class(Path(model))
+    if held not in PIPELINES:  # a damaged folder is told when it is loaded
         return model
-    try:
-        held = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
-    except (ValueError, AttributeError):
-        return model  # told when it is loaded
     size = sum(path.stat().st_size for path in Path(model).rglob("*.safetensors"))
-    return PIPELINES.get(held, model) if size >= LARGE_BYTES else model
+    return PIPELINES[held] if size >= LARGE_BYTES else model
 
 
 def cannot_load(model: str, reason: object) -> UserError:

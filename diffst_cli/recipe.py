@@ -32,7 +32,6 @@ NOT_IN_RECIPE = frozenset(
 )
 SAMPLES = 64  # blocks of a file that are looked at
 SAMPLE_BYTES = 2**16
-MODEL_SUFFIXES = (".json", ".safetensors")
 
 
 def make_recipe(job: UpscaleJob, info: VideoInfo) -> dict[str, str]:
@@ -139,11 +138,11 @@ def _model_files(name: str) -> tuple[Path, ...]:
 
     Where a model's published files were fetched, those: the first run makes others of them.
     """
-    from diffst.folders import EMBEDDED
+    from diffst.folders import EMBEDDED, model_files
     from diffst.star.names import PUBLISHED_FOLDER, star_folder
 
     folder = EMBEDDED.get(name, star_folder(name))
     published = tuple(sorted((folder / PUBLISHED_FOLDER).glob("*.pt")))
     if published:
         return published
-    return tuple(sorted(path for path in folder.rglob("*") if path.suffix in MODEL_SUFFIXES))
+    return tuple(model_files(folder))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffst.cfca import CFCA
 from diffst.codec import NanoCodec
-from diffst.folders import EMBEDDED
+from diffst.folders import EMBEDDED, INDEX_FILE, model_files
 from diffst.pipeline import DiffSTPipeline
 from diffst.transformer import NANO_TRANSFORMER
 from diffst.vrg import Guidance, VideoGuidance
@@ -91,10 +91,7 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffST
         FileNotFoundError: The folder or a part of it is missing.
         ValueError: It holds another pipeline, its weights do not fit its configuration, or a file is damaged.
     """
-    index_file = folder / "model_index.json"
-    if not index_file.is_file():
-        raise FileNotFoundError(f"no `model_index.json` in `{folder}`")
-    index = read_object(index_file)
+    index, index_file = read_index(folder), folder / INDEX_FILE
     kind = str(index.get("_class_name"))
     if kind not in PIPELINES:
         raise ValueError(f"`{folder}` holds a `{kind}`, not a `{'` or a `'.join(PIPELINES)}`")
@@ -121,12 +118,16 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffST
         raise ValueError(f"`{index_file}` does not describe a `{kind}`: {error}") from error
 
 
-def pipeline_class(folder: Path) -> str:
-    """The name of the pipeline class that a folder says it holds; empty where it says nothing."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        return ""
-    return str(read_object(index).get("_class_name", ""))
+def read_index(folder: Path) -> dict[str, Any]:
+    """What a pipeline folder says it holds.
+
+    Raises:
+        FileNotFoundError: It says nothing.
+        ValueError: Its index is damaged.
+    """
+    if not (folder / INDEX_FILE).is_file():
+        raise FileNotFoundError(f"no `{INDEX_FILE}` in `{folder}`")
+    return read_object(folder / INDEX_FILE)
 
 
 def load_component(kind: type[Any], folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -231,8 +232,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def weights_hash(folder: Path) -> str:
     """SHA-256 over all weight and configuration files of a pipeline folder, in name order."""
     digest = hashlib.sha256()
-    files = [path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")]
-    for path in sorted(files):
+    for path in model_files(folder):
         digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffst.attempts import Attempt, plainly
 from diffst.checkpoint import load_pipeline, num_parameters, weights_hash
-from diffst.folders import EMBEDDED, model_folder
+from diffst.folders import EMBEDDED, INDEX_FILE, model_files, model_folder
 from diffst.given import frames_given
 from diffst.limits import Limits
 from diffst.neighbourhood import Remembered
@@ -300,15 +300,14 @@ def list_models() -> list[ModelCard]:
 def embedded_card(name: str) -> ModelCard:
     """What is said of a model in the package."""
     folder = EMBEDDED[name]
-    installed = (folder / "model_index.json").is_file()
-    files = [path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")]
+    installed = (folder / INDEX_FILE).is_file()
     return ModelCard(
         name=name,
         description=DESCRIPTIONS[name],
         licence="Apache-2.0",
         installed=installed,
         path=folder,
-        size_bytes=sum(path.stat().st_size for path in files),
+        size_bytes=sum(path.stat().st_size for path in model_files(folder)),
         num_parameters=num_parameters(folder),
         sha256=weights_hash(folder) if installed else "",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +14,10 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import (
 )
 from torch import Tensor
 
-from diffst.checkpoint import load_component, pipeline_class
+from diffst.checkpoint import load_component, read_index
 from diffst.star.cogvideox import StarCogVideoXTransformer
 from diffst.star.cogvideox_pipeline import StarCogVideoXPipeline
-from diffst.star.names import COGVIDEOX_PIPELINE, INDEX_FILE, UNET_PIPELINE
+from diffst.star.names import COGVIDEOX_PIPELINE, UNET_PIPELINE
 from diffst.star.network import StarUNet
 from diffst.star.pickled import read_pickled
 from diffst.star.pipeline import StarPipeline
@@ -112,8 +111,7 @@ def load_star_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> S
         FileNotFoundError: The folder or a part of it is missing.
         ValueError: It holds another pipeline, or its weights do not fit its configuration.
     """
-    require_pipeline(folder, UNET_PIPELINE)
-    index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+    index = require_pipeline(folder, UNET_PIPELINE)
     unet = load_component(StarUNet, folder / "unet", dtype).requires_grad_(False)
     vae = load_component(AutoencoderKLTemporalDecoder, folder / "vae").requires_grad_(False)
     return StarPipeline(unet=unet, vae=vae, least_size=tuple(index["least_size"]))
@@ -129,10 +127,10 @@ def load_cogvideox_pipeline(
     return StarCogVideoXPipeline(transformer.requires_grad_(False), vae.requires_grad_(False))
 
 
-def require_pipeline(folder: Path, wanted: str) -> None:
-    """Raise FileNotFoundError where a folder holds no pipeline, ValueError where it holds another than wanted."""
-    held = pipeline_class(folder)
-    if not held:
-        raise FileNotFoundError(f"no `{INDEX_FILE}` in `{folder}`")
+def require_pipeline(folder: Path, wanted: str) -> dict[str, Any]:
+    """The index of a folder; raises FileNotFoundError where there is none, ValueError where another class is held."""
+    index = read_index(folder)
+    held = index.get("_class_name")
     if held != wanted:
         raise ValueError(f"`{folder}` holds a `{held}`, not a `{wanted}`")
+    return index

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from diffst.folders import INDEX_FILE
 from diffst.star.names import (
     COGVIDEOX_PIPELINE,
-    INDEX_FILE,
     PUBLISHED_FOLDER,
     STAR_MODELS,
     star_folder,

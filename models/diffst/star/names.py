@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from diffst.folders import model_folder
+from diffst.folders import held_class, model_folder
 
 UNET_PIPELINE, COGVIDEOX_PIPELINE = "StarPipeline", "StarCogVideoXPipeline"
 STAR_MODELS = {
@@ -17,7 +16,6 @@ MAX_STEPS = {UNET_PIPELINE: 899, COGVIDEOX_PIPELINE: 1000}  # by pipeline: its s
 MAX_GUIDANCE = 100
 # By pipeline: how the frames that two windows of a long clip share become one; one that sees it whole has none.
 WINDOWS = {UNET_PIPELINE: ("fade", "cut"), COGVIDEOX_PIPELINE: ()}
-INDEX_FILE = "model_index.json"
 ENCODER_FOLDER = "text_encoder"  # in a model's folder; opened by transformers
 INSTALL_ENCODERS = "`pip install 'diffst[star]'`"
 PUBLISHED_FOLDER = "published"  # of the authors' files, in a model's folder
@@ -32,9 +30,5 @@ def star_pipeline(model: str) -> str | None:
     """The pipeline class of a STAR model given by its name or its folder; None for other models."""
     if model in STAR_MODELS:
         return STAR_MODELS[model]
-    try:
-        index = json.loads((Path(model) / INDEX_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    held = index.get("_class_name") if isinstance(index, dict) else None
+    held = held_class(Path(model))
     return held if held in STAR_MODELS.values() else None

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffst.checkpoint import load_pipeline, new_nano
+from diffst.folders import INDEX_FILE
 from diffst.fusion import fuse
 from diffst.pipeline import DiffSTPipeline
 from diffst.training import losses
@@ -34,9 +35,8 @@ from diffst.upscaler import choose_device
 
 KEYFRAMES = 6  # in a window; the targets lie at its middle: keyframe 2, the instant 2.5, keyframe 3
 TARGETS = ((2, 0.0), (2, 0.5), (3, 0.0))
-GRADIENT_LIMIT = (
-    0.03  # about the usual norm; at 0.1 a run blew up after 4,300 steps, at 1.0 after 1,600
-)
+# About the usual norm; at 0.1 a run blew up after 4,300 steps, at 1.0 after 1,600.
+GRADIENT_LIMIT = 0.03
 RUNAWAY_NORM = 100.0  # of a gradient; a run that reaches it is lost, though its numbers may stay finite for long
 SLOW_PARTS = ("vrg", "transformer")  # they steer everything else, so they move more slowly
 SLOW_RATE = 0.25
@@ -175,7 +175,7 @@ class Trainer:
             config.validation, lr_crop=config.crop, num_keyframes=KEYFRAMES, seed=VALIDATION_SEED
         )
         last, _ = (recovered(config.out / name) for name in ("last", "best"))
-        if (last / "model_index.json").is_file():
+        if (last / INDEX_FILE).is_file():
             self.average = load_pipeline(last)
         elif config.start_from is not None:
             self.average = load_pipeline(config.start_from)
@@ -218,7 +218,7 @@ class Trainer:
     def left_best(self, state: dict[str, Any]) -> float:
         """Quality of the model in `best/` on the clips that are measured on now; below any where there is none."""
         best = self.config.out / "best"
-        if not (best / "model_index.json").is_file():
+        if not (best / INDEX_FILE).is_file():
             return -inf
         if state.get("validation") == self.validation.described:
             return float(state["best"])
