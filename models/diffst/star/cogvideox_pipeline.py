@@ -22,7 +22,7 @@ from diffst.star.cogvideox_sampler import (
     make_schedule,
     sample,
 )
-from diffst.star.colour import check_method, fix_colours
+from diffst.star.colour import match_statistics
 from diffst.star.names import COGVIDEOX_PIPELINE, MAX_GUIDANCE, MAX_STEPS
 from diffst.star.noise import Position, clip_noise
 from diffst.star.windows import Pieces, faded_pieces, in_pieces, num_pieces, tile_windows
@@ -50,8 +50,6 @@ class CogVideoXSettings:
     """How strongly the prompt counts; without a prompt, nothing."""
     seed: int = DEFAULT_SEED
     """Of all noise; a frame's noise depends on it and on the frame's place in the video only."""
-    colour_fix: str = "adain"
-    """See `fix_colours`."""
 
     def __post_init__(self) -> None:
         most = MAX_STEPS[COGVIDEOX_PIPELINE]
@@ -59,7 +57,6 @@ class CogVideoXSettings:
             raise ValueError(f"{self.num_steps} steps; this STAR takes 1 to {most}")
         if not 0 <= self.guidance <= MAX_GUIDANCE:
             raise ValueError(f"guidance {self.guidance:g}; this STAR takes 0 to {MAX_GUIDANCE}")
-        check_method(self.colour_fix)
 
 
 class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -155,7 +152,7 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         on_progress("decode", 0, count)
         with stage("decode"):
             pictures = self.decode(clean)[:count, :, : size[0], : size[1]]
-            shown = fix_colours((pictures / 2 + 0.5).clamp(0, 1), frames, settings.colour_fix)
+            shown = match_statistics((pictures / 2 + 0.5).clamp(0, 1), frames)
             return in_range(shown, output_type).cpu()
 
     def fill(self, frames: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from diffst.given import check_output_type, frames_given
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.pixels import as_float, in_range
-from diffst.star.colour import fix_colours
+from diffst.star.colour import match_statistics
 from diffst.star.frames import LEAST_SIZE, Padding, enlarge, padding_of
 from diffst.star.network import StarUNet
 from diffst.star.noise import Position, clip_noise, frame_noise
@@ -33,6 +33,8 @@ from diffst.star.windows import (
     num_pieces,
     tile_windows,
 )
+
+GUIDANCE_RESCALE = 0.2  # how much of the spread that guidance adds is taken back, as published
 
 
 class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -111,7 +113,7 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
             with stage("decode"):
                 pictures = self.decode(clean[0, :, group].transpose(0, 1), settings)
                 shown = (padding.crop(pictures) / 2 + 0.5).clamp(0, 1)
-                fixed = fix_colours(shown, frames[group], settings.colour_fix)
+                fixed = match_statistics(shown, frames[group])
                 made[group] = in_range(fixed, output_type).cpu()
         return made
 
@@ -181,7 +183,7 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
         if settings.guidance == 1:
             return picture_of(noisy, wanted, step)
         unwanted = velocity(states[1:])
-        guided = guide(wanted, unwanted, scale=settings.guidance, rescale=settings.guidance_rescale)
+        guided = guide(wanted, unwanted, scale=settings.guidance, rescale=GUIDANCE_RESCALE)
         return picture_of(noisy, guided, step)
 
     def pieces(self, latent: Tensor, settings: StarSettings) -> tuple[Pieces, Pieces, Pieces]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffst.star.colour import check_method
 from diffst.star.names import MAX_GUIDANCE, MAX_STEPS, UNET_PIPELINE, WINDOWS
 from diffst.star.vae import DECODE_FRAMES
 
@@ -23,8 +22,6 @@ class StarSettings:
     """Steps at even distances; None takes the 14 published ones."""
     guidance: float = 7.5
     """How far to move away from the negative prompt, 0 to 100; 1 ignores it and takes half the time."""
-    guidance_rescale: float = 0.2
-    """How much of the spread that guidance adds is taken back, in [0, 1]."""
     seed: int = DEFAULT_SEED
     """Of all noise; a frame's noise depends on it and on the frame's place in the video only."""
     window_frames: int = 32
@@ -37,8 +34,6 @@ class StarSettings:
     """Most latent rows and columns that the VAE sees; None is the whole picture."""
     decode_frames: int = DECODE_FRAMES
     """Frames that are decoded together."""
-    colour_fix: str = "adain"
-    """`adain`, `wavelet` or `none`."""
 
     def __post_init__(self) -> None:
         most = MAX_STEPS[UNET_PIPELINE]
@@ -46,11 +41,8 @@ class StarSettings:
             raise ValueError(f"{self.num_steps} steps; STAR takes 1 to {most}")
         if not 0 <= self.guidance <= MAX_GUIDANCE:  # NaN fails this too
             raise ValueError(f"guidance {self.guidance:g}; STAR takes 0 to {MAX_GUIDANCE}")
-        if not 0 <= self.guidance_rescale <= 1:
-            raise ValueError(f"guidance rescale {self.guidance_rescale:g}; STAR takes 0 to 1")
         if self.window_frames < 1 or self.decode_frames < 1:
             raise ValueError("windows and groups hold at least 1 frame")
         ways = WINDOWS[UNET_PIPELINE]
         if self.windows not in ways:
             raise ValueError(f"windows `{self.windows}`; STAR takes {' or '.join(ways)}")
-        check_method(self.colour_fix)

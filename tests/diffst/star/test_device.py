@@ -27,10 +27,9 @@ def frames(count):
 
 
 @pytest.mark.parametrize(
-    ("colour_fix", "windows", "tile"),
-    [("adain", "fade", None), pytest.param("wavelet", "cut", 24, marks=pytest.mark.slow)],
+    ("windows", "tile"), [("fade", None), pytest.param("cut", 24, marks=pytest.mark.slow)]
 )
-def test_a_clip_is_enlarged_where_the_pipeline_is(colour_fix, windows, tile):
+def test_a_clip_is_enlarged_where_the_pipeline_is(windows, tile):
     pipeline = build_random(multiples=(1, 2), blocks_per_level=1)
     torch.nn.Module.to(pipeline.unet, torch.float16)
     pipeline.to("meta").vae.decoder.to(torch.float16)
@@ -38,7 +37,6 @@ def test_a_clip_is_enlarged_where_the_pipeline_is(colour_fix, windows, tile):
         num_steps=2,
         window_frames=2,
         windows=windows,
-        colour_fix=colour_fix,
         tile_latents=None if tile is None else (26, tile),
         vae_tile_latents=tile,
     )

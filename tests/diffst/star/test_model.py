@@ -123,7 +123,7 @@ def test_a_prompt_of_cogvideox_is_asked_about_too(folders):
 
 
 def test_limits_do_not_touch_the_rest(folders):
-    given = StarSettings(num_steps=2, guidance=3, seed=5, colour_fix="none")
+    given = StarSettings(num_steps=2, guidance=3, seed=5)
     model = load_star(folders["i2vgen"], device="cpu", precision="fp32", settings=given)
     model.keep_within(Limits(window_frames=8))
     assert model.settings == dataclasses.replace(given, window_frames=8)

@@ -167,13 +167,13 @@ def test_a_network_that_knows_gives_every_pixel_back_in_its_place(
 ):
     monkeypatch.setattr(pipeline, "unet", Knowing())
     monkeypatch.setattr(pipeline, "vae", Averages())
+    monkeypatch.setattr("diffst.star.pipeline.match_statistics", lambda pictures, _: pictures)
     # Colours that differ from frame to frame and from place to place, constant where a latent looks.
     generator = torch.Generator().manual_seed(5)
     colours = torch.rand(5, 3, size[0] // 8, size[1] // 8, generator=generator)
     frames = colours.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
     settings = StarSettings(
         window_frames=2,
-        colour_fix="none",
         tile_latents=(18, 24) if tiled else None,
         vae_tile_latents=24 if tiled else None,
     )
@@ -191,10 +191,8 @@ def test_positions_and_frames_must_agree(pipeline, text):
     [
         ({"num_steps": 0}, "0 steps; STAR takes 1 to 899"),
         ({"guidance": -0.5}, "guidance -0.5; STAR takes 0 to 100"),
-        ({"guidance_rescale": 2}, "guidance rescale 2; STAR takes 0 to 1"),
         ({"window_frames": 0}, "at least 1 frame"),
         ({"windows": "blend"}, "windows `blend`; STAR takes fade or cut"),
-        ({"colour_fix": "sepia"}, "colour fix `sepia` is not one of"),
     ],
 )
 def test_settings_out_of_range_are_refused(value, message):
