@@ -223,8 +223,8 @@ def star_weights_bytes() -> float:
 
 def star_padded(width: int, height: int) -> tuple[int, int]:
     """Width and height as STAR pads them: at least 1280x720, then multiples of 64, 16 rows more."""
-    wide = max(width, 1280) if width <= 1280 else 64 * (width // 64) + 64
-    high = max(height, 720) if height <= 720 else 64 * ((height + 48) // 64) + 16
+    wide = 1280 if width <= 1280 else 64 * (width // 64) + 64
+    high = 720 if height <= 720 else 64 * ((height + 48) // 64) + 16
     return wide, high
 
 

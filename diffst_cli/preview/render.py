@@ -16,7 +16,7 @@ from diffst_cli.frame_pipe import FramePipe
 from diffst_cli.job import MAX_SIDE, UpscaleJob
 from diffst_cli.playable import Picture, open_playable
 from diffst_cli.preview.panels import choose_layout, make_labels, side_by_side
-from diffst_cli.preview.telling import Telling, find_telling
+from diffst_cli.preview.telling import SECONDS, Telling, find_telling
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.progress import Reporter
 from diffst_cli.reader import require_start
@@ -165,7 +165,7 @@ class _Renderer:
             self._job,
             output=self._folder / "after.mkv",
             start=moment.start - self._info.origin_seconds,
-            duration=moment.duration,
+            duration=SECONDS,
             codec=CODEC,
             crf=WORK_CRF,
             preset=WORK_PRESET,
@@ -178,9 +178,9 @@ class _Renderer:
         caption = (
             f"{number}/{len(self._moments)}    {moment.reason}    {moment_clock(upscale.start)}"
         )
-        pictures = self._pictures(upscale, moment, caption)
+        pictures = self._pictures(upscale, caption)
         # Odd, which at twice the rate is a new frame; before the cut where there is one.
-        place = round(moment.duration * self._rate * STILL_PLACE) | 1
+        place = round(SECONDS * self._rate * STILL_PLACE) | 1
         still = None
         for index, picture in enumerate(pictures):
             self._add(picture)
@@ -189,17 +189,17 @@ class _Renderer:
         assert still is not None, "the moment has no frame"
         return still
 
-    def _pictures(self, upscale: UpscaleJob, moment: Telling, caption: str) -> Iterator[Picture]:
+    def _pictures(self, upscale: UpscaleJob, caption: str) -> Iterator[Picture]:
         """Both ways side by side at every instant of a moment, with labels."""
         before = Source(info=self._info, label="")
         after = Source(info=probe(upscale.output), label="")
         size = common_size([after], MAX_SIDE)  # as upscaled, never reduced
-        part = Part(start=upscale.start or Fraction(0), duration=moment.duration)
+        part = Part(start=upscale.start or Fraction(0), duration=SECONDS)
         with Showing(before, part, size) as left, Showing(after, Part(), size) as right:
             layout = choose_layout(right.picture())
             above, below = make_labels(layout, *self._names(), caption)
             began, time = right.frame.time, Fraction(0)
-            while time < moment.duration:
+            while time < SECONDS:
                 if not (left.move_to(part.start + time) and right.move_to(began + time)):
                     return
                 yield side_by_side(layout, left.picture(), right.picture(), above, below)

@@ -26,12 +26,10 @@ STEPS = 4  # windows begin this often in a moment's length
 
 @dataclass(frozen=True, kw_only=True)
 class Telling:
-    """A moment worth showing."""
+    """A moment worth showing, of `SECONDS`."""
 
     start: Fraction
     """Seconds on the source's clock; a frame begins there."""
-    duration: Fraction
-    """Seconds."""
     reason: str
 
 
@@ -150,7 +148,7 @@ def choose(windows: Sequence[Window]) -> list[Telling]:
         far = max(free, key=lambda window: min(abs(window.start - start) for start in begun))
         chosen.append((far, "a usual moment"))
     return [
-        Telling(start=window.start, duration=SECONDS, reason=reason)
+        Telling(start=window.start, reason=reason)
         for window, reason in sorted(chosen, key=lambda pair: pair[0].start)
     ]
 

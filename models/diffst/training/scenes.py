@@ -14,6 +14,7 @@ from diffst.training.motion import Ripple, Scene, Sprite, Trajectory
 from diffst.training.shapes import blob, text_plate
 
 SLOWEST, FASTEST = 0.3, 40.0  # pixels a frame at high resolution
+ZOOM_GROWTH = 0.25  # the largest logarithm of a zoom over half a clip
 SMALLEST_ZOOM = 0.9  # below this a photo seen through the camera would alias
 
 Image = NDArray[np.uint8]
@@ -63,16 +64,16 @@ def _draw_trajectory(
     num_frames: int,
     *,
     speed: float,
-    growth: float = 0.25,
 ) -> Trajectory:
-    """Draw a way whose mean speed is about `speed`; `growth` limits the logarithm of the zoom over half the clip."""
+    """Draw a way whose mean speed is about `speed`."""
     angle = rng.uniform(0, 2 * np.pi)
     velocity = speed * np.array([np.cos(angle), np.sin(angle) * rng.uniform(0.2, 1)])
     change = rng.uniform(-0.5, 0.5, 2) if rng.random() < 0.5 else np.zeros(2)
     acceleration = change * speed / num_frames
     moving = float(speed > 0)
     shakes = moving * (rng.random() < 0.3)
-    zoom_rate = moving * (rng.random() < 0.45) * rng.uniform(-growth, growth) / (num_frames / 2)
+    zoomed = moving * (rng.random() < 0.45) * rng.uniform(-ZOOM_GROWTH, ZOOM_GROWTH)
+    zoom_rate = zoomed / (num_frames / 2)
     turn_rate = moving * (rng.random() < 0.35) * rng.normal(0, 0.012)
     lowest = SMALLEST_ZOOM * float(np.exp(abs(zoom_rate) * num_frames / 2))
     return Trajectory(
