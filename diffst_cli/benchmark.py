@@ -10,8 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from diffst_cli.errors import UsageError
-from diffst_cli.ffmpeg import FfmpegProcess, error_lines
 from diffst_cli.job import UpscaleJob
+from diffst_cli.muxing import run_ffmpeg
 from diffst_cli.probe import probe
 from diffst_cli.progress import Reporter
 from diffst_cli.run import open_model, run_job
@@ -159,18 +159,15 @@ def make_clip(path: Path, size: tuple[int, int], num_frames: int) -> Path:
     """Write a clip of moving texture, H.264 at 30 frames a second, and give its path.
 
     Raises:
-        ValueError: ffmpeg cannot make one of this size.
+        UserError: ffmpeg cannot make one of this size.
     """
     width, height = size
     motion = f"scroll=horizontal={MOTION[0] / width}:vertical={MOTION[1] / height}"
     texture = f"color=gray:size={width}x{height}:rate={SYNTHETIC_FPS},{TEXTURE}"
     coding = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18")
     wanted = ("-frames:v", str(num_frames), *coding, str(path))
-    with FfmpegProcess(
-        ["-f", "lavfi", "-i", f"{texture},{motion},format=yuv420p", *wanted]
-    ) as process:
-        if process.wait() != 0:
-            raise ValueError(f"no clip of {width}x{height}: {error_lines(process.lines)}")
+    source = ("-f", "lavfi", "-i", f"{texture},{motion},format=yuv420p")
+    run_ffmpeg([*source, *wanted], f"making a clip of {_size(size)}")
     return path
 
 

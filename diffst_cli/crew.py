@@ -22,6 +22,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.job import UpscaleJob
 from diffst_cli.planner import RunPlan, plan_run
 from diffst_cli.segments import Segment
+from diffst_cli.words import counted
 from diffst_cli.work import Work
 from diffst_cli.worker import ClipAt, Finished, Made, ModelAt, Ready, Task, Warned
 
@@ -151,7 +152,7 @@ class Crew:
         names = [post.worker.name for post in self._posts if post.worker is not None]
         machines = {name.partition(OF)[2] for name in names} - {""}
         several = f" on {len(machines)} machines" if len(machines) > 1 else ""
-        return f"{len(names)} worker{'s' if len(names) != 1 else ''}{several}"
+        return f"{counted(len(names), 'worker')}{several}"
 
     def _start(self, post: _Post) -> None:
         with self._changing:

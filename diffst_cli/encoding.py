@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 
 from diffst_cli.codecs import CODECS, GIF, PNG, Codec
 from diffst_cli.colour import HDR_TRANSFERS, SCALE_MATRICES
@@ -245,8 +246,15 @@ def encoder_works(encoder: str, pixel_format: str) -> bool:
 
 
 @functools.cache
-def has_filter(name: str) -> bool:
-    """Whether the ffmpeg in use was built with the filter `name`."""
-    command = [str(ffmpeg_path()), "-nostdin", "-hide_banner", "-loglevel", "quiet", "-filters"]
+def has_filter(name: str, executable: Path | None = None) -> bool:
+    """Whether an ffmpeg, the one in use where none is named, was built with the filter `name`."""
+    command = [
+        str(executable or ffmpeg_path()),
+        "-nostdin",
+        "-hide_banner",
+        "-loglevel",
+        "quiet",
+        "-filters",
+    ]
     answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     return any(line.split()[1:2] == [name] for line in answer.stdout.splitlines())

@@ -25,7 +25,9 @@ COLOUR_FILTER = (
 GREYS = "gray|gray9le|gray10le|gray12le|gray16le"  # that yuv4mpeg can hold
 
 
-def run_ffmpeg(arguments: Sequence[str], purpose: str, *, executable: Path | None = None) -> bytes:
+def ffmpeg_output(
+    arguments: Sequence[str], purpose: str, *, executable: Path | None = None
+) -> bytes:
     """Run ffmpeg on local files and return what it wrote to standard output.
 
     Args:
@@ -70,7 +72,7 @@ def read_luma(path: Path, max_frames: int | None = None) -> "Tensor":
     stream = ["-map", "0:v:0", "-vf", luma, "-fps_mode", "passthrough"]
     limit = [] if max_frames is None else ["-frames:v", str(max_frames)]
     arguments = [*stream, *limit, "-f", "yuv4mpegpipe", "-strict", "-1", "-"]
-    raw = run_ffmpeg([*read_from(path), *arguments], f"read the luma of `{path}`")
+    raw = ffmpeg_output([*read_from(path), *arguments], f"read the luma of `{path}`")
     header, _, body = raw.partition(b"\n")
     fields = {field[:1]: field[1:] for field in header.split()[1:]}
     if not body:
@@ -111,7 +113,7 @@ def read_rgb(path: Path, shape: Sequence[int]) -> "Tensor":
     )
     stream = ["-map", "0:v:0", "-vf", convert, "-fps_mode", "passthrough"]
     arguments = [*stream, "-frames:v", str(num_frames), "-f", "rawvideo", "-"]
-    raw = run_ffmpeg([*read_from(path), *arguments], f"read the frames of `{path}`")
+    raw = ffmpeg_output([*read_from(path), *arguments], f"read the frames of `{path}`")
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(-1, height, width, 3)
 
 
@@ -138,7 +140,7 @@ def vmaf(output: Path, reference: Path, shape: Sequence[int]) -> tuple[float, ..
         )
         inputs = [*read_from(output), *read_from(reference)]
         arguments = [*inputs, "-filter_complex", graph, "-f", "null", "-"]
-        run_ffmpeg(arguments, f"compare `{output}`", executable=vmaf_ffmpeg_path())
+        ffmpeg_output(arguments, f"compare `{output}`", executable=vmaf_ffmpeg_path())
         frames = json.loads(log.read_text(encoding="utf-8"))["frames"]
     return tuple(float(frame["metrics"]["vmaf"]) for frame in frames)
 
@@ -160,8 +162,10 @@ def vmaf_ffmpeg_path() -> Path:
     """
     import imageio_ffmpeg
 
+    from diffst_cli.encoding import has_filter
+
     for candidate in (ffmpeg_path(), Path(imageio_ffmpeg.get_ffmpeg_exe())):
-        if b" libvmaf " in run_ffmpeg(["-filters"], "list its filters", executable=candidate):
+        if has_filter("libvmaf", candidate):
             return candidate
     raise UserError(
         "no ffmpeg here has the `libvmaf` filter", hint="run `pip install imageio-ffmpeg`"

@@ -260,7 +260,7 @@ def print_summary(summary: RunSummary) -> None:
     took = f"in {length(summary.seconds)}, {speed(summary.output_fps)}"
     if summary.receipt.ok:
         _print_marked(console, "wrote", f"`{summary.output}`", style="bold green")
-    frames = f"{summary.frames_out} frame{'' if summary.frames_out == 1 else 's'}"
+    frames = counted(summary.frames_out, "frame")
     console.print(f"  {made}, {frames} from {summary.frames_in}", soft_wrap=True)
     memory = gigabytes(summary.peak_memory_bytes)
     console.print(f"  {took}, at most {memory} memory", soft_wrap=True)

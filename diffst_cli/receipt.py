@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from diffst_cli.checks import (
@@ -43,16 +43,7 @@ class Receipt:
             "input": str(self.input),
             "output": str(self.output),
             "ok": self.ok,
-            "checks": [
-                {
-                    "name": check.name,
-                    "ok": check.ok,
-                    "expected": check.expected,
-                    "actual": check.actual,
-                    "note": check.note,
-                }
-                for check in self.checks
-            ],
+            "checks": [asdict(check) for check in self.checks],
             "notes": list(self.notes),
         }
 

@@ -16,7 +16,7 @@ from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PROTOCOLS, file_argument
 from diffst_cli.hashing import sha256
 from diffst_cli.layouts import Clip
-from diffst_cli.measuring import COLOUR_FILTER, read_from, run_ffmpeg
+from diffst_cli.measuring import COLOUR_FILTER, ffmpeg_output, read_from
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.words import counted
 
@@ -211,7 +211,7 @@ def make_once(sources: Sequence[Path], arguments: Sequence[str], path: Path) -> 
     # Several evaluations may share a work folder.
     unfinished = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
     try:
-        run_ffmpeg([*arguments, file_argument(unfinished)], f"make `{path}` from `{sources[0]}`")
+        ffmpeg_output([*arguments, file_argument(unfinished)], f"make `{path}` from `{sources[0]}`")
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

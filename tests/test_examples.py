@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from diffst.metrics import psnr
-from diffst_cli.measuring import read_luma, read_rgb, run_ffmpeg
+from diffst_cli.measuring import ffmpeg_output, read_luma, read_rgb
 from diffst_cli.probe import probe
 from diffst_cli.systems import System
 from diffst_cli.tracks import TRACKS, make_input, make_reference
@@ -96,7 +96,7 @@ def test_the_ncnn_example_keeps_colours(tmp_path: Path):
     source = tmp_path / "red.mkv"
     red = "color=0xC81E3C:s=144x88:r=25,scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
     encode = ["-frames:v", str(NUM_FRAMES), "-c:v", "ffv1", str(source)]
-    run_ffmpeg(["-f", "lavfi", "-i", red, *encode], "make")
+    ffmpeg_output(["-f", "lavfi", "-i", red, *encode], "make")
     reference = make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES)
     small = make_input(reference, TRACKS["clean"], tmp_path / "work")
     output = tmp_path / "out.mp4"

@@ -14,7 +14,7 @@ from diffst_cli.app import main
 from diffst_cli.errors import UserError
 from diffst_cli.evaluate import Evaluation, evaluate, find_shift, score_folder
 from diffst_cli.measures import OWN
-from diffst_cli.measuring import run_ffmpeg
+from diffst_cli.measuring import ffmpeg_output
 from diffst_cli.progress import Reporter
 from diffst_cli.scores import ClipScore
 from diffst_cli.systems import System, ffmpeg_system
@@ -215,7 +215,7 @@ def test_a_folder_of_other_videos_is_refused(run: Runner, tmp_path: Path):
     run(REPEAT)
     outputs = tmp_path / "mine"
     outputs.mkdir()
-    run_ffmpeg(["-i", str(tmp_path / "references" / "clip.mkv"), str(outputs / "x.mp4")], "make")
+    ffmpeg_output(["-i", str(tmp_path / "references" / "clip.mkv"), str(outputs / "x.mp4")], "make")
     with pytest.raises(UserError, match=r"no video in `.*mine` is named as one in"):
         score_folder(
             outputs,
@@ -319,7 +319,7 @@ def test_a_clip_whose_header_promises_more_than_it_holds_is_left_out_alone(
     whole = make_video(tmp_path / "whole.mp4", size=(96, 64), num_frames=30)
     broken = tmp_path / "references" / "broken.mov"
     copy = ["-i", str(whole), "-c:v", "mjpeg", "-movflags", "faststart", str(broken)]
-    run_ffmpeg(copy, "put the index first")
+    ffmpeg_output(copy, "put the index first")
     data = broken.read_bytes()
     start = data.index(b"mdat")
     broken.write_bytes(data[: start + (len(data) - start) // 10])  # about three frames of 30

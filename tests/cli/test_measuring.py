@@ -11,9 +11,9 @@ from diffst_cli.errors import UserError
 from diffst_cli.measuring import (
     COLOUR_FILTER,
     VMAF_MODEL,
+    ffmpeg_output,
     read_luma,
     read_rgb,
-    run_ffmpeg,
     vmaf,
     vmaf_ffmpeg_path,
 )
@@ -31,7 +31,7 @@ def write_luma(path: Path, frames: torch.Tensor, pixel_format: str = "yuv420p") 
     raw = path.with_suffix(".raw")
     raw.write_bytes(torch.cat([frames.flatten(1), chroma], dim=1).numpy().tobytes())
     shape = ["-pix_fmt", pixel_format, "-s", f"{width}x{height}"]
-    run_ffmpeg(["-f", "rawvideo", *shape, "-i", str(raw), "-c:v", "ffv1", str(path)], "write")
+    ffmpeg_output(["-f", "rawvideo", *shape, "-i", str(raw), "-c:v", "ffv1", str(path)], "write")
     return path
 
 
@@ -40,7 +40,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     """A damaged video and the true one, five frames of ffmpeg's moving fractal."""
     true, damaged = tmp_path / "true.mkv", tmp_path / "damaged.mkv"
     fractal = f"mandelbrot=s={SIZE[0]}x{SIZE[1]}:r=25"
-    run_ffmpeg(
+    ffmpeg_output(
         [
             "-f",
             "lavfi",
@@ -57,7 +57,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
         "make",
     )
     filters = "gblur=sigma=1,noise=alls=12:allf=t:all_seed=1"
-    run_ffmpeg(["-i", str(true), "-vf", filters, "-c:v", "ffv1", str(damaged)], "damage")
+    ffmpeg_output(["-i", str(true), "-vf", filters, "-c:v", "ffv1", str(damaged)], "damage")
     return damaged, true
 
 
@@ -65,7 +65,7 @@ def by_ffmpeg(name: str, key: str, damaged: Path, true: Path, folder: Path) -> l
     """What a measuring filter of ffmpeg says of each frame."""
     log = folder / f"{name}.log"
     graph = f"[0:v][1:v]{name}=stats_file={log}"
-    run_ffmpeg(["-i", str(damaged), "-i", str(true), "-lavfi", graph, "-f", "null", "-"], name)
+    ffmpeg_output(["-i", str(damaged), "-i", str(true), "-lavfi", graph, "-f", "null", "-"], name)
     return [float(value) for value in re.findall(rf"{key}:([\d.]+)", log.read_text())]
 
 
@@ -90,7 +90,7 @@ def test_deep_luma_is_rounded_to_8_bits(tmp_path: Path, depth: int):
     raw.write_bytes(torch.cat([levels, chroma]).numpy().astype("<u2").tobytes())
     form = ["-f", "rawvideo", "-pix_fmt", f"yuv420p{depth}le", "-s", "16x16"]
     path = tmp_path / "levels.mkv"
-    run_ffmpeg([*form, "-i", str(raw), "-c:v", "ffv1", str(path)], "write")
+    ffmpeg_output([*form, "-i", str(raw), "-c:v", "ffv1", str(path)], "write")
     expected = [*range(100), 101, *range(101, 256)]
     assert read_luma(path).flatten().tolist() == expected
 
@@ -113,7 +113,7 @@ def test_frames_in_rgb_are_those_of_bt709(tmp_path: Path, suffix: str):
         path = tmp_path / f"{name}.{suffix}"
         convert = "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd,format=yuv420p"
         made = ["-f", "lavfi", "-i", f"color={name}:s=32x16:d=0.12", "-vf", convert]
-        run_ffmpeg([*made, "-c:v", "ffv1", "-colorspace", "bt709", str(path)], "make")
+        ffmpeg_output([*made, "-c:v", "ffv1", "-colorspace", "bt709", str(path)], "make")
         frames = read_rgb(path, (2, 16, 32))
         assert frames.shape == (2, 16, 32, 3)
         # 8 bits of limited-range YUV are about one level of RGB
@@ -122,7 +122,7 @@ def test_frames_in_rgb_are_those_of_bt709(tmp_path: Path, suffix: str):
 
 def test_rgb_is_refused_rather_than_converted(tmp_path: Path):
     path = tmp_path / "rgb.mkv"
-    run_ffmpeg(
+    ffmpeg_output(
         ["-f", "lavfi", "-i", "testsrc=d=0.1", "-pix_fmt", "bgr0", "-c:v", "ffv1", str(path)],
         "make",
     )
@@ -153,7 +153,7 @@ def test_vmaf_is_of_what_is_stored_whatever_one_file_states(
 ):
     raws = [path.with_suffix(".yuv") for path in pair]
     for path, raw in zip(pair, raws, strict=True):
-        run_ffmpeg(["-i", str(path), "-frames:v", "4", "-f", "rawvideo", str(raw)], "read")
+        ffmpeg_output(["-i", str(path), "-frames:v", "4", "-f", "rawvideo", str(raw)], "read")
     log = tmp_path / "log.json"
     raw_inputs = [
         word
@@ -162,11 +162,11 @@ def test_vmaf_is_of_what_is_stored_whatever_one_file_states(
     ]
     graph = f"[0:v][1:v]libvmaf=model=version={VMAF_MODEL}:log_fmt=json:log_path={log}"
     measure = [*raw_inputs, "-lavfi", graph, "-f", "null", "-"]
-    run_ffmpeg(measure, "measure", executable=vmaf_ffmpeg_path())
+    ffmpeg_output(measure, "measure", executable=vmaf_ffmpeg_path())
     frames = json.loads(log.read_text(encoding="utf-8"))["frames"]
     stated = tmp_path / "stated.mkv"
     state = ["-vf", COLOUR_FILTER, "-c:v", "ffv1", *COLOUR_TAGS]
-    run_ffmpeg(["-i", str(pair[tagged]), *state, str(stated)], "state its colours")
+    ffmpeg_output(["-i", str(pair[tagged]), *state, str(stated)], "state its colours")
     files = [stated if index == tagged else path for index, path in enumerate(pair)]
     expected = [frame["metrics"]["vmaf"] for frame in frames]
     assert vmaf(files[0], files[1], SHAPE) == pytest.approx(expected, abs=1e-4)
@@ -174,7 +174,7 @@ def test_vmaf_is_of_what_is_stored_whatever_one_file_states(
 
 def test_what_is_larger_is_cut_at_the_right_and_bottom(pair: tuple[Path, Path], tmp_path: Path):
     larger = tmp_path / "larger.mkv"
-    run_ffmpeg(["-i", str(pair[0]), "-vf", "pad=134:102", "-c:v", "ffv1", str(larger)], "pad")
+    ffmpeg_output(["-i", str(pair[0]), "-vf", "pad=134:102", "-c:v", "ffv1", str(larger)], "pad")
     assert vmaf(larger, pair[1], SHAPE) == vmaf(*pair, SHAPE)
     assert torch.equal(read_rgb(larger, SHAPE), read_rgb(pair[0], SHAPE))
 

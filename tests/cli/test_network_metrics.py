@@ -9,7 +9,7 @@ import torch
 from diffst_cli import measures, network_metrics
 from diffst_cli.errors import UserError
 from diffst_cli.measures import METRICS, NOT_PACKAGED, Pair, how_to_get, parse_metrics
-from diffst_cli.measuring import run_ffmpeg
+from diffst_cli.measuring import ffmpeg_output
 from diffst_cli.scores import COLUMNS
 
 Create = Callable[[str], Callable[..., torch.Tensor]]
@@ -157,7 +157,7 @@ def test_the_metric_reads_the_frames_of_both_videos(
         paths.append(tmp_path / f"{name}.mkv")
         grey = f"color=0x{level:02x}{level:02x}{level:02x}:s=16x16:d=0.12"
         encode = ["-pix_fmt", "yuv420p", "-c:v", "ffv1", str(paths[-1])]
-        run_ffmpeg(["-f", "lavfi", "-i", grey, *encode], "make")
+        ffmpeg_output(["-f", "lavfi", "-i", grey, *encode], "make")
     planes = torch.zeros(2, 16, 16, dtype=torch.uint8)
     pair = Pair(output=paths[0], reference=paths[1], luma=planes, true_luma=planes)
     (metric,) = parse_metrics(["lpips"])

@@ -11,7 +11,7 @@ import torch
 from diffst.metrics import psnr
 from diffst_cli.errors import UserError
 from diffst_cli.layouts import Clip
-from diffst_cli.measuring import read_luma, run_ffmpeg
+from diffst_cli.measuring import ffmpeg_output, read_luma
 from diffst_cli.probe import probe
 from diffst_cli.tracks import TRACKS, Track, make_input, make_reference, take_input
 from tests.cli.test_measuring import write_luma
@@ -194,9 +194,9 @@ def test_pictures_make_a_reference_where_there_are_no_links(
 def test_rgb_video_becomes_bt709_as_pictures_do(tmp_path: Path):
     coloured = ["-vf", "hue=h=60:s=3,format=gbrp", "-c:v", "ffv1"]
     video = tmp_path / "video.mkv"
-    run_ffmpeg(["-f", "lavfi", "-i", "testsrc2=s=96x64:d=0.4", *coloured, str(video)], "make")
+    ffmpeg_output(["-f", "lavfi", "-i", "testsrc2=s=96x64:d=0.4", *coloured, str(video)], "make")
     (tmp_path / "frames").mkdir()
-    run_ffmpeg(["-i", str(video), str(tmp_path / "frames" / "%02d.png")], "split")
+    ffmpeg_output(["-i", str(video), str(tmp_path / "frames" / "%02d.png")], "split")
     lumas = [
         read_luma(make_reference(clip_of(source), tmp_path / "work", NUM_FRAMES).path)
         for source in (video, tmp_path / "frames")
