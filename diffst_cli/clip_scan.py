@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import fmean
 
 import cv2
-import numpy as np
 
 from diffst.training.suffixes import IMAGE_SUFFIXES
 from diffst.wan.training.manifest import Clip, Kind
@@ -25,6 +24,7 @@ from diffst_cli.clip_measures import (
     sharpness,
     unevenness,
 )
+from diffst_cli.pixels import narrowed
 from diffst_cli.shots import THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, CutDetector
 
 MOTION_EVERY = 8  # frames
@@ -108,7 +108,7 @@ def _measured(path: Path) -> tuple[list[FrameFacts], list[int], tuple[int, int],
             raise ValueError(f"frames of `{path}` do not say when they are shown")
         size, interlaced = picture.size, interlaced or picture.is_interlaced
         grey = picture.grey()
-        small = _small(grey)
+        small = narrowed(grey, MOTION_WIDTH)
         frames.append(_facts(picture, grey, before, small, len(frames)))
         cuts += detector.add(picture.rgb((THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH)))
         before = small
@@ -130,13 +130,6 @@ def _facts(
         sharpness=sharpness(grey) if index % SHARPNESS_EVERY == SHARPNESS_EVERY // 2 else None,
         motion=motion(before, small) if moved and before is not None else None,
     )
-
-
-def _small(grey: Grey) -> Grey:
-    height, width = grey.shape
-    scale = min(1.0, MOTION_WIDTH / width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _judged(whole: Clip, frames: list[FrameFacts], filters: Filters) -> Clip:

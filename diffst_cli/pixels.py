@@ -46,3 +46,13 @@ def _rescale(picture: Image, old: int, new: int) -> Image:
     scaled += np.float32(0.5)
     rounded: Image = scaled.astype(np.uint16)
     return rounded
+
+
+def narrowed(grey: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.uint8]:
+    """A picture (H, W) at most `width` wide, by area means."""
+    import cv2
+
+    if grey.shape[1] <= width:
+        return grey
+    height = max(round(grey.shape[0] * width / grey.shape[1]), 1)
+    return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from diffst_cli.pixels import narrowed
 from diffst_cli.playable import eight_bits
 from diffst_cli.reader import Frame
 from diffst_cli.shots import split_shots
@@ -49,10 +50,10 @@ def look(frames: Iterable[Frame]) -> Iterator[Features]:
     before: Grey | None = None
     for frame, starts_shot in split_shots(frames):
         picture = cv2.cvtColor(eight_bits(frame.image), cv2.COLOR_RGB2GRAY)
-        small = _narrowed(picture, MOTION_WIDTH)
+        small = narrowed(picture, MOTION_WIDTH)
         change = 0.0 if before is None or starts_shot else float(cv2.absdiff(small, before).mean())
         before = small
-        middle = _narrowed(picture, DETAIL_WIDTH)
+        middle = narrowed(picture, DETAIL_WIDTH)
         edges = cv2.morphologyEx(middle, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8))
         yield Features(
             time=frame.time,
@@ -78,11 +79,3 @@ def text_share(edges: Grey) -> float:
     is_line = (height >= low) & (height <= high) & (width >= LINE_ASPECT * height)
     is_line &= area >= LINE_FILL * width * height
     return float((width * height)[is_line].sum() / edges.size)
-
-
-def _narrowed(picture: Grey, width: int) -> Grey:
-    """The picture at most `width` wide, by area means."""
-    if picture.shape[1] <= width:
-        return picture
-    height = max(round(picture.shape[0] * width / picture.shape[1]), 1)
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
