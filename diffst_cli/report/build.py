@@ -14,7 +14,7 @@ from diffst_cli.report.excerpts import Budget, Excerpt, make_excerpt
 from diffst_cli.report.measuring import measure, measuring_stride
 from diffst_cli.report.moments import Moment, Span, choose_spans, find_moments
 from diffst_cli.report.page import Report, length_note, render
-from diffst_cli.report.sources import Part, Source, common_size, open_sources
+from diffst_cli.report.sources import Part, Source, common_size, open_sources, stated_length
 from diffst_cli.report_files import check_report, is_one_of, is_taken, write_report
 
 MAX_VIDEOS = 6  # that one page still shows well
@@ -159,11 +159,8 @@ def _excerpts(
 
 
 def _expected_frames(sources: Sequence[Source], part: Part) -> int | None:
-    lengths = [part.duration] if part.duration is not None else []
-    for source in sources:
-        if source.info.duration_seconds is not None:
-            lengths.append(max(source.info.duration_seconds - part.start, Fraction(0)))
-    return round(min(lengths) * sources[0].info.frame_rate) if lengths else None
+    length = stated_length(sources, part)
+    return None if length is None else round(length * sources[0].info.frame_rate)
 
 
 def _summary(report: Report) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from diffst_cli.playable import Picture
 from diffst_cli.reader import Frame
-from diffst_cli.report.sources import Part, Showing, Source
+from diffst_cli.report.sources import Part, Showing, Source, stated_length
 from diffst_cli.shots import CutDetector, thumbnail
 
 if TYPE_CHECKING:
@@ -99,13 +99,8 @@ def measure(
 
 def measuring_stride(source: Source, part: Part) -> int:
     """Every how many frames one is measured, by what the file says of its length."""
-    info = source.info
-    lengths = [part.duration] if part.duration is not None else []
-    if info.duration_seconds is not None:
-        lengths.append(max(info.duration_seconds - part.start, Fraction(0)))
-    if not lengths:
-        return 1
-    return max(math.ceil(min(lengths) * info.frame_rate / MAX_MEASURED), 1)
+    length = stated_length([source], part)
+    return max(math.ceil((length or 0) * source.info.frame_rate / MAX_MEASURED), 1)
 
 
 def luma(picture: Picture) -> Tensor:

@@ -63,6 +63,15 @@ def open_sources(paths: Sequence[Path]) -> list[Source]:
     return sources
 
 
+def stated_length(sources: Sequence[Source], part: Part) -> Fraction | None:
+    """Seconds of a part that all sources have, by what the files say; None where nothing says."""
+    lengths = [part.duration] if part.duration is not None else []
+    for source in sources:
+        if source.info.duration_seconds is not None:
+            lengths.append(max(source.info.duration_seconds - part.start, Fraction(0)))
+    return min(lengths, default=None)
+
+
 def shown_size(info: VideoInfo) -> tuple[Fraction, Fraction]:
     """Width and height with square pixels, as players show it."""
     return info.width * info.sample_aspect, Fraction(info.height)
