@@ -14,9 +14,9 @@ from torch import Tensor
 from diffst.cfca import CFCA, Instants, Ways
 from diffst.flow import neighbour_flows
 from diffst.pixels import as_float
+from diffst.reach import CONTEXT_KEYFRAMES
 
 FLOW_BYTES = 128 * 2**20  # of flows found at once: many small pairs, so that all cores find work
-CONTEXT_KEYFRAMES = 2  # on each side of the keyframe before an instant
 MAX_REACH = 128  # low-resolution pixels around a tile that motion may fetch from
 MARGIN = 40  # low-resolution pixels that CFCA's convolutions look around themselves
 GRID = 4  # low-resolution pixels; what CFCA sees starts on its coarsest grid

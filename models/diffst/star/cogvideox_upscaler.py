@@ -7,10 +7,11 @@ from pathlib import Path
 from diffst.cfca import CFCA
 from diffst.checkpoint import NANO_FOLDER, load_component
 from diffst.limits import Limits
+from diffst.reach import CONTEXT_KEYFRAMES
 from diffst.star.checkpoint import load_cogvideox_pipeline
 from diffst.star.cogvideox_pipeline import MAX_FRAMES, CogVideoXSettings
 from diffst.star.cogvideox_text import prompt_states
-from diffst.star.model import CONTEXT_KEYFRAMES, OVERLAP_KEYFRAMES, SamplingModel
+from diffst.star.model import OVERLAP_KEYFRAMES, SamplingModel
 from diffst.upscaler import ModelRules, choose_device, choose_precision
 
 RULES = ModelRules(

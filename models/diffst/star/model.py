@@ -18,7 +18,6 @@ from diffst.star.new_frames import frames_at
 from diffst.upscaler import ModelRules
 
 OVERLAP_KEYFRAMES = 4  # of neighbouring clips; what both make of them is crossfaded
-CONTEXT_KEYFRAMES = 2  # that CFCA looks at on each side
 
 Settings = TypeVar("Settings")
 

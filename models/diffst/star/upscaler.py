@@ -11,8 +11,9 @@ from torch import Tensor
 from diffst.cfca import CFCA
 from diffst.checkpoint import NANO_FOLDER, load_component
 from diffst.limits import Limits
+from diffst.reach import CONTEXT_KEYFRAMES
 from diffst.star.checkpoint import load_star_pipeline
-from diffst.star.model import CONTEXT_KEYFRAMES, OVERLAP_KEYFRAMES, SamplingModel
+from diffst.star.model import OVERLAP_KEYFRAMES, SamplingModel
 from diffst.star.pipeline import StarPipeline
 from diffst.star.settings import StarSettings
 from diffst.star.text import prompt_states

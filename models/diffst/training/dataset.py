@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from diffst.reach import CONTEXT_KEYFRAMES
 from diffst.training.ahead import made_ahead
 from diffst.training.degradation import FACTOR
 from diffst.training.windows import (
@@ -25,7 +26,6 @@ from diffst.training.windows import (
     stack_windows,
 )
 
-CONTEXT_KEYFRAMES = 2  # keyframes on each side of the targets
 TRACK_WEIGHTS = {"clean": 0.8, "web": 1.1, "old": 1.0}
 # ffmpeg's own bicubic most of all, since it is what shrinks most videos; each other costs the first a little.
 KERNEL_WEIGHTS = {"bicubic_sharp": 2.0, "bicubic": 1.0, "lanczos": 0.5, "area": 0.3}

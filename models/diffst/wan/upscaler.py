@@ -14,6 +14,7 @@ from diffst.limits import Limits
 from diffst.offload import Offload
 from diffst.pipeline import OnProgress, OnStage, unwatched
 from diffst.pixels import in_range
+from diffst.reach import CONTEXT_KEYFRAMES
 from diffst.transfers import HostCopies, to_device
 from diffst.upscaler import ModelRules
 from diffst.wan.cuts import Cuts, VaeTiles
@@ -27,7 +28,7 @@ NO_WEIGHTS = (
     "it has no trained DiffST weights, and nobody has published any of this size; "
     "use `nano`, which is built in, or `star-light`, or give the folder of a pipeline that you trained"
 )
-RULES = ModelRules(clip_keyframes=33, overlap_keyframes=4, context_keyframes=2)
+RULES = ModelRules(clip_keyframes=33, overlap_keyframes=4, context_keyframes=CONTEXT_KEYFRAMES)
 
 
 class WanUpscaler:

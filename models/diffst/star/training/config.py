@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from diffst.reach import CONTEXT_KEYFRAMES
 from diffst.star.load import ready_folder
 from diffst.star.names import COGVIDEOX_PIPELINE, STAR_MODELS, UNET_PIPELINE
 from diffst.star.text import DEFAULT_PROMPT
 from diffst.training.config import CheckedConfig, parse_config, read_table
-from diffst.training.dataset import CONTEXT_KEYFRAMES
 from diffst.training.degradation import FACTOR
 
 STRIDE = 16  # low-resolution pixels: eight latents, what the network halves three times

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffst.reach import CONTEXT_KEYFRAMES
 from diffst.star.schedule import NUM_LEVELS
-from diffst.training.dataset import CONTEXT_KEYFRAMES
 from diffst.training.frequency import dynamic_frequency
 from diffst.training.windows import Batch
 

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from diffst.flow import neighbour_flows
+from diffst.reach import CONTEXT_KEYFRAMES
 from diffst.training.ahead import made_ahead
 from diffst.training.degradation import FACTOR
 from diffst.wan.training.degradation import degrade_second_order, draw_second_order
 from diffst.wan.training.manifest import Clip
 from diffst.wan.training.sources import Image, read_frames
 
-CONTEXT_KEYFRAMES = 2  # on each side of the frames that are learnt
 DROP_FACTORS = range(2, 9)  # one frame of so many is kept
 PICTURE_RATE = Fraction(
     1

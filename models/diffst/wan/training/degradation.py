@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diffst.training.degradation import FACTOR, Codec, to_uint8
+from diffst.training.degradation import FACTOR, GREY_WEIGHTS, Codec, to_uint8
 from diffst.training.media import code_round_trip
 from diffst.wan.training.kernels import Blur, Shape, kernel
 
@@ -39,7 +39,6 @@ X264 = Codec(
 )  # half the time of a window is coding
 CODECS = (X264, X264, Codec(encoder="mpeg4", arguments=()))  # the field's lists name x264 twice
 LEAST_SIDE = 16  # pixels; smaller pictures are no input for codecs
-GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 Frames = list[NDArray[np.float32]]
 
@@ -251,7 +250,7 @@ def _noisy(clip: Frames, noise: Noise) -> Frames:
     rng = np.random.default_rng(noise.seed)
     result = []
     for frame in clip:
-        light = np.clip(frame @ GREY[:, None] if noise.grey else frame, 0, 255)
+        light = np.clip(frame @ GREY_WEIGHTS[:, None] if noise.grey else frame, 0, 255)
         error = rng.standard_normal(light.shape, np.float32)
         if noise.counted:
             error *= np.sqrt(light)  # the normal distribution that Poisson's is near to

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffst.cfca import Instants
+from diffst.reach import CONTEXT_KEYFRAMES
 from diffst.training import losses
 from diffst.training.frequency import MAX_TIMESTEP, dynamic_frequency
 from diffst.training.windows import Batch
@@ -30,7 +31,7 @@ from diffst.wan.training.clips import ClipBatch
 from diffst.wan.training.perceptual import NETWORKS, PerceptualLoss
 
 FACTOR = 4  # high-resolution pixels along each side of a low-resolution one
-FIRST_TARGET = 2  # keyframe; CFCA looks at two on each side
+FIRST_TARGET = CONTEXT_KEYFRAMES
 
 
 @dataclass(frozen=True, kw_only=True)
