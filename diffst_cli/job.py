@@ -70,7 +70,7 @@ class UpscaleJob:
     decoder: str = "full"
     """`full`, or `tiny` for models of Wan's size: quicker; how near its pictures are was not measured."""
     vram_limit: Fraction | None = None
-    """Most memory for the model, in GB of 10^9 bytes: of the GPU, or of main memory where it runs there."""
+    """Most memory, in GB of 10^9 bytes: of the GPU for the model, or where it runs in main memory for the program."""
     steps: int | None = None
     """Of a model that samples; None is the model's own number."""
     guidance: float | None = None

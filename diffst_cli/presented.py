@@ -17,7 +17,7 @@ from diffst_cli.probe_file import open_container
 def first_sounds(path: Path, wanted: Collection[int]) -> dict[int, float]:
     """Time of the first sample that a player gets of audio streams, by index, seconds.
 
-    None for a stream of which nothing can be decoded. Read only so far as is needed to know.
+    A stream of which nothing can be decoded has no entry. Read only so far as is needed to know.
 
     Args:
         path: The file.

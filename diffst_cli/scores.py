@@ -1,4 +1,4 @@
-"""What `diffst evaluate` measured, its means over clips, and its tables."""
+"""What `diffst evaluate` measured, its means over clips, and the columns of its tables."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -208,6 +208,8 @@ def _identities(paths: Iterable[Path]) -> set[tuple[int, int]]:
 def publish_file(finished: Path, target: Target, *, overwrite: bool) -> None:
     """Give the finished file its name; then it is on the disk, whatever happens to the machine.
 
+    On macOS, where `fsync` does not wait for the disk's own cache, a power cut may still lose it.
+
     Raises:
         UserError: A file of that name appeared meanwhile, the folder was closed, or the disk failed.
     """

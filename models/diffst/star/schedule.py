@@ -68,7 +68,7 @@ def noise_ratio(timestep: float) -> float:
 
 
 def published_steps(start: int = START_TIMESTEP) -> list[Step]:
-    """The 14 steps that STAR was published with: 4 down to 500, 10 below."""
+    """The 14 steps that STAR was published with: 4 from `start` down, and from 500 down 10 more."""
     stride = (start - FINE_START + 1) / COARSE_STEPS
     coarse = [start - stride * k for k in range(COARSE_STEPS)]
     # Of the fine ones the last is left out: from there the picture is taken as it is.

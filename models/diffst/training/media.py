@@ -1,6 +1,7 @@
 """Training clips in and out of ffmpeg: RGB with one stated colour matrix both ways, so that colours stay exact.
 
-Runs imageio-ffmpeg's own binary, so that the same recipe gives the same cache on every machine.
+Runs the ffmpeg that imageio-ffmpeg brings, so that the same recipe gives the same cache on every machine; another one
+where `IMAGEIO_FFMPEG_EXE` names it, or where none came with the package and one is on the PATH.
 """
 
 from __future__ import annotations
