@@ -375,20 +375,9 @@ def open_output(job: UpscaleJob, info: VideoInfo) -> Output:
     Raises:
         UserError: It cannot be written, as asked or at all.
     """
-    from diffst_cli.writer import Output, OutputSettings
+    from diffst_cli.writer import Output
 
-    settings = OutputSettings(
-        path=job.output,
-        size=job.output_size(info),
-        frame_rate=job.output_rate(info),
-        constant_rate=job.has_constant_rate(info),
-        codec=job.codec,
-        crf=job.crf,
-        preset=job.preset,
-        overwrite=job.overwrite,
-        is_folder=job.output_is_folder,
-    )
-    return Output(info, settings, start=job.start, duration=job.duration)
+    return Output(job, info)
 
 
 def open_work(job: UpscaleJob, recipe: Mapping[str, str], output: Output) -> Work:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from diffst_cli.codecs import GIF, MAX_GIF_RATE, PNG
 from diffst_cli.encoding import choose_encoding
 from diffst_cli.errors import UsageError
+from diffst_cli.job import UpscaleJob
 from diffst_cli.join import join_pictures, list_pieces
 from diffst_cli.muxing import gif_loop, make_gif, mux, place
 from diffst_cli.pieces import Piece, PieceSettings
@@ -24,28 +24,6 @@ LIST = "pieces.ffconcat"  # beside the pieces
 SHORTEST = Fraction(1, 1000)  # seconds; of a last frame, where times were rounded
 
 
-@dataclass(frozen=True, kw_only=True)
-class OutputSettings:
-    """What the user wants written, and where."""
-
-    path: Path
-    size: tuple[int, int]
-    """Width and height in pixels."""
-    frame_rate: Fraction
-    """Frames per second, nominal where the rate varies."""
-    constant_rate: bool
-    """Whether the frames are evenly spaced."""
-    codec: str | None = None
-    """A name from `encoding.CODECS`, or None for the best choice."""
-    crf: float | None = None
-    """Rate factor, lower is better; None for the codec's default."""
-    preset: str | None = None
-    """The encoder's word for speed; None for its default."""
-    overwrite: bool = False
-    is_folder: bool = False
-    """Whether the path is a folder of pictures whatever its name."""
-
-
 class Output:
     """One output of a job: every choice made, and everything refused that can be, when it is made.
 
@@ -53,47 +31,34 @@ class Output:
     written with `piece_settings`.
     """
 
-    def __init__(
-        self,
-        info: VideoInfo,
-        settings: OutputSettings,
-        *,
-        start: Fraction | None = None,
-        duration: Fraction | None = None,
-    ) -> None:
+    def __init__(self, job: UpscaleJob, info: VideoInfo) -> None:
         """Check the output.
 
         Args:
+            job: What to write, and where.
             info: The source, whose other streams, tags and colour are kept.
-            settings: What to write.
-            start: Where in the source the frames begin, seconds; None for its beginning.
-            duration: How much of the source they cover, seconds; None for all the rest.
 
         Raises:
             UsageError: The output exists, is the input, or its options do not go together.
             UserError: The folder is missing or closed, or the encoder does not work here.
         """
+        size, self._rate = job.output_size(info), job.output_rate(info)
+        self._is_constant = job.has_constant_rate(info)
         self.target = choose_target(
-            settings.path, info, overwrite=settings.overwrite, is_folder=settings.is_folder
+            job.output, info, overwrite=job.overwrite, is_folder=job.output_is_folder
         )
         suffix = self.target.suffix
-        check_rate(suffix, settings)
+        check_rate(suffix, self._rate, is_constant=self._is_constant)
+        self._job = job
         self._info = info
-        self._settings = settings
-        self._cut = (start, duration)
-        self.streams = plan_streams(info, suffix, start)
+        self.streams = plan_streams(info, suffix, job.start)
         self.encoding = choose_encoding(
-            info,
-            suffix=suffix,
-            size=settings.size,
-            codec=settings.codec,
-            crf=settings.crf,
-            preset=settings.preset,
+            info, suffix=suffix, size=size, codec=job.codec, crf=job.crf, preset=job.preset
         )
         self.piece_settings = PieceSettings(
             encoding=self.encoding,
-            frame_rate=settings.frame_rate,
-            constant_rate=settings.constant_rate,
+            frame_rate=self._rate,
+            constant_rate=self._is_constant,
             deep=info.bytes_per_sample == 2,
         )
 
@@ -139,26 +104,24 @@ class Output:
     ) -> Receipt:
         last = self._last_frame(times, end_time - first_time)
         if self.encoding.codec is GIF:
-            shown = None if self._settings.constant_rate else last
+            shown = None if self._is_constant else last
             make_gif(whole, result, last=shown, loop=gif_loop(self._info))
         else:
-            start, duration = self._cut
             shown_until = first_time + Fraction(times[-1]) + last
-            constant = self._settings.constant_rate
             placement = place(
                 self._info,
                 first_time,
                 shown_until,
-                start=start,
-                duration=duration,
-                frame_seconds=None if constant else last,
-                frame_rate=self._settings.frame_rate if constant else None,
+                start=self._job.start,
+                duration=self._job.duration,
+                frame_seconds=None if self._is_constant else last,
+                frame_rate=self._rate if self._is_constant else None,
                 timecode=self._timecode(first_time),
             )
             mux(whole, self._info, self.streams, placement, result)
         receipt = verify(result, self._promise(times, first_time, last), output=self.target.path)
         if receipt.ok:
-            publish_file(result, self.target, overwrite=self._settings.overwrite)
+            publish_file(result, self.target, overwrite=self._job.overwrite)
         return receipt
 
     def _timecode(self, first_time: Fraction) -> str | None:
@@ -167,28 +130,27 @@ class Output:
         if label is None or self.streams.container.name not in HOLDS_TIMECODE:
             return None
         skipped = first_time - info.start_seconds
-        return move_timecode(label, info.frame_rate, skipped, self._settings.frame_rate)
+        return move_timecode(label, info.frame_rate, skipped, self._rate)
 
     def _finish_pictures(
         self, folders: Sequence[Path], result: Path, first_time: Fraction
     ) -> Receipt:
-        rate = self._settings.frame_rate
-        times = array("d", (float(n / rate) for n in range(join_pictures(folders, result))))
-        promise = self._promise(times, first_time, 1 / rate)
+        times = array("d", (float(n / self._rate) for n in range(join_pictures(folders, result))))
+        promise = self._promise(times, first_time, 1 / self._rate)
         receipt = verify_pictures(result, promise, output=self.target.path)
         if receipt.ok:
-            publish_pictures(result, self.target, overwrite=self._settings.overwrite)
+            publish_pictures(result, self.target, overwrite=self._job.overwrite)
         return receipt
 
     def _last_frame(self, times: array[float], length: Fraction) -> Fraction:
         """How long the last frame is shown, seconds: as long as any at a constant rate, else until the end."""
-        if self._settings.constant_rate:
-            return 1 / self._settings.frame_rate
+        if self._is_constant:
+            return 1 / self._rate
         return max(length - Fraction(times[-1]), SHORTEST)
 
     def _promise(self, times: array[float], first_time: Fraction, last: Fraction) -> Promise:
         lead = first_time - self._info.origin_seconds
-        is_held = self.streams.container.name == "avi" and self._cut[0] is None and lead > 0
+        is_held = self.streams.container.name == "avi" and self._job.start is None and lead > 0
         if is_held:
             # It cannot begin late: its first frame is shown from the beginning, the others when they should be.
             times = array("d", (times[0] - float(lead), *times[1:]))
@@ -199,29 +161,29 @@ class Output:
             plan=self.streams,
             times=times,
             last_seconds=float(last),
-            frame_rate=self._settings.frame_rate,
-            constant_rate=self._settings.constant_rate,
+            frame_rate=self._rate,
+            constant_rate=self._is_constant,
             first_time=first_time,
-            trimmed=self._cut[0] is not None,
-            shortened=self._cut[1] is not None,
+            trimmed=self._job.start is not None,
+            shortened=self._job.duration is not None,
             is_held=is_held,
         )
 
 
-def check_rate(suffix: str, settings: OutputSettings) -> None:
+def check_rate(suffix: str, frame_rate: Fraction, *, is_constant: bool) -> None:
     """Refuse a frame rate that the kind of file cannot hold.
 
     Raises:
         UsageError: Saying which rate it can.
     """
-    if suffix == ".avi" and not settings.constant_rate:
+    if suffix == ".avi" and not is_constant:
         raise UsageError(
             "an AVI cannot hold a variable frame rate",
             hint="give a constant one with --fps, or name the output .mkv",
         )
-    if suffix == ".gif" and settings.frame_rate > MAX_GIF_RATE:
+    if suffix == ".gif" and frame_rate > MAX_GIF_RATE:
         raise UsageError(
             f"players show a GIF at no more than {MAX_GIF_RATE} frames a second, "
-            f"and {float(settings.frame_rate):.5g} were asked for",
+            f"and {float(frame_rate):.5g} were asked for",
             hint=f"give --fps {MAX_GIF_RATE}, or name the output .mp4",
         )

@@ -5,16 +5,18 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
+from diffst_cli.job import UpscaleJob
 from diffst_cli.muxing import run_ffmpeg
 from diffst_cli.pieces import PieceWriter
 from diffst_cli.pixels import Image
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.receipt import Receipt
-from diffst_cli.writer import Output, OutputSettings
+from diffst_cli.writer import Output
 
 TONE = "sine=frequency=440:sample_rate=48000"
 
@@ -31,29 +33,24 @@ def make_clip(path: Path, *arguments: str, size: str = "64x48", num_frames: int 
     return make(path, "-f", "lavfi", "-i", source, *arguments)
 
 
-def settings_for(info: VideoInfo, path: Path, **changes: object) -> OutputSettings:
-    """Settings that keep the source's size and rate, apart from `changes`."""
-    values: dict[str, object] = {
-        "path": path,
+def job_for(info: VideoInfo, path: Path, **changes: Any) -> UpscaleJob:
+    """A job that keeps the source's size and rate, apart from `changes`."""
+    values = {
         "size": (info.width, info.height),
-        "frame_rate": info.frame_rate,
-        "constant_rate": not info.is_variable,
         "preset": "ultrafast" if path.suffix not in (".webm", ".gif", ".png", "") else None,
     }
-    return OutputSettings(**{**values, **changes})  # type: ignore[arg-type]
+    return UpscaleJob(input=info.path, output=path, **{**values, **changes})
 
 
 def write(
     info: VideoInfo,
-    settings: OutputSettings,
+    job: UpscaleJob,
     frames: Iterable[tuple[Image, Fraction]],
     *,
-    start: Fraction | None = None,
-    duration: Fraction | None = None,
     cuts: Sequence[int] = (),
 ) -> Receipt:
     """Write `frames` in pieces that begin at the frames `cuts`, and finish."""
-    output = Output(info, settings, start=start, duration=duration)
+    output = Output(job, info)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         listed = list(frames)
@@ -64,7 +61,7 @@ def write(
                 for image, time in listed[begin:end]:
                     writer.write(image, time - listed[0][1])
                 pieces.append(writer.finish())
-        ends_at = listed[-1][1] + 1 / settings.frame_rate
+        ends_at = listed[-1][1] + 1 / job.output_rate(info)
         return output.finish(pieces, folder, listed[0][1], ends_at)
 
 
@@ -84,16 +81,15 @@ def copy_video(
     *,
     start: Fraction | None = None,
     duration: Fraction | None = None,
-    **changes: object,
+    **changes: Any,
 ) -> Receipt:
     """Write as many grey frames as `source` has, at its own times, with all else it has."""
     info = probe(source)
     begin = info.origin_seconds + (start or 0)
     end = begin + duration if duration is not None else None
     times = [time for time in frame_times(source) if time >= begin and (end is None or time < end)]
-    settings = settings_for(info, output, **changes)
-    frames = grey_frames(info, settings.size, times)
-    return write(info, settings, frames, start=start, duration=duration)
+    job = job_for(info, output, start=start, duration=duration, **changes)
+    return write(info, job, grey_frames(info, job.output_size(info), times))
 
 
 def frame_times(path: Path) -> list[Fraction]:

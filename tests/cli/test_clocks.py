@@ -19,9 +19,9 @@ from tests.outputs import (
     copy_video,
     frame_times,
     grey_frames,
+    job_for,
     make,
     make_clip,
-    settings_for,
     write,
 )
 
@@ -34,10 +34,10 @@ def test_frames_that_come_faster_than_the_rate_stated_keep_their_times(
     info = probe(source)
     slow = [Fraction(n, 25) for n in range(30)]
     fast = [slow[-1] + Fraction(n + 1, 50) for n in range(60)]
-    settings = settings_for(info, tmp_path / f"out{suffix}", preset="medium")
-    receipt = write(info, settings, grey_frames(info, settings.size, slow + fast), cuts=(40,))
+    job = job_for(info, tmp_path / f"out{suffix}", preset="medium")
+    receipt = write(info, job, grey_frames(info, (64, 48), slow + fast), cuts=(40,))
     assert receipt.ok, [check for check in receipt.checks if not check.ok]
-    assert frame_times(settings.path) == pytest.approx(slow + fast, abs=0.0011)
+    assert frame_times(job.output) == pytest.approx(slow + fast, abs=0.0011)
 
 
 def below_zero(folder: Path, suffix: str, *arguments: str) -> Path:
@@ -117,9 +117,9 @@ def test_a_late_video_goes_into_avi_beside_mp3_at_any_rate(factor: int, tmp_path
     late = make_clip(tmp_path / "picture.mp4", num_frames=15)
     inputs = ["-itsoffset", "0.4", "-i", str(late), "-f", "lavfi", "-i", f"{TONE}:duration=1.1"]
     info = probe(make(tmp_path / "in.mkv", *inputs, "-c:v", "copy", "-c:a", "libmp3lame"))
-    settings = settings_for(info, tmp_path / "out.avi", frame_rate=info.frame_rate * factor)
+    job = job_for(info, tmp_path / "out.avi", fps=info.frame_rate * factor)
     times = [info.start_seconds + Fraction(n, 25 * factor) for n in range(15 * factor)]
-    receipt = write(info, settings, grey_frames(info, settings.size, times))
+    receipt = write(info, job, grey_frames(info, (64, 48), times))
     assert receipt.ok, [check for check in receipt.checks if not check.ok]
 
 
@@ -165,19 +165,17 @@ def test_an_average_that_no_file_could_hold_may_be_doubled(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv", "out.gif"])
 @pytest.mark.parametrize("num_frames", [14, 15])
 def test_a_last_picture_that_is_held_is_held(name: str, num_frames: int, tmp_path: Path) -> None:
-    info = probe(make_clip(tmp_path / "clip.mkv", num_frames=2))
-    settings = settings_for(info, tmp_path / name, constant_rate=False)
-    if name != "out.gif":
-        settings = replace(settings, preset="medium")
+    info = replace(probe(make_clip(tmp_path / "clip.mkv", num_frames=2)), is_variable=True)
+    job = job_for(info, tmp_path / name, preset=None if name == "out.gif" else "medium")
     times = [Fraction(n, 20) for n in range(num_frames)]
-    output = Output(info, settings, start=None, duration=None)
+    output = Output(job, info)
     with PieceWriter(tmp_path, 0, output.piece_settings) as writer:
-        for image, time in grey_frames(info, settings.size, times):
+        for image, time in grey_frames(info, (64, 48), times):
             writer.write(image, time)
         piece = writer.finish()
     receipt = output.finish([piece], tmp_path, times[0], times[-1] + 3)
     assert receipt.ok, [check for check in receipt.checks if not check.ok]
-    made = probe(settings.path)
+    made = probe(job.output)
     assert made.is_variable
     assert float(made.duration_seconds or 0) == pytest.approx(float(times[-1] + 3), abs=0.1)
 

@@ -12,14 +12,14 @@ from diffst_cli.errors import UserError
 from diffst_cli.pieces import PieceWriter
 from diffst_cli.probe import probe
 from diffst_cli.writer import Output
-from tests.outputs import grey_frames, make_clip, settings_for
+from tests.outputs import grey_frames, job_for, make_clip
 
 
 def test_a_piece_that_holds_a_frame_at_another_time_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     info = probe(make_clip(tmp_path / "clip.mp4", num_frames=2))
-    output = Output(info, settings_for(info, tmp_path / "out.mp4"))
+    output = Output(job_for(info, tmp_path / "out.mp4"), info)
 
     def one_late(path: Path, index: int) -> Packets:
         found = read_packets(path, index)

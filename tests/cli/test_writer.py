@@ -2,6 +2,7 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from tests.outputs import (
     copy_video,
     frame_times,
     grey_frames,
+    job_for,
     leftovers,
     make,
     make_clip,
-    settings_for,
     write,
 )
 
@@ -85,7 +86,7 @@ def test_colours_come_back_within_one_code_value(matrix: str, range_: str, tmp_p
     info = probe(make_bars(tmp_path / "bars.mkv", matrix, range_, "yuv420p"))
     output = tmp_path / "out.mp4"
     before = [(frame.image, frame.time) for frame in read_frames(info)]
-    receipt = write(info, settings_for(info, output, crf=0), before)
+    receipt = write(info, job_for(info, output, crf=0), before)
     after = next(read_frames(probe(output))).image
     assert receipt.ok
     difference = insides(after).astype(int) - insides(before[0][0])
@@ -101,7 +102,7 @@ def test_ten_bits_stay_ten_bits_with_their_tags(tmp_path: Path) -> None:
     info = probe(tmp_path / "hlg.mkv")
     output = tmp_path / "out.mp4"
     before = [(frame.image, frame.time) for frame in read_frames(info)]
-    receipt = write(info, settings_for(info, output, crf=0), before)
+    receipt = write(info, job_for(info, output, crf=0), before)
     result = probe(output)
     assert receipt.ok
     assert (result.codec, result.pixel_format) == ("hevc", "yuv420p10le")
@@ -114,11 +115,11 @@ def test_ten_bits_stay_ten_bits_with_their_tags(tmp_path: Path) -> None:
 
 
 def test_untagged_sd_is_written_with_the_matrix_it_was_read_with(tmp_path: Path) -> None:
-    info = probe(make_clip(tmp_path / "sd.mp4"))
+    info = probe(make_clip(tmp_path / "sd.mp4", size="320x240"))
     assert info.colour.matrix is None
     output = tmp_path / "hd.mp4"
     size = (1280, 960)  # a player would guess BT.709 here
-    receipt = write(info, settings_for(info, output, size=size), ten_frames(info, size))
+    receipt = write(info, job_for(info, output, size=size), ten_frames(info, size))
     assert receipt.ok
     assert probe(output).colour.matrix == "smpte170m"
 
@@ -127,10 +128,9 @@ def test_untagged_sd_is_written_with_the_matrix_it_was_read_with(tmp_path: Path)
 def test_a_variable_rate_keeps_every_time(suffix: str, tolerance: float, tmp_path: Path) -> None:
     ticks = (0, 1001, 2002, 5000, 6001, 14000, 15001, 22222)
     times = [Fraction(tick, 30000) for tick in ticks]
-    info = probe(make_clip(tmp_path / "clip.mp4"))
+    info = replace(probe(make_clip(tmp_path / "clip.mp4")), is_variable=True)
     output = tmp_path / f"out{suffix}"
-    settings = settings_for(info, output, constant_rate=False)
-    receipt = write(info, settings, grey_frames(info, (64, 48), times))
+    receipt = write(info, job_for(info, output), grey_frames(info, (64, 48), times))
     assert receipt.ok
     errors = [abs(a - b) for a, b in zip(frame_times(output), times, strict=True)]
     assert max(errors) <= tolerance
@@ -138,7 +138,7 @@ def test_a_variable_rate_keeps_every_time(suffix: str, tolerance: float, tmp_pat
 
 def test_the_sound_the_tags_and_the_rate_come_along(clip: VideoInfo, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
-    receipt = write(clip, settings_for(clip, output, size=(128, 96)), ten_frames(clip, (128, 96)))
+    receipt = write(clip, job_for(clip, output, size=(128, 96)), ten_frames(clip, (128, 96)))
     result = probe(output)
     assert receipt.ok
     assert (result.width, result.height, result.num_frames) == (128, 96, 10)
@@ -157,7 +157,7 @@ def test_every_kind_of_file_is_verified_and_playable(
     suffix: str, clip: VideoInfo, tmp_path: Path
 ) -> None:
     output = tmp_path / f"out{suffix}"
-    receipt = write(clip, settings_for(clip, output), ten_frames(clip))
+    receipt = write(clip, job_for(clip, output), ten_frames(clip))
     assert [check for check in receipt.checks if not check.ok] == []
     with av.open(str(output)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 10
@@ -170,7 +170,7 @@ def test_any_name_is_written(
     name: str, clip: VideoInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert write(clip, settings_for(clip, Path(name)), ten_frames(clip)).ok
+    assert write(clip, job_for(clip, Path(name)), ten_frames(clip)).ok
     assert names(tmp_path) == [name]
 
 
@@ -184,7 +184,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
 def test_odd_sides_are_padded_with_the_edge_and_said(odd: VideoInfo, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     frames = [(np.full((47, 65, 3), 200, np.uint8), Fraction(n, 25)) for n in range(2)]
-    receipt = write(odd, settings_for(odd, output), frames)
+    receipt = write(odd, job_for(odd, output), frames)
     assert receipt.ok
     assert receipt.notes == ("65x47 padded to 66x48: the codec needs even sides",)
     image = next(read_frames(probe(output))).image
@@ -195,14 +195,14 @@ def test_odd_sides_are_padded_with_the_edge_and_said(odd: VideoInfo, tmp_path: P
 def test_odd_sides_are_exact_in_webm(odd: VideoInfo, tmp_path: Path) -> None:
     output = tmp_path / "out.webm"
     frames = [(np.full((47, 65, 3), 200, np.uint8), Fraction(n, 25)) for n in range(2)]
-    receipt = write(odd, settings_for(odd, output), frames)
+    receipt = write(odd, job_for(odd, output), frames)
     assert (receipt.ok, receipt.notes) == (True, ())
     assert (probe(output).width, probe(output).height) == (65, 47)
 
 
 def test_a_size_of_another_shape_keeps_the_picture_s_shape(clip: VideoInfo, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
-    receipt = write(clip, settings_for(clip, output, size=(128, 48)), ten_frames(clip, (128, 48)))
+    receipt = write(clip, job_for(clip, output, size=(128, 48)), ten_frames(clip, (128, 48)))
     assert receipt.ok
     assert receipt.notes == ("pixels become 1:2 wide, so the picture keeps its shape",)
     assert probe(output).sample_aspect == Fraction(1, 2)
@@ -211,7 +211,7 @@ def test_a_size_of_another_shape_keeps_the_picture_s_shape(clip: VideoInfo, tmp_
 def test_the_pixel_shape_is_kept(tmp_path: Path) -> None:
     info = probe(make_clip(tmp_path / "wide.mp4", "-vf", "setsar=64/45"))
     output = tmp_path / "out.mp4"
-    assert write(info, settings_for(info, output, size=(128, 96)), ten_frames(info, (128, 96))).ok
+    assert write(info, job_for(info, output, size=(128, 96)), ten_frames(info, (128, 96))).ok
     assert probe(output).sample_aspect == Fraction(64, 45)
 
 
@@ -247,10 +247,10 @@ def test_a_cut_takes_the_sound_from_the_same_place(suffix: str, tmp_path: Path) 
 
 def test_frames_that_outlast_the_cut_are_all_written(clip: VideoInfo, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
-    settings = settings_for(clip, output, constant_rate=False)
+    clip = replace(clip, is_variable=True)
     times = [Fraction(0), Fraction(1, 10), Fraction(2, 10), Fraction(35, 100)]
     frames = grey_frames(clip, (64, 48), times)
-    receipt = write(clip, settings, frames, duration=Fraction(1, 4))
+    receipt = write(clip, job_for(clip, output, duration=Fraction(1, 4)), frames)
     assert receipt.ok
     assert frame_times(output) == times
 
@@ -261,7 +261,7 @@ def test_a_finished_file_has_the_rights_that_the_user_gives_to_files(
     output = tmp_path / "out.mp4"
     before = os.umask(0o027)
     try:
-        assert write(clip, settings_for(clip, output), ten_frames(clip)).ok
+        assert write(clip, job_for(clip, output), ten_frames(clip)).ok
     finally:
         os.umask(before)
     assert stat.S_IMODE(output.stat().st_mode) == 0o640
@@ -274,7 +274,7 @@ def test_leaving_in_the_middle_leaves_nothing(clip: VideoInfo, tmp_path: Path) -
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(clip, settings_for(clip, tmp_path / "out.mp4"), interrupted())
+        write(clip, job_for(clip, tmp_path / "out.mp4"), interrupted())
     assert names(tmp_path) == []
 
 
@@ -290,7 +290,7 @@ def test_a_failed_check_leaves_nothing_and_keeps_the_old_file(
         notes=(),
     )
     monkeypatch.setattr(writer_module, "verify", lambda *_, **__: bad)
-    receipt = write(clip, settings_for(clip, output, overwrite=True), ten_frames(clip))
+    receipt = write(clip, job_for(clip, output, overwrite=True), ten_frames(clip))
     assert not receipt.ok
     assert output.read_bytes() == b"old"
     assert leftovers(tmp_path) == []
@@ -298,7 +298,7 @@ def test_a_failed_check_leaves_nothing_and_keeps_the_old_file(
 
 def test_one_frame_makes_a_video(clip: VideoInfo, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
-    assert write(clip, settings_for(clip, output), itertools.islice(ten_frames(clip), 1)).ok
+    assert write(clip, job_for(clip, output), itertools.islice(ten_frames(clip), 1)).ok
     assert probe(output).num_frames == 1
 
 
@@ -310,8 +310,8 @@ def test_pictures_keep_every_value_and_depth(depth: int, tmp_path: Path) -> None
     dtype = np.uint8 if depth == 8 else np.uint16
     images = [generator.integers(0, 2**depth, (47, 65, 3)).astype(dtype) for _ in range(3)]
     output = tmp_path / "pictures"
-    settings = settings_for(info, output, size=(65, 47))
-    receipt = write(info, settings, [(image, Fraction(n, 25)) for n, image in enumerate(images)])
+    job = job_for(info, output, size=(65, 47))
+    receipt = write(info, job, [(image, Fraction(n, 25)) for n, image in enumerate(images)])
     assert receipt.ok
     assert names(output) == ["00001.png", "00002.png", "00003.png"]
     for image, frame in zip(images, read_frames(probe(output)), strict=True):
@@ -321,17 +321,16 @@ def test_pictures_keep_every_value_and_depth(depth: int, tmp_path: Path) -> None
 def test_numbered_pictures_replace_only_their_own_kind(clip: VideoInfo, tmp_path: Path) -> None:
     for name in ("shot_0007.png", "other.png"):
         (tmp_path / name).write_bytes(b"old")
-    settings = settings_for(clip, tmp_path / "shot_%04d.png")
     with pytest.raises(UsageError, match="already exists"):
-        Output(clip, settings)
-    replacing = settings_for(clip, tmp_path / "shot_%04d.png", overwrite=True)
+        Output(job_for(clip, tmp_path / "shot_%04d.png"), clip)
+    replacing = job_for(clip, tmp_path / "shot_%04d.png", overwrite=True)
     assert write(clip, replacing, itertools.islice(ten_frames(clip), 2)).ok
     assert names(tmp_path) == ["other.png", "shot_0001.png", "shot_0002.png"]
 
 
 def test_a_rate_the_file_cannot_hold_is_refused(clip: VideoInfo, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="variable frame rate"):
-        Output(clip, settings_for(clip, tmp_path / "out.avi", constant_rate=False))
+        Output(job_for(clip, tmp_path / "out.avi"), replace(clip, is_variable=True))
     with pytest.raises(UsageError, match="50 frames a second, and 60 were"):
-        Output(clip, settings_for(clip, tmp_path / "out.gif", frame_rate=Fraction(60)))
+        Output(job_for(clip, tmp_path / "out.gif", fps=Fraction(60)), clip)
     assert names(tmp_path) == []
