@@ -23,6 +23,9 @@ from diffst_cli.probe import Colour, VideoInfo, resolved_colour
 SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 INDEXED = ("mov", "matroska", "avi")  # demuxers that seek to a keyframe at or before a time
 BLIND_SEEK_SECONDS = 30  # how much earlier to start with the others, which land between keyframes
+# Nearer to its beginning a file is read from there: of pictures stored out of order ffmpeg enters some
+# hundredths of a second earlier than told, and some demuxers go to the end where that is before zero.
+LEAST_ENTRY_SECONDS = 1.0
 TRIM_MARGIN_SECONDS = Fraction(1, 10)  # let through before `begin`, because ffmpeg rounds times
 PIPE_BYTES = 2**20  # read from ffmpeg at a time; PyAV's own 32 KiB costs twice the CPU time
 # Ffmpeg tells of pictures of another size, and what became of its input, at this level.
@@ -55,9 +58,11 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
     }
     if begin is not None and not is_below_zero(info):
         early = TRIM_MARGIN_SECONDS if demuxer in INDEXED else BLIND_SEEK_SECONDS
-        options["ss"] = f"{max(float(begin - info.origin_seconds - early), 0):.6f}"
-        if info.is_variable:
-            options["noaccurate_seek"] = None  # keep what lies between the keyframe and `begin`
+        entry = float(begin - info.origin_seconds - early)
+        if entry >= LEAST_ENTRY_SECONDS:
+            options["ss"] = f"{entry:.6f}"
+            if info.is_variable:
+                options["noaccurate_seek"] = None  # keep what lies between the keyframe and `begin`
     stream = ffmpeg.input(file_argument(info.path), **options)[str(info.stream_index)]
     for name, arguments in _filters(info, begin):
         stream = stream.filter(name, **arguments)
@@ -100,7 +105,9 @@ def _lift(info: VideoInfo) -> int:
 def _filters(info: VideoInfo, begin: Fraction | None) -> Iterator[tuple[str, dict[str, str | int]]]:
     """The filters and their arguments that make the wanted picture, in order."""
     if begin is not None and not info.is_variable:
-        yield "trim", {"start": f"{float(begin - TRIM_MARGIN_SECONDS):.6f}"}
+        # All from the first of them on: where recordings were joined, clocks are set back.
+        first = float(begin - TRIM_MARGIN_SECONDS)
+        yield "select", {"expr": f"st(0,ld(0)+gte(t,{first:.6f}))"}
     if info.interlaced != "progressive":
         yield "bwdif", {"mode": "send_frame", "parity": info.interlaced, "deint": "all"}
     yield "setparams", _ignored_tags(info.colour)
