@@ -178,6 +178,17 @@ def test_a_rung_that_main_memory_does_not_hold_is_passed_over_where_another_is_l
     assert told(600) == [(1024, False), (768, True), (512, False)]
 
 
+def test_where_main_memory_holds_none_of_what_takes_less_the_next_is_tried(clip: Tensor):
+    model = TiledModel()
+    rungs = [
+        Rung(limits=Limits(tile=tile), device_bytes=tile, host_bytes=tile)
+        for tile in (1024, 512, 256)
+    ]
+    given = replace(plan(*rungs, parts(1)), host_budget_bytes=1)
+    SteppingModel(model, given, lambda line: None)(clip, INSTANTS, OUT_SIZE)
+    assert [limits.tile for limits in model.told] == [1024, 512]
+
+
 @pytest.mark.parametrize(("device", "has_another"), [("cuda:0", True), ("cpu", False)])
 def test_no_rung_left_is_an_error_with_a_remedy(clip: Tensor, device: str, has_another: bool):
     given = replace(plan(parts(1), parts(2), device=device), chosen=1)

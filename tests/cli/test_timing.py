@@ -97,6 +97,19 @@ def test_no_frame_is_added_for_a_sliver_at_the_end():
     assert len(run(even(48, F(30)), F(16005, 10000), fps=F(60))) == 96
 
 
+def test_a_tenth_of_a_frame_at_the_end_is_a_sliver_too():
+    assert len(run([F(0)], F(21, 100), fps=F(10))) == 2
+    assert len(run([F(0)], F(21, 100) + F(1, 10**6), fps=F(10))) == 3
+
+
+def test_a_low_rate_of_many_frames_is_predicted_not_taken_from_the_nearest():
+    # An instant is as far from its keyframes as it is, however long output frames are.
+    instants = run([F(1, 1000) + F(i, 100) for i in range(40)], F(2, 5), fps=F(1000, 103))
+    assert [(i.keyframe, i.alpha) for i in instants[:3]] == [
+        (0, F(0)), (10, F(3, 10)), (20, F(3, 5)),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("rate", [{"fps_x": F(4)}, {"fps": F(40)}])
 def test_nothing_is_predicted_across_a_cut(rate):
     instants = run(even(3, F(10)), F(3, 10), cuts=frozenset({1}), **rate)

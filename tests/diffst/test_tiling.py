@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from diffst import tiling
 from diffst.pipeline import DiffSTPipeline
-from diffst.tiling import FADE, HALO, Canvas, in_phase, spans, tiles
+from diffst.tiling import FADE, HALO, Canvas, in_phase, owned, spans, tiles
 from tests.diffst.tiny import tiny_pipeline
 
 CODE = 1 / 255  # one step of 8-bit output
@@ -45,10 +45,11 @@ def moving_texture(num_frames: int, height: int, width: int) -> torch.Tensor:
     return (torch.cat(moments) / 2).clamp(0, 1)
 
 
-def test_a_small_picture_is_one_tile():
-    (tile,) = tiles((180, 320), (720, 1280))
-    assert tile.window == (slice(0, 180), slice(0, 320))
-    assert tile.size == (720, 1280)
+@pytest.mark.parametrize("frame", [(180, 320), (480, 640), (32, 9600)])
+def test_a_picture_of_no_more_than_so_many_pixels_is_one_tile(frame):
+    (tile,) = tiles(frame, (4 * frame[0], 4 * frame[1]))
+    assert tile.window == (slice(0, frame[0]), slice(0, frame[1]))
+    assert tile.size == (4 * frame[0], 4 * frame[1])
 
 
 @pytest.mark.parametrize("side", [513, 700, 1080, 1920, 2160, 3840, 5003])
@@ -65,6 +66,15 @@ def test_spans_cover_a_side_once_but_for_the_fades(side, ratio):
         assert span.made.start <= span.given.start <= span.given.stop <= span.made.stop
         own = span.given.stop - span.given.start - span.fade_before - span.fade_after
         assert own >= 0
+
+
+@pytest.mark.parametrize(("side", "out_side"), [(1920, 7680), (1920, 2561), (1999, 2743)])
+def test_what_spans_own_covers_a_side_once(side, out_side):
+    found = spans(side, out_side, 512)
+    assert any(span.fade_after % 2 for span in found) == (out_side != 4 * side)
+    own = [owned(span) for span in found]
+    assert (own[0].start, own[-1].stop) == (0, out_side)
+    assert all(before.stop == after.start for before, after in pairwise(own))
 
 
 @pytest.mark.parametrize(("side", "out_side", "longest"), [(64, 256, 48), (200, 4, 128)])
@@ -91,6 +101,7 @@ def test_edges_meet_output_pixels():
 def test_the_edge_on_the_latent_grid_is_taken_where_several_fit():
     assert in_phase(range(100, 130), 500, Fraction(4)) == 112
     assert in_phase(range(101, 110), 500, Fraction(3, 2)) == 102
+    assert in_phase(range(101, 104), 500, Fraction(4)) == 102  # that of the coarse features always
     assert in_phase(range(103, 104), 103, Fraction(4)) == 103  # the picture's edge is on every grid
 
 
@@ -110,6 +121,13 @@ def test_a_canvas_gives_back_what_was_cut_up():
     for tile in tiles((700, 1400), (700, 1400)):
         canvas.add(picture[..., tile.rows.made, tile.columns.made], tile)
     torch.testing.assert_close(made, picture, rtol=0, atol=1e-6)
+
+
+def test_a_canvas_of_floats_keeps_them_in_range():
+    (tile,) = tiles((4, 4), (4, 4))
+    made = torch.zeros(1, 3, 4, 4)
+    Canvas(made).add(torch.linspace(-0.5, 1.5, 48).view(1, 3, 4, 4), tile)
+    assert (made.min(), made.max()) == (0, 1)
 
 
 def test_a_seam_fades_from_one_tile_to_the_next():
