@@ -91,10 +91,13 @@ def test_who_waits_for_the_queue_to_grow_short_is_woken():
     assert time.monotonic() - began < 5
 
 
-def test_no_more_inputs_are_looked_through_at_once_than_there_are_workers(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("cores", "expected"), [(8, [True, True, False]), (1, [True, False, False])]
+)
+def test_no_more_inputs_are_looked_through_at_once_than_there_are_workers_or_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, expected: list[bool]
 ):
-    monkeypatch.setattr(crew, "num_cores", lambda: 8)
+    monkeypatch.setattr(crew, "num_cores", lambda: cores)
     goes_on = threading.Event()
 
     class Endless(Planned):
@@ -110,9 +113,58 @@ def test_no_more_inputs_are_looked_through_at_once_than_there_are_workers(
             wanted.append(team.crew.wants_more)
             work = cast(Work, Endless(1))
             stack.enter_context(team.crew.asked(team.request(name), work))
-        assert [*wanted, team.crew.wants_more] == [True, True, False]
+        assert [*wanted, team.crew.wants_more] == expected
         goes_on.set()
         wait_until(lambda: team.crew.wants_more)
+    team.crew.stop()
+
+
+def test_pieces_that_are_there_already_are_not_dealt():
+    class Begun(Planned):
+        def has(self, segment: Segment) -> bool:
+            return segment.index in (0, 2)
+
+    team = Team(1)
+    team.crew.muster()
+    request = team.request()
+    with team.crew.asked(request, cast(Work, Begun(4))):
+        team.crew.wait(request)
+    assert team.finished == [1, 3]
+    team.crew.stop()
+
+
+def test_nothing_is_dealt_by_a_dealer_that_is_closed():
+    dealer, request = Dealer(), Team(1).request()
+    dealer.add(request, planned(1))
+    wait_until(lambda: request.is_planned)
+    dealer.close()
+    assert dealer.take() is None
+    assert not dealer.wait_for_segment()
+
+
+def test_of_several_errors_the_first_counts():
+    dealer, request = Dealer(), Team(1).request()
+    first, second = UserError("the disk is full"), UserError("a worker died of it")
+    dealer.fail(request, first)
+    dealer.fail(request, second)
+    assert request.error is first
+
+
+def test_no_worker_is_at_an_output_any_more_when_it_is_left():
+    begun = threading.Event()
+
+    def hold(member: Member, _segment: Segment) -> None:
+        begun.set()
+        assert member.is_stopped.wait(10)
+        time.sleep(0.1)  # as ending may take
+        raise WorkerLost("ended")
+
+    team = Team(1, hold)
+    team.crew.muster()
+    request = team.request()
+    with team.crew.asked(request, planned(1)):
+        assert begun.wait(10)
+    assert request.num_out == 0
     team.crew.stop()
 
 

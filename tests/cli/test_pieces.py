@@ -9,7 +9,7 @@ import pytest
 from diffst_cli import pieces
 from diffst_cli.checks import Packets, read_packets
 from diffst_cli.errors import UserError
-from diffst_cli.pieces import PieceWriter
+from diffst_cli.pieces import PieceWriter, hash_piece
 from diffst_cli.probe import probe
 from diffst_cli.writer import Output
 from tests.outputs import grey_frames, job_for, make_clip
@@ -32,3 +32,14 @@ def test_a_piece_that_holds_a_frame_at_another_time_is_none(
             writer.write(image, time)
         with pytest.raises(UserError, match="the encoder kept 2 of 3 frames"):
             writer.finish()
+
+
+def test_pictures_are_hashed_in_their_order_whatever_the_folder_lists_first(tmp_path: Path):
+    hashes = set()
+    for order in ([1, 2, 3], [3, 1, 2], [2, 3, 1]):
+        folder = tmp_path / "".join(map(str, order))
+        folder.mkdir()
+        for number in order:
+            (folder / f"{number:09d}.png").write_bytes(bytes([number]))
+        hashes.add(hash_piece(folder))
+    assert len(hashes) == 1

@@ -82,6 +82,7 @@ def test_any_run_of_segments_is_that_part_of_the_whole(
     expected = make([whole], video["times"], clip_rules, **rate)
     assert [segment.index for segment in planned] == list(range(len(planned)))
     assert planned[0].start == 0
+    assert all(segment.origin == video["times"][0] for segment in planned)
     assert all(a.stop == b.start for a, b in itertools.pairwise(planned))
     assert planned[-1].stop == len(expected)
     first = data.draw(st.integers(0, len(planned) - 1))

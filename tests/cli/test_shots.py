@@ -99,6 +99,11 @@ def test_a_cut_that_is_partly_taken_back_after_two_frames_is_one():
     assert firsts([before] * 12 + [new] * 2 + [after] * 12)[:2] == [0, 12]
 
 
+def test_a_picture_that_comes_back_a_little_changed_was_not_cut_away():
+    before, flash, after = (np.full((72, 128, 3), level, np.uint8) for level in (100, 200, 120))
+    assert firsts([before] * 12 + [flash] * 2 + [after] * 12) == [0]
+
+
 @pytest.mark.parametrize("repeats", [2, 3])
 def test_animation_that_repeats_each_drawing_is_one_shot(repeats):
     drawn = [image for image in shot(8, 10, speed=13, noise=0) for _ in range(repeats)]

@@ -62,6 +62,19 @@ def test_reach_is_bounded_whatever_moves():
     assert columns.stop == 1100 + most
 
 
+@pytest.mark.parametrize("speed", [20.5, -20.5])
+def test_reach_is_two_steps_of_the_fastest_motion_and_what_convolutions_look_around(speed):
+    around = ClipMotion(torch.rand(2, 3, 64, 2000)).around([(0, 0.5)])
+    around.flows[0][:] = 0.0
+    around.flows[0][..., 30, 1050] = speed
+    rows, columns = around.reached((slice(24, 40), slice(1003, 1100)))
+    reach = 2 * 21 + 40
+    assert columns == slice(920, 1100 + reach)  # on the grid
+    assert rows == slice(0, 64)
+    around.flows[0][..., 1101] = 99.0  # is not in the window
+    assert around.reached((slice(24, 40), slice(1003, 1100)))[1] == columns
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
 def test_whole_number_frames_are_converted_as_they_are_needed(cfca, dtype):
     clip = to_integer(moving_texture(3, 96, 128), dtype)
@@ -122,6 +135,17 @@ def test_a_clip_that_begins_alike_and_goes_on_differently_takes_over_what_is_ali
     assert sought == [5], "only the first pair is alike"
 
 
+def test_a_clip_with_one_other_keyframe_takes_over_nothing_from_behind_it(monkeypatch):
+    video = moving_texture(8, 96, 128)
+    first = ClipMotion(video)
+    first.around([(4, 0.0)])
+    sought = count_found(monkeypatch)
+    second = video[2:].clone()
+    second[1] += 0.01
+    ClipMotion(second, first.end()).around([(0, 0.0)])
+    assert sought == [6]
+
+
 def test_a_clip_that_begins_before_the_motion_that_is_remembered_finds_its_own():
     video = moving_texture(9, 96, 128)
     first = ClipMotion(video)
@@ -142,10 +166,12 @@ def test_finished_keyframes_are_taken_over_where_their_neighbours_are_the_same()
     video = moving_texture(9, 96, 128)
     first = ClipMotion(video[:7])
     first.around([(4, 0.0)])
-    pictures = {n: torch.full((1,), float(n)) for n in (3, 4, 5, 6)}
+    pictures = {n: torch.full((1,), float(n)) for n in range(1, 7)}
     before = first.end(pictures)
     again = before.pictures_of(video[1:])
-    assert {n: float(picture) for n, picture in again.items()} == {2: 3.0, 3: 4.0}, "5 saw no 7"
+    assert {n: float(picture) for n, picture in again.items()} == {2: 3.0, 3: 4.0}, (
+        "5 saw no 7, 1 and 2 see no 0"
+    )
     changed = video[1:].clone()
     changed[5] += 0.01  # 6 of the first clip, which 4 saw
     assert set(before.pictures_of(changed)) == {2}
