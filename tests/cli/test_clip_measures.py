@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diffst_cli.clip_measures import motion, repeats, sharpness, unevenness
+from diffst_cli.clip_measures import detail, motion, repeats, sharpness, unevenness
 from tests.diffst.wan.training.footage import texture
 
 
@@ -27,6 +27,14 @@ def test_contrast_does_not_count_as_sharpness():
     real = grey()
     pale = cv2.addWeighted(real, 0.5, np.full_like(real, 128), 0.5, 0)
     assert sharpness(pale) == pytest.approx(sharpness(real), rel=0.1)
+
+
+def test_a_soft_background_does_not_count():
+    real = grey()
+    behind = cv2.GaussianBlur(real, (0, 0), 8)
+    behind[64:192, 96:288] = real[64:192, 96:288]  # a quarter
+    assert detail(behind) == pytest.approx(detail(real), rel=0.2)
+    assert sharpness(behind) == pytest.approx(sharpness(real), rel=0.2)
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (20, 30), (40, 40)])
