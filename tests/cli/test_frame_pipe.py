@@ -9,7 +9,7 @@ import pytest
 from diffst_cli import ffmpeg
 from diffst_cli.encoding import Encoding, choose_encoding
 from diffst_cli.errors import UserError
-from diffst_cli.frame_pipe import FramePipe, failure
+from diffst_cli.frame_pipe import FramePipe, _padded, failure
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.reader import read_frames
 from diffst_cli.timing import Timeline
@@ -66,6 +66,33 @@ def test_frames_nearer_than_a_millisecond_stay_apart(
     pipe.stop()
     assert len(given) == 5 * factor
     assert given == sorted(set(given))
+
+
+def test_a_moment_further_off_than_rounding_explains_is_kept(
+    encoding: Encoding, tmp_path: Path
+) -> None:
+    pipe = open_pipe(tmp_path / "out.mp4", encoding, Fraction(25))
+    times = [Fraction(0), Fraction(41, 1000), Fraction(83, 1000), Fraction(119, 1000)]
+    given = [pipe.write(BLACK, time) for time in times]
+    pipe.stop()
+    assert given == [0, Fraction(40, 1000), Fraction(83, 1000), Fraction(120, 1000)]
+
+
+def test_a_file_begins_at_0_with_whatever_frame(encoding: Encoding, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    pipe = open_pipe(path, encoding, Fraction(25))
+    given = [pipe.write(BLACK, Fraction(n, 25)) for n in (50, 51, 52)]
+    pipe.close()
+    assert given == [Fraction(n, 25) for n in (50, 51, 52)]
+    assert frame_times(path) == [0, Fraction(1, 25), Fraction(2, 25)]
+
+
+def test_a_pixel_that_is_lacking_repeats_the_last_one() -> None:
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    padded = _padded(image, (3, 3), deep=False)
+    assert np.array_equal(padded[:2, :2], image)
+    assert np.array_equal(padded[:, 2], padded[:, 1])
+    assert np.array_equal(padded[2], padded[1])
 
 
 def test_a_gap_in_a_constant_rate_is_kept(encoding: Encoding, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from diffst_cli import packet_scan
-from diffst_cli.packet_scan import Scan, holds_last, scan_packets, true_steps
+from diffst_cli.packet_scan import Scan, holds_last, is_uneven, scan_packets, true_steps
 from diffst_cli.probe_file import open_container
 from tests.media import BT709_TAGS, FAST_X264, make_video
 
@@ -49,3 +51,48 @@ def test_a_last_picture_is_held_if_it_stays_for_many_steps_and_for_long(
         complete=True,
     )
     assert holds_last(scan) is is_held
+
+
+def test_the_longest_packet_is_that_of_the_last_picture_whichever_says_so():
+    scan = Scan(
+        frame=None,
+        times=tuple(n * Fraction(1, 25) for n in range(10)),
+        num_packets=10,
+        num_unstamped=0,
+        last_duration=Fraction(1, 25),
+        longest_duration=Fraction(2),
+        complete=True,
+    )
+    assert holds_last(scan)
+
+
+def test_steps_may_differ_by_what_rounding_makes_of_them():
+    tick = Fraction(1, 1000)
+    assert not is_uneven([41 * tick, 43 * tick, 42 * tick], tick)
+    assert is_uneven([41 * tick, 44 * tick, 42 * tick], tick)
+    assert not is_uneven([41 * tick], tick)
+
+
+def scan_of(stamps: list[dict[str, int | None]], num_promised: int) -> Scan:
+    """Of a file of such packets, of which its header promises so many."""
+    stream: Any = SimpleNamespace(
+        decode=lambda _packet: [], frames=num_promised, time_base=Fraction(1, 25)
+    )
+    common = {"size": 1, "is_discard": False, "duration": 1}
+    packets = [SimpleNamespace(**common, **stamp) for stamp in stamps]
+    container: Any = SimpleNamespace(demux=lambda _stream: iter(packets))
+    return scan_packets(container, stream)
+
+
+@pytest.mark.parametrize(("num_promised", "num_judged"), [(0, 40), (40, 40), (41, 24)])
+def test_of_a_file_that_ends_early_the_last_frames_are_not_judged(
+    num_promised: int, num_judged: int
+):
+    scan = scan_of([{"pts": n, "dts": n} for n in range(40)], num_promised)
+    assert scan.times == tuple(Fraction(n, 25) for n in range(num_judged))
+
+
+def test_where_no_packet_says_when_it_is_shown_the_order_of_decoding_counts():
+    scan = scan_of([{"pts": None, "dts": n} for n in range(4)], 4)
+    assert scan.times == tuple(Fraction(n, 25) for n in range(4))
+    assert scan.num_unstamped == 0

@@ -5,11 +5,11 @@ import av
 import numpy as np
 import pytest
 
-from diffst_cli.presented import first_sounds, hidden_seconds
+from diffst_cli.presented import first_sounds, hidden_seconds, is_shown
 from diffst_cli.probe import probe
 from diffst_cli.streams import codec_name, plan_streams
 from tests.media import run_ffmpeg
-from tests.outputs import copy_video, frame_times, make, make_clip
+from tests.outputs import TONE, copy_video, frame_times, make, make_clip
 
 BEEP = "aevalsrc='0.8*sin(2764*t)*between(t,1,1.1)':sample_rate=48000:duration=2"
 
@@ -40,6 +40,30 @@ def beep(path: Path) -> float:
 def test_the_first_sound_is_what_is_heard_and_not_what_is_hidden(trimmed: Path) -> None:
     assert first_sounds(trimmed, [1]) == {1: 0.0}
     assert float(hidden_seconds(trimmed, 1)) == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_first_sound_of_each_stream_is_told_however_late_the_other_begins(
+    tmp_path: Path,
+) -> None:
+    tones = [*("-f", "lavfi", "-i", f"{TONE}:duration=1")] * 2
+    both = make(
+        tmp_path / "both.mkv",
+        *tones[:4],
+        *("-itsoffset", "0.5"),
+        *tones[4:],
+        *("-map", "0", "-map", "1", "-c:a", "pcm_s16le"),
+    )
+    assert first_sounds(both, [0, 1]) == {0: 0.0, 1: 0.5}
+    assert first_sounds(both, [1]) == {1: 0.5}
+
+
+def test_a_subtitle_is_shown_until_its_end(tmp_path: Path) -> None:
+    text = tmp_path / "words.srt"
+    text.write_text("1\n00:00:01,000 --> 00:00:03,000\nWords\n", encoding="utf-8")
+    path = make(tmp_path / "words.mkv", "-i", str(text))
+    shown = [(0.0, 1.5), (2.0, 5.0), (1.0, 1.1), (-1.0, 9.0)]
+    assert all(is_shown(path, 0, *part) for part in shown)
+    assert not any(is_shown(path, 0, *part) for part in [(0.0, 1.0), (3.0, 5.0)])
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".avi", ".mp4"])

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from diffst_cli.probe import probe
-from diffst_cli.tags import lost_note
+from diffst_cli.tags import lost_note, lost_tags, written_anew
 from tests.outputs import copy_video, make_clip
 
 PHONE = {
@@ -75,3 +75,20 @@ def test_no_more_lost_tags_are_named_than_can_be_read() -> None:
     tags = {f"tag{number}": str(number) for number in range(7)}
     (note,) = lost_note(tags | {"software": "Lavf"}, {"renamed": "0"}, "avi")
     assert "`tag1`, `tag2`, `tag3`, `tag4`, `tag5` and 1 more;" in note
+
+
+def test_a_telephones_words_take_no_place_that_is_taken() -> None:
+    taken = {"com.apple.quicktime.make": "Apple", "com.apple.quicktime.model": "13", "make": "Own"}
+    assert written_anew(taken, "mp4") == {"model": "13"}
+    assert written_anew(taken, "matroska") == {}
+
+
+def test_of_a_time_that_is_stated_twice_one_is_written() -> None:
+    tags = {"creation_time": "2026-05-01T10:00:00Z;2026-05-01T12:00:00Z"}
+    assert written_anew(tags, "matroska") == {"creation_time": "2026-05-01T10:00:00Z"}
+
+
+def test_what_has_another_name_or_place_is_not_lost() -> None:
+    before = {"com.apple.quicktime.make": "Apple", "title": "Words", "note": "kept", "gone": "x"}
+    after = {"make": "APPLE", "TITLE": "words", "comment": "kept"}
+    assert lost_tags(before, after) == ["gone"]

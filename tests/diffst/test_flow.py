@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffst.flow import bend_of, dis_flow, flow_at, neighbour_flows, warp
+from diffst.flow import bend_of, box_mean, dis_flow, flow_at, neighbour_flows, warp
 
 
 def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -102,3 +102,29 @@ def test_noise_hardly_moves_the_motion(seed):
     error = neighbour_flows(noisy.clamp(0, 1))[0, 0] - torch.tensor([-3.0, -1.0])[:, None, None]
     # Matched as they are, these pictures give 0.085 to 0.093 pixels.
     assert error[:, 8:-8, 8:-8].norm(dim=0).mean() < 0.075
+
+
+def test_motion_is_sought_down_to_single_pixels_but_in_large_frames(monkeypatch):
+    scales = []
+
+    class Search:
+        setFinestScale = scales.append  # noqa: N815
+
+        def calc(self, source, target, flow):
+            return np.zeros((*source.shape, 2), np.float32)
+
+    monkeypatch.setattr(cv2, "DISOpticalFlow_create", lambda preset: Search())
+    for size in ((48, 64), (576, 1024), (577, 1024)):
+        dis_flow(np.zeros(size, np.uint8), np.zeros(size, np.uint8))
+    assert scales == [0, 0, 1]
+
+
+def test_a_frame_smaller_than_the_search_is_continued_to_the_right_and_below():
+    source, target = texture(20, 24), texture(20, 24, seed=1)
+    border = (0, 12, 0, 8, cv2.BORDER_REPLICATE)
+    larger = [cv2.copyMakeBorder(frame, *border) for frame in (source, target)]
+    np.testing.assert_array_equal(dis_flow(source, target), dis_flow(*larger)[:20, :24])
+
+
+def test_a_mean_at_the_border_is_of_what_is_there():
+    torch.testing.assert_close(box_mean(torch.ones(1, 2, 7, 9)), torch.ones(1, 2, 7, 9))

@@ -147,3 +147,16 @@ def test_a_field_grows_in_strips_as_it_does_whole(size: tuple[int, int]):
 def test_only_pictures_enlarged_by_less_than_three_take_the_sharp_kernel():
     kernels = [kernel_of(ratio) for ratio in (1, 2, 2.9, 3, 4)]
     assert kernels == ["bicubic", "bicubic", "bicubic", "bilinear", "bilinear"]
+
+
+@pytest.mark.parametrize("height", [24, 6])
+def test_floats_stay_in_range_though_the_sharp_kernel_overshoots(height):
+    checks = (torch.arange(height)[:, None] // 2 + torch.arange(32) // 2) % 2
+    found = [checks.float().expand(3, -1, -1)] * 6
+    own = ways(height, 32)
+    frame = made(found, own)
+    other = torch.zeros_like(frame)
+    (tile,) = tiles((height, 32), (height, 32))
+    fuse_tile_in_torch(other, found, own, (tile.rows.made, tile.columns.made), tile.owned)
+    for mixed in (frame, other):
+        assert (mixed.min(), mixed.max()) == (0, 1)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from diffst.metrics import flow_error, frame_difference_error, warping_error
+from diffst.metrics import flow_error, frame_difference_error, temporal, warping_error
 from diffst.metrics.temporal import _flow_area, backward_flow, warp
 
 
@@ -101,3 +101,30 @@ def test_the_flow_is_compared_off_the_edges(length: int, area: tuple[int, int]):
 def test_a_video_too_small_for_its_flow_is_refused():
     with pytest.raises(ValueError, match="tOF needs 48 pixels each way"):
         flow_error(pan(2, 1)[:, :40], pan(2, 1)[:, :40])
+
+
+def test_a_place_is_trusted_where_the_flow_from_where_it_was_leads_back(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    earlier, later = texture(8, 24), texture(8, 24, seed=1)
+    back, forth = torch.zeros(2, 8, 24), torch.zeros(2, 8, 24)
+    back[0] = 2
+    forth[0, :, :10] = 5
+    forth[0, :, 10:16] = -2
+    forth[0, :, 16:] = -1  # a pixel off is too much at so slow a motion
+    flows = {id(later): back, id(earlier): forth}
+    monkeypatch.setattr(temporal, "_dis_flow", lambda source, target: flows[id(source)])
+    flow, visible = backward_flow(earlier, later)
+    assert flow is back
+    assert visible[0].nonzero()[:, 0].tolist() == list(range(8, 14))
+    assert (visible == visible[0]).all()
+
+
+def test_places_that_are_not_trusted_do_not_count(monkeypatch: pytest.MonkeyPatch):
+    reference = texture(32, 32).expand(2, -1, -1)
+    broken = reference.clone()
+    broken[1, :, 16:] = 255 - broken[1, :, 16:]
+    trusted = torch.arange(32).expand(32, -1) < 16
+    still = torch.zeros(2, 32, 32)
+    monkeypatch.setattr(temporal, "backward_flow", lambda earlier, later: (still, trusted))
+    assert warping_error([broken], reference).item() == pytest.approx(0, abs=1e-3)

@@ -1,0 +1,43 @@
+"""What ffmpeg is told when it decodes."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from diffst_cli.decode import BLIND_SEEK_SECONDS, decode_arguments
+from diffst_cli.probe import VideoInfo, probe
+from tests.outputs import make_clip
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
+    return probe(make_clip(tmp_path_factory.mktemp("clip") / "clip.mkv", num_frames=2))
+
+
+def option(arguments: list[str], name: str) -> str:
+    return arguments[arguments.index(name) + 1]
+
+
+def test_a_file_is_entered_a_little_before_where_it_is_wanted_counted_from_its_beginning(
+    info: VideoInfo,
+) -> None:
+    late = replace(info, origin_seconds=Fraction(50))
+    assert option(decode_arguments(late, Fraction(90)), "-ss") == "39.900000"
+    blind = replace(late, container="mpegts")
+    assert (
+        option(decode_arguments(blind, Fraction(90)), "-ss") == f"{40 - BLIND_SEEK_SECONDS}.000000"
+    )
+    assert option(decode_arguments(blind, Fraction(60)), "-ss") == "0.000000"
+    assert "-ss" not in decode_arguments(late, None)
+
+
+@pytest.mark.parametrize("order", ["tff", "bff"])
+def test_every_frame_of_interlaced_video_is_made_whole_whatever_it_says_itself(
+    info: VideoInfo, order: str
+) -> None:
+    graph = option(decode_arguments(replace(info, interlaced=order), None), "-filter_complex")
+    (arguments,) = [part for part in graph.split(";") if "bwdif=" in part]
+    said = arguments.partition("bwdif=")[2].partition("[")[0].split(":")
+    assert sorted(said) == ["deint=all", "mode=send_frame", f"parity={order}"]
+    assert "bwdif" not in option(decode_arguments(info, None), "-filter_complex")
