@@ -66,4 +66,5 @@ def test_static_hdr_data_that_is_lost_is_told(
 def test_half_a_description_of_the_screen_is_none(flags: tuple[int, int]) -> None:
     described = (0, 1) * 10  # zero and no fault, as in data of which nothing was filled in
     assert len(_display((*described, 1, 1))) == 10
+    assert _display((*described[:-1], 0, 1, 1)) == (), "a fraction of nothing"
     assert _display(MASTERING.unpack(MASTERING.pack(*described, *flags))) == ()

@@ -148,8 +148,10 @@ def test_outer_edges_are_not_faded():
     torch.testing.assert_close(feather(10, 4, 6, 2), torch.tensor([*ramp(2), 1, 1, 1, 1]))
 
 
-def test_windows_in_space_blend_to_the_same_where_they_agree():
-    given = torch.rand(2, 3, 22, 34, dtype=torch.float64)
+# 17 tokens wide: three windows of 7. 11 high: three of 5; 13 high: three of 6, two of which share more than they must.
+@pytest.mark.parametrize(("height", "high"), [(22, 10), (26, 12)])
+def test_windows_in_space_blend_to_the_same_where_they_agree(height, high):
+    given = torch.rand(2, 3, height, 34, dtype=torch.float64)
     shapes = []
 
     def step(latents: torch.Tensor) -> torch.Tensor:
@@ -158,8 +160,7 @@ def test_windows_in_space_blend_to_the_same_where_they_agree():
 
     windows = Windows(tokens=(6, 8), overlap_tokens=2)
     torch.testing.assert_close(step_in_space(given, step, windows), 2 * given)
-    # 11 x 17 tokens: three windows a side, 5 and 7 long.
-    assert set(shapes) == {(10, 14)}
+    assert set(shapes) == {(high, 14)}
     assert len(shapes) == 3 * 3
 
 
