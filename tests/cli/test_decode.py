@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import pytest
 
+from diffst_cli import decode
 from diffst_cli.decode import BLIND_SEEK_SECONDS, decode_arguments
 from diffst_cli.probe import VideoInfo, probe
 from tests.outputs import make_clip
@@ -41,3 +42,25 @@ def test_every_frame_of_interlaced_video_is_made_whole_whatever_it_says_itself(
     said = arguments.partition("bwdif=")[2].partition("[")[0].split(":")
     assert sorted(said) == ["deint=all", "mode=send_frame", f"parity={order}"]
     assert "bwdif" not in option(decode_arguments(info, None), "-filter_complex")
+
+
+@pytest.mark.parametrize(
+    ("depth", "range_", "is_rgb", "expected"),
+    [
+        (8, "tv", False, None),
+        (10, "tv", False, ("tv", 10)),
+        (12, "pc", False, ("pc", 12)),
+        (10, "pc", True, None),
+    ],
+)
+def test_white_is_put_right_in_deep_video_that_is_converted(
+    info: VideoInfo,
+    depth: int,
+    range_: str,
+    is_rgb: bool,
+    expected: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decode, "deep_white", lambda *asked: asked)
+    colour = replace(info.colour, range=range_)
+    assert decode._white(replace(info, bit_depth=depth, colour=colour, is_rgb=is_rgb)) == expected

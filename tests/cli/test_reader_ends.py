@@ -6,6 +6,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 
 import psutil
 import pytest
@@ -151,3 +153,26 @@ def test_a_reader_left_open_when_python_exits_ends_quietly(tmp_path):
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_read", "start", "is_early"),
+    [
+        ({}, 20, None, True),
+        ({}, 50, None, False),  # all frames came, so it is the header's length that is wrong
+        ({"is_variable": True}, 20, None, False),  # whose frames are not counted
+        ({"num_frames": None}, 20, None, False),
+        ({}, 20, Fraction(1), False),  # of a part it is not known how many there should be
+        ({"duration_seconds": Fraction(22, 25)}, 20, None, False),  # two frames are nothing
+        ({"duration_seconds": None}, 20, None, False),
+    ],
+)
+def test_a_file_has_ended_early_if_time_and_frames_are_missing(
+    changes, num_read, start, is_early, tmp_path
+):
+    clip = probe(media.make_video(tmp_path / "a.mp4", num_frames=2))
+    stated = {"start_seconds": Fraction(7), "duration_seconds": Fraction(2), "num_frames": 50}
+    reader = FrameReader(replace(clip, **{**stated, **changes}), start=start)
+    reader.report.num_frames = num_read
+    reader._look_back(Fraction(7) + Fraction(19, 25))
+    assert (reader.report.ended_early is not None) == is_early
