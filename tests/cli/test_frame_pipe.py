@@ -78,15 +78,6 @@ def test_a_moment_further_off_than_rounding_explains_is_kept(
     assert given == [0, Fraction(40, 1000), Fraction(83, 1000), Fraction(120, 1000)]
 
 
-def test_a_file_begins_at_0_with_whatever_frame(encoding: Encoding, tmp_path: Path) -> None:
-    path = tmp_path / "out.mp4"
-    pipe = open_pipe(path, encoding, Fraction(25))
-    given = [pipe.write(BLACK, Fraction(n, 25)) for n in (50, 51, 52)]
-    pipe.close()
-    assert given == [Fraction(n, 25) for n in (50, 51, 52)]
-    assert frame_times(path) == [0, Fraction(1, 25), Fraction(2, 25)]
-
-
 def test_a_pixel_that_is_lacking_repeats_the_last_one() -> None:
     image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     padded = _padded(image, (3, 3), deep=False)
