@@ -170,9 +170,20 @@ def test_a_worker_that_is_lost_is_replaced_for_the_outputs_to_come():
     assert team.warnings == ["the worker on `here` died; its segment is dealt again"]
     assert team.finished == [0, 1, 2]
     assert team.told == ["1 worker", "0 workers", *["1 worker"] * 3]
-    assert len(team.started[1].tasks) == 1, "it was not told of the output"
     team.make(1)
     assert len(team.started) == 2
+    team.crew.stop()
+
+
+def test_a_worker_that_replaces_another_is_told_of_the_output():
+    def die_at_the_second(member: Member, segment: Segment) -> None:
+        if member.number == 0 and segment.index == 1:
+            raise WorkerLost("died")
+
+    team = Team(1, die_at_the_second)
+    team.make(3)
+    assert [len(member.tasks) for member in team.started] == [1, 1]
+    assert team.finished == [0, 1, 2]
     team.crew.stop()
 
 
