@@ -9,8 +9,10 @@ import pytest
 
 from diffst_cli import packet_scan
 from diffst_cli.packet_scan import Scan, holds_last, is_uneven, scan_packets, true_steps
+from diffst_cli.probe import probe
 from diffst_cli.probe_file import open_container
 from tests.media import BT709_TAGS, FAST_X264, make_video
+from tests.outputs import make_clip
 
 IN_GROUPS = ("-bf", "3", "-x264-params", "b-adapt=0:b-pyramid=none")  # P B B B, as they are stored
 
@@ -96,3 +98,11 @@ def test_where_no_packet_says_when_it_is_shown_the_order_of_decoding_counts():
     scan = scan_of([{"pts": None, "dts": n} for n in range(4)], 4)
     assert scan.times == tuple(Fraction(n, 25) for n in range(4))
     assert scan.num_unstamped == 0
+
+
+@pytest.mark.parametrize(("delay", "is_variable"), [("-1", False), ("200", True)])
+def test_a_file_whose_last_picture_is_held_is_of_a_variable_rate(
+    delay: str, is_variable: bool, tmp_path: Path
+):
+    clip = make_clip(tmp_path / "a.gif", "-final_delay", delay, num_frames=5)
+    assert probe(clip).is_variable is is_variable
