@@ -90,6 +90,23 @@ def test_a_short_video_is_shown_whole():
     assert only.start == 0
 
 
+def test_windows_are_whole_seconds_and_those_of_a_short_video_lie_side_by_side():
+    short = cut_windows(frames(5.7), Fraction(1, RATE))
+    assert [window.start for window in short] == [0, 1, 2, 3, 4]
+    long = cut_windows(frames(8), Fraction(1, RATE))
+    assert [float(window.start) for window in long[:4]] == [0, 0.3, 0.5, 0.8]
+    assert long[-1].start == 7
+    assert {len(window.frames) for window in (*short, *long)} == {RATE}
+
+
+def test_usual_moments_are_far_from_all_others():
+    chosen = choose(cut_windows(frames(12), Fraction(1, RATE)))
+    starts = [one.start for one in chosen]
+    usual = [one.start for one in chosen if one.reason == "a usual moment"]
+    assert len(usual) >= 3
+    assert min(abs(one - other) for one in usual for other in starts if one != other) >= 2
+
+
 def test_a_long_video_is_sampled_from_beginning_to_end(tmp_path: Path):
     info = probe(make_video(tmp_path / "clip.mp4"))
     assert plan_parts(info, None, None) == [(None, None)]
@@ -101,6 +118,8 @@ def test_a_long_video_is_sampled_from_beginning_to_end(tmp_path: Path):
     assert [inside[0][0], inside[-1][0]] == [Fraction(100), Fraction(298)]
     assert plan_parts(long, Fraction(100), Fraction(20)) == [(Fraction(100), Fraction(20))]
     assert plan_parts(replace(info, duration_seconds=None), None, None) == [(None, None)]
+    hundred = replace(info, duration_seconds=Fraction(100))
+    assert plan_parts(hundred, Fraction(50), None) == [(Fraction(50), None)]
 
 
 def test_samples_of_a_long_video_are_read_where_they_are(

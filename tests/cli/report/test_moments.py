@@ -37,6 +37,13 @@ def test_moments_are_apart_and_one_is_usual():
     assert abs(falling[usual.index] - 0.505) <= 0.05
 
 
+def test_moments_of_a_short_video_may_be_nearer():
+    falling = [1 - index / 20 for index in range(20)]
+    moments = find_moments(measured(falling), [""])
+    assert len(moments) == 6
+    assert min(late.time - early.time for early, late in pairwise(moments)) == Fraction(1, 5)
+
+
 def test_each_video_has_its_turn():
     first, second = [0.9] * 50, [0.9] * 50
     first[10], second[30] = 0.2, 0.8

@@ -1,10 +1,19 @@
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from diffst_cli.errors import UsageError, UserError
-from diffst_cli.report.sources import Part, Showing, common_size, open_sources, timed_frames
+from diffst_cli.probe import probe
+from diffst_cli.report.sources import (
+    Part,
+    Showing,
+    Source,
+    common_size,
+    open_sources,
+    timed_frames,
+)
 from tests.media import BT709_TAGS, make_variable_rate, make_video
 
 
@@ -92,3 +101,9 @@ def test_a_part_after_the_end_is_an_error(slow: Path):
     (source,) = open_sources([slow])
     with pytest.raises(UserError, match="no frame in the chosen part"):
         next(timed_frames(source, Fraction(30), Fraction(40)))
+
+
+def test_times_are_counted_from_the_files_beginning_which_sound_may_be(slow: Path):
+    info = replace(probe(slow), origin_seconds=Fraction(-1))
+    shown = list(timed_frames(Source(info=info, label=""), Fraction(0), None))
+    assert [frame.time for frame in shown] == [1 + Fraction(n, 10) for n in range(8)]
