@@ -142,3 +142,35 @@ def test_rgb_becomes_bt709_and_says_so(clip: VideoInfo) -> None:
 def test_a_matrix_no_codec_can_name_is_replaced(matrix: str, written: str, clip: VideoInfo) -> None:
     info = replace(clip, colour=replace(clip.colour, matrix=matrix))
     assert choose(info, ".mp4").colour.matrix == written
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "expected"),
+    [
+        ((128, 96), "4/3", "4/3"),
+        ((128, 48), "1", "1/2"),  # twice as wide alone
+        ((64, 96), "1", "2"),
+        ((64, 96), "4/3", "8/3"),
+        ((33, 25), "1", "1"),  # rounded to whole pixels only
+    ],
+)
+def test_pixels_change_their_shape_so_that_the_picture_keeps_its(
+    size: tuple[int, int], aspect: str, expected: str, clip: VideoInfo
+) -> None:
+    wide = replace(clip, sample_aspect=Fraction(aspect))
+    chosen = choose(wide, ".mkv", size=size)
+    assert chosen.sample_aspect == Fraction(expected)
+    assert any("pixels become" in note for note in chosen.notes) == (expected != aspect)
+
+
+@pytest.mark.parametrize(
+    ("depth", "pixel_format"), [(8, "bgr0"), (9, "gbrp10le"), (10, "gbrp10le"), (12, "gbrp16le")]
+)
+def test_no_bit_is_lost_without_loss(depth: int, pixel_format: str, clip: VideoInfo) -> None:
+    chosen = choose(replace(clip, bit_depth=depth), ".mkv", codec="ffv1")
+    assert chosen.pixel_format == pixel_format
+
+
+def test_frames_are_stored_as_shown_where_there_are_no_times(clip: VideoInfo) -> None:
+    assert choose(clip, ".avi").options["bf"] == "0"
+    assert "bf" not in choose(clip, ".mkv").options

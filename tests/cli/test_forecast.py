@@ -10,7 +10,13 @@ import torch
 from diffst_cli import forecast
 from diffst_cli.codecs import CODECS
 from diffst_cli.encoding import Encoding
-from diffst_cli.forecast import computed_time, forecast_size, matrix_rate, measured_time
+from diffst_cli.forecast import (
+    SizeForecast,
+    computed_time,
+    forecast_size,
+    matrix_rate,
+    measured_time,
+)
 from diffst_cli.job import UpscaleJob
 from diffst_cli.memory_laws import wan_operations
 from diffst_cli.planner import RunPlan, plan_run
@@ -115,3 +121,9 @@ def test_each_product_on_a_gpu_is_long_and_waited_for(monkeypatch: pytest.Monkey
     rate = matrix_rate("cuda:0", "bf16")
     assert waited == ["cuda:0"] * 3  # one to warm up
     assert rate == pytest.approx(2 * 2 * 8192**3 / 0.4)
+
+
+@pytest.mark.parametrize(("free", "is_short"), [(149_999_999, True), (150_000_000, False)])
+def test_a_disk_is_short_unless_something_is_left(free: int, is_short: bool):
+    size = SizeForecast(video_bytes=60_000_000, working_bytes=100_000_000, free_bytes=free)
+    assert (size.shortage is not None) == is_short
