@@ -142,3 +142,8 @@ def test_two_clips_of_one_name_are_refused(tmp_path: Path):
     touch(tmp_path, "a.mp4", "a/0.png")
     with pytest.raises(UserError, match="more than one clip called `a`"):
         find_members(tmp_path)
+
+
+def test_of_two_inputs_of_one_track_the_first_counts(tmp_path: Path):
+    root = touch(tmp_path, "GT/a.mp4", "sharp_bicubic/a.mp4", "BIx4/a.mp4", "BDx4/a.mp4")
+    assert described(root) == [("a", "GT/a.mp4", {"bi": "BIx4/a.mp4", "bd": "BDx4/a.mp4"})]

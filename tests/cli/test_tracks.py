@@ -2,6 +2,8 @@ import errno
 import os
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -12,8 +14,16 @@ from diffst.metrics import psnr
 from diffst_cli.errors import UserError
 from diffst_cli.layouts import Clip
 from diffst_cli.measuring import ffmpeg_output, read_luma
-from diffst_cli.probe import probe
-from diffst_cli.tracks import TRACKS, Track, make_input, make_reference, take_input
+from diffst_cli.probe import VideoInfo, probe
+from diffst_cli.tracks import (
+    TRACKS,
+    Reference,
+    Track,
+    _is_cut_from,
+    make_input,
+    make_reference,
+    take_input,
+)
 from tests.cli.test_measuring import write_luma
 from tests.media import write_image
 
@@ -251,3 +261,26 @@ def test_an_own_input_of_any_other_size_is_refused(tmp_path: Path):
     own = write_pictures(tmp_path / "LQ" / "clip", flat_frames()[:, ::2, ::2])
     with pytest.raises(UserError, match=r"LQ/clip` is 75x45, neither a quarter of its reference"):
         take_input(own, reference, "lq", tmp_path / "work", 5)
+
+
+@pytest.mark.parametrize(
+    ("side", "factor", "is_so"),
+    [
+        (43, 4, False),
+        (44, 4, True),
+        (46, 4, True),  # of 183, rounded up
+        (47, 4, False),
+        (175, 1, False),
+        (176, 1, True),
+        (183, 1, True),
+        (184, 1, False),
+    ],
+)
+def test_an_input_belongs_to_a_reference_that_was_cut_from_its_size(
+    side: int, factor: int, is_so: bool
+):
+    cut = Reference(
+        name="a", path=Path("a"), width=176, height=176, uncut=(183, 183), frame_rate=Fraction(25)
+    )
+    info = SimpleNamespace(width=side, height=side)
+    assert _is_cut_from(cut, cast(VideoInfo, info), factor) == is_so
