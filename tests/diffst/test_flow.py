@@ -105,7 +105,7 @@ def test_noise_hardly_moves_the_motion(seed):
 
 
 def test_motion_is_sought_down_to_single_pixels_but_in_large_frames(monkeypatch):
-    scales = []
+    scales: list[int] = []
 
     class Search:
         setFinestScale = scales.append  # noqa: N815
