@@ -22,10 +22,12 @@ from diffst_cli.probe import Colour, VideoInfo, resolved_colour
 
 SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 INDEXED = ("mov", "matroska", "avi")  # demuxers that seek to a keyframe at or before a time
+# These find a time too; the others, raw streams of pictures among them, are read from their beginning.
+SEEKABLE = (*INDEXED, "mpegts", "mpeg", "flv", "asf", "mxf", "ogg", "nut", "dv", "gxf", "wtv")
 BLIND_SEEK_SECONDS = 30  # how much earlier to start with the others, which land between keyframes
 # Nearer to its beginning a file is read from there: of pictures stored out of order ffmpeg enters some
 # hundredths of a second earlier than told, and some demuxers go to the end where that is before zero.
-LEAST_ENTRY_SECONDS = 1.0
+LEAST_ENTRY_SECONDS = 1
 TRIM_MARGIN_SECONDS = Fraction(1, 10)  # let through before `begin`, because ffmpeg rounds times
 PIPE_BYTES = 2**20  # read from ffmpeg at a time; PyAV's own 32 KiB costs twice the CPU time
 # Ffmpeg tells of pictures of another size, and what became of its input, at this level.
@@ -58,9 +60,9 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
     }
     if begin is not None and not is_below_zero(info):
         early = TRIM_MARGIN_SECONDS if demuxer in INDEXED else BLIND_SEEK_SECONDS
-        entry = float(begin - info.origin_seconds - early)
-        if entry >= LEAST_ENTRY_SECONDS:
-            options["ss"] = f"{entry:.6f}"
+        entry = begin - info.origin_seconds - early
+        if can_enter(info, entry):
+            options["ss"] = f"{float(entry):.6f}"
             if info.is_variable:
                 options["noaccurate_seek"] = None  # keep what lies between the keyframe and `begin`
     stream = ffmpeg.input(file_argument(info.path), **options)[str(info.stream_index)]
@@ -90,6 +92,11 @@ def late_streams(lines: Sequence[str]) -> list[str]:
     """Streams that begin too late to be seen when a file is opened, as `subtitle stream 2`, from what ffmpeg said."""
     found = (LATE_STREAM.search(line) for line in lines)
     return [f"{match[1]} stream {match[2]}" for match in found if match]
+
+
+def can_enter(info: VideoInfo, time: Fraction) -> bool:
+    """Whether ffmpeg finds a time in a file, seconds from its beginning, rather than another one."""
+    return time >= LEAST_ENTRY_SECONDS and info.container.split(",")[0] in SEEKABLE
 
 
 def is_below_zero(info: VideoInfo) -> bool:

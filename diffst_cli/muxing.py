@@ -9,13 +9,17 @@ from typing import Any
 
 import ffmpeg
 
+from diffst_cli.decode import can_enter
 from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument, opening_options
 from diffst_cli.frame_pipe import failure
+from diffst_cli.presented import hidden_seconds
 from diffst_cli.probe import StreamInfo, VideoInfo
+from diffst_cli.source_times import BROADCAST_FORMATS
 from diffst_cli.streams import (
     BITRATES,
     COVER,
     MAX_CHANNELS,
+    USUAL_PADDING,
     KeptStream,
     StreamPlan,
     language_in,
@@ -27,9 +31,6 @@ from diffst_cli.timecode import TIMECODE
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
 LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
 LONGEST_TAG = 2**15  # characters; an argument of 128 KiB would be refused by Linux
-LONGEST_GIF_DELAY = 65535  # hundredths of a second
-GIF_LOOP = b"\x21\xff\x0bNETSCAPE2.0\x03\x01"  # what is before the number of repetitions
-GIF_HEAD = 65536  # bytes in which it is found
 LONGEST_DELAY = 8  # frames by which an encoder's order may be behind
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
 # Opus refuses 5.1 with side speakers, as AC3 has it, and all that is not of these.
@@ -37,6 +38,9 @@ MOST_LAYOUT = "7.1"  # what AAC and FLAC make of still more channels, which they
 OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
 # AVI has no times of its sound: silence where there is none. Padding at lower rates would last longer.
 AVI_SOUND = "aresample=async=1:first_pts=0"
+FLAC_BLOCKS = (
+    "asetnsamples=n=4096:p=0"  # it refuses a first one of less than 16 samples, as a cut may leave
+)
 MP3_RATES = "aformat=sample_rates=32000|44100|48000"
 # Drops what was copied from before the cut: a copied stream starts at the packet after it.
 DROP_BEFORE_ZERO = "noise=drop=lt(pts\\,0)"
@@ -117,51 +121,6 @@ def mux(video: Path, info: VideoInfo, plan: StreamPlan, placement: Placement, ou
             cover.unlink(missing_ok=True)
 
 
-def gif_loop(info: VideoInfo) -> int:
-    """How often a GIF that is made of `info` is to be repeated, as ffmpeg counts: -1 never, 0 for ever."""
-    if info.container != "gif":
-        return 0
-    with info.path.open("rb") as file:
-        _, mark, rest = file.read(GIF_HEAD).partition(GIF_LOOP)
-    return int.from_bytes(rest[:2], "little") if mark else -1
-
-
-def make_gif(video: Path, output: Path, *, last: Fraction | None = None, loop: int = 0) -> None:
-    """Write a GIF of `video`, a file or a list as for `mux`, its 256 colours chosen from all frames.
-
-    Two passes over the file, so that memory does not grow with length.
-
-    Args:
-        video: What to paint.
-        output: The GIF.
-        last: Seconds for which the last frame is shown; None as long as the one before.
-        loop: As `gif_loop` gives it.
-
-    Raises:
-        UserError: ffmpeg failed.
-    """
-    palette = video.with_name(f"{video.name}.palette.png")
-    try:
-        colours = _input(video).filter("palettegen", reserve_transparent=0, stats_mode="full")
-        output_palette = ffmpeg.output(
-            colours, file_argument(palette), f="image2", update=1, **{"frames:v": 1}
-        )
-        run_ffmpeg(output_palette.overwrite_output().get_args(), "choosing the GIF's colours")
-        painted = ffmpeg.filter([_input(video), _input(palette)], "paletteuse", dither="sierra2_4a")
-        finished = ffmpeg.output(
-            painted,
-            file_argument(output),
-            f="gif",
-            fps_mode="passthrough",
-            enc_time_base="1/100",
-            loop=loop,
-            final_delay=-1 if last is None else min(round(100 * last), LONGEST_GIF_DELAY),
-        )
-        run_ffmpeg(finished.overwrite_output().get_args(), "writing the GIF")
-    finally:
-        palette.unlink(missing_ok=True)
-
-
 def mux_arguments(
     video: Path,
     info: VideoInfo,
@@ -172,12 +131,12 @@ def mux_arguments(
 ) -> list[str]:
     """Arguments of ffmpeg for `mux`; `covers` are pictures to attach, as Matroska wants them."""
     offset = {"itsoffset": _seconds(placement.video_offset)} if placement.video_offset else {}
-    inputs = [_input(video, **offset)["v:0"]]
+    inputs = [read_input(video, **offset)["v:0"]]
     kept = [stream for stream in plan.kept if not (covers and COVER in stream.source.disposition)]
     options: dict[str, Any] = {"c": "copy", "f": plan.container.name, "disposition:0": "default"}
     options["fflags"] = "+bitexact"  # no random numbers, so that the same work makes the same file
     if not info.images:
-        source, subtitles = _sources(info, placement.skipped)
+        source, subtitles = _sources(info, plan, placement.skipped)
         # Past the last stream, and optional: names the input, for its tags, if nothing else does.
         inputs.append(source[f"{len(info.streams)}?"])
         inputs += [
@@ -214,7 +173,19 @@ def mux_arguments(
     arguments: list[str] = ffmpeg.output(*inputs, file_argument(output), **options).get_args()
     num_attached = sum(stream.source.kind == "attachment" for stream in kept)
     repeated = [*_tag_arguments(info, plan, placement), *_attach_arguments(covers, num_attached)]
-    return ["-y", *arguments[:-1], *repeated, arguments[-1]]
+    return ["-y", *arguments[:-1], *repeated, arguments[-1], *_clock_arguments(info, placement)]
+
+
+def _clock_arguments(info: VideoInfo, placement: Placement) -> list[str]:
+    """Has ffmpeg look at the source's pictures too, to no other end, where a clock may be set on the way.
+
+    Where recordings were joined it closes the gap between what it reads: of the sound alone, that of the sound,
+    which ends some hundredths of a second before or after its pictures, so that it would drift from join to join.
+    """
+    if info.container not in BROADCAST_FORMATS:
+        return []
+    limit = ["-t", _seconds(placement.length)] if placement.length is not None else []
+    return ["-map", f"1:{info.stream_index}", "-c", "copy", *limit, "-f", "null", "-"]
 
 
 def run_ffmpeg(arguments: list[str], action: str) -> None:
@@ -230,7 +201,7 @@ def run_ffmpeg(arguments: list[str], action: str) -> None:
 
 
 def _sources(
-    info: VideoInfo, skipped: Fraction | None
+    info: VideoInfo, plan: StreamPlan, skipped: Fraction | None
 ) -> tuple[ffmpeg.nodes.FilterableStream, ffmpeg.nodes.FilterableStream]:
     """The source from where it is cut on; the same for its subtitles, entered early, at the same times.
 
@@ -239,21 +210,35 @@ def _sources(
     if skipped is None:
         whole = _source(info)
         return whole, whole
-    early = min(skipped, LONGEST_SUBTITLE)
-    offset = {"itsoffset": _seconds(-early)}
-    return (
-        _source(info, ss=_seconds(skipped)),
-        _source(info, ss=_seconds(skipped - early), **offset),
+    is_found = can_enter(info, skipped) and not _is_put_together(info, plan)
+    sound = _entered(info, skipped, Fraction(0) if is_found else skipped)
+    subtitles = _entered(info, skipped, min(skipped, LONGEST_SUBTITLE))
+    return sound, subtitles
+
+
+def _is_put_together(info: VideoInfo, plan: StreamPlan) -> bool:
+    """Whether an edit list makes sound that is encoded again of several parts, in which ffmpeg finds no time."""
+    again = [each for each in plan.kept if each.source.kind == "audio" and each.encoder != "copy"]
+    return "mov" in info.container and any(
+        hidden_seconds(info.path, each.source.index) > USUAL_PADDING for each in again
     )
+
+
+def _entered(info: VideoInfo, skipped: Fraction, early: Fraction) -> ffmpeg.nodes.FilterableStream:
+    """The source, read from so much before the cut; what is before it has times below zero."""
+    offset = {"itsoffset": _seconds(-early)} if early else {}
+    entry = {"ss": _seconds(skipped - early)} if skipped > early else {}
+    return _source(info, **entry, **offset)
 
 
 def _source(info: VideoInfo, **options: str) -> ffmpeg.nodes.FilterableStream:
     """The source, its demuxer forced as where it is decoded, so that no content can choose another."""
     opening = opening_options(info.container)
-    return _input(info.path, f=info.container.split(",")[0], **opening, **options)
+    return read_input(info.path, f=info.container.split(",")[0], **opening, **options)
 
 
-def _input(path: Path, **options: str) -> ffmpeg.nodes.FilterableStream:
+def read_input(path: Path, **options: str) -> ffmpeg.nodes.FilterableStream:
+    """A local file as ffmpeg-python's input."""
     return ffmpeg.input(file_argument(path), protocol_whitelist=PROTOCOLS, **options)
 
 
@@ -298,10 +283,10 @@ def _stream_options(
     options = {f"c:{number}": stream.encoder, f"disposition:{number}": _disposition(stream.source)}
     if stream.encoder in BITRATES:
         options[f"b:{number}"] = BITRATES[stream.encoder]
-    filters = _sound_filters(stream, plan)
+    is_cut = placement.skipped is not None
+    filters = _sound_filters(stream, plan, is_cut=is_cut)
     if filters:
         options[f"filter:{number}"] = ",".join(filters)
-    is_cut = placement.skipped is not None
     if stream.source.kind == "subtitle" and (is_cut or placement.length is not None):
         options[f"bsf:{number}"] = f"{_shown_within(placement.length)},{DROP_BEFORE_ZERO}"
     elif stream.source.kind == "audio" and is_cut and stream.encoder == "copy":
@@ -309,10 +294,14 @@ def _stream_options(
     return options
 
 
-def _sound_filters(stream: KeptStream, plan: StreamPlan) -> list[str]:
+def _sound_filters(stream: KeptStream, plan: StreamPlan, *, is_cut: bool) -> list[str]:
     """What makes of sound that is encoded again what its encoder and its container take."""
-    filters = []
-    if stream.source.kind == "audio" and stream.encoder != "copy" and plan.container.name == "avi":
+    filters: list[str] = []
+    if stream.source.kind != "audio" or stream.encoder == "copy":
+        return filters
+    if is_cut:
+        filters.append("atrim=start=0")
+    if plan.container.name == "avi":
         filters.append(AVI_SOUND)
     if stream.encoder == "libmp3lame":
         filters.append(MP3_RATES)
@@ -323,6 +312,8 @@ def _sound_filters(stream: KeptStream, plan: StreamPlan) -> list[str]:
         filters.append(f"aformat=channel_layouts={MOST_LAYOUT}")
     if stream.encoder == "libopus":
         filters.append(f"aformat=channel_layouts={OPUS_LAYOUTS}")
+    if stream.encoder == "flac":
+        filters.append(FLAC_BLOCKS)
     return filters
 
 

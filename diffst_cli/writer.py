@@ -10,9 +10,10 @@ from pathlib import Path
 from diffst_cli.codecs import GIF, MAX_GIF_RATE, PNG
 from diffst_cli.encoding import choose_encoding
 from diffst_cli.errors import UsageError
+from diffst_cli.gif import gif_loop, make_gif
 from diffst_cli.job import UpscaleJob
 from diffst_cli.join import join_pictures, list_pieces
-from diffst_cli.muxing import gif_loop, make_gif, mux, place
+from diffst_cli.muxing import mux, place
 from diffst_cli.pieces import Piece, PieceSettings
 from diffst_cli.probe import VideoInfo
 from diffst_cli.receipt import Promise, Receipt, verify, verify_pictures

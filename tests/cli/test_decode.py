@@ -29,7 +29,10 @@ def test_a_file_is_entered_a_little_before_where_it_is_wanted_counted_from_its_b
     assert (
         option(decode_arguments(blind, Fraction(90)), "-ss") == f"{40 - BLIND_SEEK_SECONDS}.000000"
     )
-    assert option(decode_arguments(blind, Fraction(60)), "-ss") == "0.000000"
+    for begin in (Fraction(51), Fraction(60), None):  # where too little is left before it
+        assert "-ss" not in decode_arguments(blind, begin)
+    raw = replace(late, container="h264")
+    assert "-ss" not in decode_arguments(raw, Fraction(90))
     assert "-ss" not in decode_arguments(late, None)
 
 
