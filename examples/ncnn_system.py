@@ -18,9 +18,9 @@ import ncnn
 import numpy as np
 import numpy.typing as npt
 
+from diffst_cli.evaluation.measuring import COLOUR_FILTER
+from diffst_cli.evaluation.tracks import COLOUR_TAGS
 from diffst_cli.ffmpeg import ffmpeg_path
-from diffst_cli.measuring import COLOUR_FILTER
-from diffst_cli.tracks import COLOUR_TAGS
 
 Image = npt.NDArray[np.uint8]
 

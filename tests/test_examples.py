@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from diffst.metrics import psnr
-from diffst_cli.measuring import ffmpeg_output, read_luma, read_rgb
+from diffst_cli.evaluation.measuring import ffmpeg_output, read_luma, read_rgb
+from diffst_cli.evaluation.systems import System
+from diffst_cli.evaluation.tracks import TRACKS, make_input, make_reference
 from diffst_cli.probe import probe
-from diffst_cli.systems import System
-from diffst_cli.tracks import TRACKS, make_input, make_reference
-from tests.cli.test_measuring import write_luma
-from tests.cli.test_tracks import NUM_FRAMES, clip_of, moving_frames
+from tests.cli.evaluation.test_measuring import write_luma
+from tests.cli.evaluation.test_tracks import NUM_FRAMES, clip_of, moving_frames
 
 ROOT = Path(__file__).parents[1]
 # What the example uses of ncnn, around a network that repeats each pixel four times both ways.

@@ -37,9 +37,9 @@ PYAV_USERS = {
 NOT_SOURCE = {".git", ".venv", ".hypothesis", "build", "dist", "__pycache__"}
 PROCESS_STARTERS = {
     "diffst_cli.ffmpeg",
-    "diffst_cli.measuring",  # VMAF is a filter of ffmpeg
+    "diffst_cli.evaluation.measuring",  # VMAF is a filter of ffmpeg
     "diffst_cli.encoding",  # tries encoders
-    "diffst_cli.costs",  # other upscalers, to compare with
+    "diffst_cli.evaluation.costs",  # other upscalers, to compare with
     "diffst.training.media",
 }
 # Put together here so that this file does not name them.

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from diffst_cli.allowance import num_cores
-from diffst_cli.clip_filters import SHARPNESS_EVERY, Filters, media_in
 from diffst_cli.commands.options import QuietOption
+from diffst_cli.dataset.filters import SHARPNESS_EVERY, Filters, media_in
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.report_files import check_report, is_stream
 from diffst_cli.words import counted
@@ -90,7 +90,7 @@ def scan(
         max_repeats=max_repeats,
     )
     files = _files(folders, output, overwrite=overwrite)
-    from diffst_cli.clip_list import make_list, summary
+    from diffst_cli.dataset.listing import make_list, summary
     from diffst_cli.progress import print_note
 
     with _kept_when_interrupted():
@@ -126,7 +126,7 @@ def pack(
     """
     from diffst.wan.training.manifest import read_manifest
     from diffst.wan.training.shards import LIST_NAME
-    from diffst_cli.clip_shards import make_shards
+    from diffst_cli.dataset.shards import make_shards
     from diffst_cli.progress import print_note
 
     made = output / LIST_NAME

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffst_cli.errors import UsageError
-from diffst_cli.layouts import OWN_TRACKS
+from diffst_cli.evaluation.layouts import OWN_TRACKS
+from diffst_cli.evaluation.systems import BASELINE, parse_systems
+from diffst_cli.evaluation.tracks import LEAST_FRAMES, TRACKS
 from diffst_cli.report_files import STDOUT, check_report, is_one_of, write_report
-from diffst_cli.systems import BASELINE, parse_systems
-from diffst_cli.tracks import LEAST_FRAMES, TRACKS
 
 if TYPE_CHECKING:
-    from diffst_cli.evaluate import Evaluated, Evaluation
-    from diffst_cli.scores import ClipScore
+    from diffst_cli.evaluation.evaluate import Evaluated, Evaluation
+    from diffst_cli.evaluation.scores import ClipScore
 
 DEFAULT_WORK = Path("diffst-evaluation")
 DEFAULT_FRAMES = 49
@@ -97,12 +97,12 @@ def evaluate(
     in them, `new` ones are predicted. docs/quality.md has the protocol.
     A program that fails or a clip that cannot be read is left out of the tables, and the exit code is 1.
     """
-    from diffst_cli.evaluate import Evaluation
-    from diffst_cli.evaluate import evaluate as run
-    from diffst_cli.measures import how_to_get, parse_metrics
+    from diffst_cli.evaluation.evaluate import Evaluation
+    from diffst_cli.evaluation.evaluate import evaluate as run
+    from diffst_cli.evaluation.measures import how_to_get, parse_metrics
+    from diffst_cli.evaluation.score_tables import to_csv, to_json
+    from diffst_cli.evaluation.scores import summarise, trim_to_common
     from diffst_cli.progress import reporter
-    from diffst_cli.score_tables import to_csv, to_json
-    from diffst_cli.scores import summarise, trim_to_common
 
     settings = Evaluation(
         reference_dir=reference_dir,
@@ -149,8 +149,8 @@ def _about(settings: Evaluation, done: Evaluated) -> dict[str, object]:
 
 def _tables(scores: Sequence[ClipScore]) -> list[str]:
     """The tables to print, and what each says."""
-    from diffst_cli.score_tables import clip_table, gain_table, summary_table
-    from diffst_cli.scores import summarise, summarise_gains
+    from diffst_cli.evaluation.score_tables import clip_table, gain_table, summary_table
+    from diffst_cli.evaluation.scores import summarise, summarise_gains
 
     means = "Means over clips, ± half of the 95 % interval (Student's t):"
     tables = [clip_table(scores), means, summary_table(summarise(scores))]

@@ -10,10 +10,10 @@ import pytest
 
 from diffst.wan.training.clips import ClipWindows
 from diffst.wan.training.manifest import Clip, read_manifest, write_manifest
-from diffst_cli import clip_list
 from diffst_cli.app import main
-from diffst_cli.clip_filters import Filters, media_in
-from diffst_cli.clip_scan import pieces, scan_file
+from diffst_cli.dataset import listing
+from diffst_cli.dataset.filters import Filters, media_in
+from diffst_cli.dataset.scan import pieces, scan_file
 from diffst_cli.errors import UserError
 from diffst_cli.many import each_done
 from tests.diffst.wan.training.footage import moving, texture, write_video
@@ -148,7 +148,7 @@ def test_a_scan_that_was_stopped_goes_on(folder: Path, tmp_path: Path, capsys, m
         scanned.append(path.name)
         return scan_file(path, filters)
 
-    monkeypatch.setattr(clip_list, "scan_file", spy)
+    monkeypatch.setattr(listing, "scan_file", spy)
     assert main([*line, "--min-side", "91"]) == 1
     assert "begun with other filters" in words(capsys)
     assert main(line) == 0
@@ -195,7 +195,7 @@ def test_what_was_found_is_kept_where_the_disk_is_full_at_the_end(
         yield "{}"
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(clip_list, "write_manifest", full)
+    monkeypatch.setattr(listing, "write_manifest", full)
     assert main(line) == 1
     assert sorted(unfinished.read_text().splitlines()) == sorted(whole.splitlines())
 
@@ -227,8 +227,8 @@ def test_who_stops_the_work_is_told_that_it_is_kept(tmp_path, folder, capsys, mo
 
     listed = tmp_path / "clips.jsonl"
     assert main(["dataset", "scan", str(folder), "-o", str(listed), *SMALL_OPTIONS]) == 0
-    monkeypatch.setattr("diffst_cli.clip_list.make_list", stopped)
-    monkeypatch.setattr("diffst_cli.clip_shards.make_shards", stopped)
+    monkeypatch.setattr("diffst_cli.dataset.listing.make_list", stopped)
+    monkeypatch.setattr("diffst_cli.dataset.shards.make_shards", stopped)
     source = folder if name == "scan" else listed
     assert main(["dataset", name, str(source), "-o", str(tmp_path / "new")]) == 130
     assert "what is done is kept; the same command goes on" in words(capsys)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from diffst.wan.training.manifest import Clip, from_line, header, to_line, write_manifest
-from diffst_cli.clip_filters import Filters
-from diffst_cli.clip_scan import scan_file
+from diffst_cli.dataset.filters import Filters
+from diffst_cli.dataset.scan import scan_file
 from diffst_cli.errors import UserError
 from diffst_cli.many import each_done
 from diffst_cli.words import counted

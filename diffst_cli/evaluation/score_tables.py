@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-from diffst_cli.scores import ClipScore, Column, Interval, Summary, columns_of
+from diffst_cli.evaluation.scores import ClipScore, Column, Interval, Summary, columns_of
 
 
 def clip_table(scores: Sequence[ClipScore]) -> str:

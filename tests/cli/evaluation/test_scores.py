@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from diffst_cli.scores import (
+from diffst_cli.evaluation.scores import (
     ClipScore,
     columns_of,
     confidence,

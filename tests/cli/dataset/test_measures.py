@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diffst_cli.clip_measures import detail, motion, repeats, sharpness, unevenness
+from diffst_cli.dataset.measures import detail, motion, repeats, sharpness, unevenness
 from tests.diffst.wan.training.footage import texture
 
 

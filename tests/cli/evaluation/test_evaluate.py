@@ -12,15 +12,15 @@ import torch
 
 from diffst_cli.app import main
 from diffst_cli.errors import UserError
-from diffst_cli.evaluate import Evaluation, evaluate, find_shift, score_folder
-from diffst_cli.measures import OWN
-from diffst_cli.measuring import ffmpeg_output
+from diffst_cli.evaluation.evaluate import Evaluation, evaluate, find_shift, score_folder
+from diffst_cli.evaluation.measures import OWN
+from diffst_cli.evaluation.measuring import ffmpeg_output
+from diffst_cli.evaluation.scores import ClipScore
+from diffst_cli.evaluation.systems import System, ffmpeg_system
 from diffst_cli.progress import Reporter
-from diffst_cli.scores import ClipScore
-from diffst_cli.systems import System, ffmpeg_system
-from tests.cli.test_measuring import write_luma
+from tests.cli.evaluation.test_measuring import write_luma
+from tests.cli.evaluation.test_tracks import NUM_FRAMES, moving_frames, write_pictures
 from tests.cli.test_run import Notes
-from tests.cli.test_tracks import NUM_FRAMES, moving_frames, write_pictures
 from tests.media import make_video
 
 Runner = Callable[..., list[ClipScore]]

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffst_cli.costs import Cost, run_measured
 from diffst_cli.errors import UsageError, UserError
+from diffst_cli.evaluation.costs import Cost, run_measured
+from diffst_cli.evaluation.measuring import COLOUR_FILTER
+from diffst_cli.evaluation.tracks import COLOUR_TAGS, FPS_FACTOR, SCALE, Reference
 from diffst_cli.hashing import sha256
 from diffst_cli.job import MODELS, check_model
-from diffst_cli.measuring import COLOUR_FILTER
-from diffst_cli.tracks import COLOUR_TAGS, FPS_FACTOR, SCALE, Reference
 
 PRESET = "medium"  # of every system's final x264 encoding, so that none is better coded
 BASELINE = "ffmpeg"

@@ -8,7 +8,7 @@ import torch
 
 from diffst.metrics import psnr, ssim
 from diffst_cli.errors import UserError
-from diffst_cli.measuring import (
+from diffst_cli.evaluation.measuring import (
     COLOUR_FILTER,
     VMAF_MODEL,
     ffmpeg_output,
@@ -17,7 +17,7 @@ from diffst_cli.measuring import (
     vmaf,
     vmaf_ffmpeg_path,
 )
-from diffst_cli.tracks import COLOUR_TAGS
+from diffst_cli.evaluation.tracks import COLOUR_TAGS
 
 SIZE = (128, 96)  # width, height
 SHAPE = (4, 96, 128)  # frames, height, width

@@ -12,7 +12,7 @@ from diffst.wan.training.shards import (
     plan_shards,
     write_shard,
 )
-from diffst_cli.clip_list import Note
+from diffst_cli.dataset.listing import Note
 from diffst_cli.errors import UserError
 from diffst_cli.many import each_done
 

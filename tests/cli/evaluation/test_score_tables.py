@@ -6,9 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from diffst_cli.score_tables import clip_table, gain_table, summary_table, to_csv, to_json
-from diffst_cli.scores import columns_of, summarise, summarise_gains
-from tests.cli.test_scores import score
+from diffst_cli.evaluation.score_tables import (
+    clip_table,
+    gain_table,
+    summary_table,
+    to_csv,
+    to_json,
+)
+from diffst_cli.evaluation.scores import columns_of, summarise, summarise_gains
+from tests.cli.evaluation.test_scores import score
 
 SCORES = [
     score("nano", 30, 20, 34, clip="a"),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from diffst_cli.errors import UserError
-from diffst_cli.layouts import find_members, find_set
+from diffst_cli.evaluation.layouts import find_members, find_set
 
 
 def touch(root: Path, *files: str) -> Path:

@@ -12,10 +12,9 @@ import torch
 
 from diffst.metrics import psnr
 from diffst_cli.errors import UserError
-from diffst_cli.layouts import Clip
-from diffst_cli.measuring import ffmpeg_output, read_luma
-from diffst_cli.probe import VideoInfo, probe
-from diffst_cli.tracks import (
+from diffst_cli.evaluation.layouts import Clip
+from diffst_cli.evaluation.measuring import ffmpeg_output, read_luma
+from diffst_cli.evaluation.tracks import (
     TRACKS,
     Reference,
     Track,
@@ -24,7 +23,8 @@ from diffst_cli.tracks import (
     make_reference,
     take_input,
 )
-from tests.cli.test_measuring import write_luma
+from diffst_cli.probe import VideoInfo, probe
+from tests.cli.evaluation.test_measuring import write_luma
 from tests.media import write_image
 
 NUM_FRAMES = 7

@@ -4,8 +4,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from diffst_cli import costs
-from diffst_cli.costs import Finished, run_measured
+from diffst_cli.evaluation import costs
+from diffst_cli.evaluation.costs import Finished, run_measured
 
 
 def run_python(program: str) -> Finished:

@@ -14,8 +14,8 @@ import cv2
 from diffst.training.suffixes import IMAGE_SUFFIXES
 from diffst.wan.training.manifest import Clip, Kind
 from diffst.wan.training.sources import Picture, decode, read_facts, read_image
-from diffst_cli.clip_filters import SHARPNESS_EVERY, Filters
-from diffst_cli.clip_measures import (
+from diffst_cli.dataset.filters import SHARPNESS_EVERY, Filters
+from diffst_cli.dataset.measures import (
     MOTION_WIDTH,
     FrameFacts,
     Grey,

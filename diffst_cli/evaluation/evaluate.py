@@ -7,16 +7,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffst_cli.costs import Cost
 from diffst_cli.errors import UserError
+from diffst_cli.evaluation.costs import Cost
+from diffst_cli.evaluation.layouts import Clip, find_members, find_set
+from diffst_cli.evaluation.measures import Metric, Pair, read_pair
+from diffst_cli.evaluation.scores import ClipScore, Series
+from diffst_cli.evaluation.systems import System
+from diffst_cli.evaluation.tracks import (
+    SCALE,
+    TRACKS,
+    Reference,
+    make_input,
+    make_reference,
+    take_input,
+)
 from diffst_cli.hashing import sha256
-from diffst_cli.layouts import Clip, find_members, find_set
-from diffst_cli.measures import Metric, Pair, read_pair
 from diffst_cli.probe import probe, resolved_colour
 from diffst_cli.progress import Reporter
-from diffst_cli.scores import ClipScore, Series
-from diffst_cli.systems import System
-from diffst_cli.tracks import SCALE, TRACKS, Reference, make_input, make_reference, take_input
 
 if TYPE_CHECKING:
     from torch import Tensor

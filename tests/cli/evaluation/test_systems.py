@@ -6,11 +6,11 @@ import pytest
 
 from diffst.metrics import psnr
 from diffst_cli.errors import UserError
-from diffst_cli.measuring import read_luma
-from diffst_cli.systems import System, ffmpeg_system, parse_systems, upscale_system
-from diffst_cli.tracks import TRACKS, Reference, make_input, make_reference
-from tests.cli.test_measuring import write_luma
-from tests.cli.test_tracks import NUM_FRAMES, clip_of, moving_frames
+from diffst_cli.evaluation.measuring import read_luma
+from diffst_cli.evaluation.systems import System, ffmpeg_system, parse_systems, upscale_system
+from diffst_cli.evaluation.tracks import TRACKS, Reference, make_input, make_reference
+from tests.cli.evaluation.test_measuring import write_luma
+from tests.cli.evaluation.test_tracks import NUM_FRAMES, clip_of, moving_frames
 
 
 @pytest.fixture

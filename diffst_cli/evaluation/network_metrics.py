@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from diffst.judges import NoJudgeError, open_judge
 from diffst_cli.errors import UserError
-from diffst_cli.scores import Series
+from diffst_cli.evaluation.scores import Series
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffst_cli import measures, network_metrics
 from diffst_cli.errors import UserError
-from diffst_cli.measures import METRICS, NOT_PACKAGED, Pair, how_to_get, parse_metrics
-from diffst_cli.measuring import ffmpeg_output
-from diffst_cli.scores import COLUMNS
+from diffst_cli.evaluation import measures, network_metrics
+from diffst_cli.evaluation.measures import METRICS, NOT_PACKAGED, Pair, how_to_get, parse_metrics
+from diffst_cli.evaluation.measuring import ffmpeg_output
+from diffst_cli.evaluation.scores import COLUMNS
 
 Create = Callable[[str], Callable[..., torch.Tensor]]
 

@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffst_cli.errors import UsageError, UserError
-from diffst_cli.measuring import read_luma, read_rgb, vmaf
-from diffst_cli.network_metrics import NETWORKS, measure_by_network, measure_tlp, open_network
-from diffst_cli.scores import Series
+from diffst_cli.evaluation.measuring import read_luma, read_rgb, vmaf
+from diffst_cli.evaluation.network_metrics import (
+    NETWORKS,
+    measure_by_network,
+    measure_tlp,
+    open_network,
+)
+from diffst_cli.evaluation.scores import Series
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,10 +13,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from diffst_cli.errors import UserError
+from diffst_cli.evaluation.layouts import Clip
+from diffst_cli.evaluation.measuring import COLOUR_FILTER, ffmpeg_output, read_from
 from diffst_cli.ffmpeg import PROTOCOLS, file_argument
 from diffst_cli.hashing import sha256
-from diffst_cli.layouts import Clip
-from diffst_cli.measuring import COLOUR_FILTER, ffmpeg_output, read_from
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.words import counted
 

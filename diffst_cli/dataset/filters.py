@@ -24,7 +24,7 @@ class Filters:
     min_rate: float = 23.0
     """Frames a second."""
     min_sharpness: float = 0.38
-    """As `clip_measures.sharpness` gives it; real footage has 0.4 to 1."""
+    """As `measures.sharpness` gives it; real footage has 0.4 to 1."""
     min_motion: float = 0.03
     """Percent of the width from frame to frame, on average."""
     max_motion: float = 3.0

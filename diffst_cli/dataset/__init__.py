@@ -1,0 +1,1 @@
+"""`diffst dataset`: videos and pictures into clips that a model of Wan's size learns from."""

@@ -1,0 +1,1 @@
+"""`diffst evaluate`: upscalers against reference clips, and how that is measured."""
