@@ -21,7 +21,7 @@ from diffst_cli.probe import VideoInfo
 from diffst_cli.read_images import read_images
 from diffst_cli.source_times import IncreasingTimes, max_gap_seconds
 
-EARLY_END_FRAMES = 2  # missing at the end before a file counts as cut off
+EARLY_END_FRAMES = 2  # missing at an end before it is told
 HELD_SECONDS = Fraction(
     1, 10
 )  # without a picture at the beginning of a part, from which on one sees it
@@ -53,6 +53,8 @@ class ReadReport:
     """A sentence when the file ends before its header says, else None."""
     damage: str | None = None
     """A sentence when ffmpeg met errors on the way and went on, else None."""
+    gap: str | None = None
+    """A sentence when the first picture of a part of a constant rate comes late, else None."""
     resized: str | None = None
     """A sentence when pictures of another size were scaled to that of the first, else None."""
     late: str | None = None
@@ -149,6 +151,8 @@ class FrameReader(Iterator[Frame]):
                 continue
             if held is not None and begin is not None and self._shows_held(time - begin):
                 yield held, begin
+            if self.report.num_frames == 0 and begin is not None:
+                self.report.gap = self._gap_before(time)
             held = None
             yield picture, time
         if held is not None and begin is not None:
@@ -156,6 +160,15 @@ class FrameReader(Iterator[Frame]):
             end = info.start_seconds + (info.duration_seconds or 0)
             if self._shows_held(end - begin):
                 yield held, begin
+
+    def _gap_before(self, time: Fraction) -> str | None:
+        """What is told where the pictures from `begin` until `time` are missing: lost, or not found."""
+        info, begin = self._info, self._begin
+        if begin is None or begin < info.start_seconds or info.is_variable:
+            return None
+        if time - begin <= EARLY_END_FRAMES / info.frame_rate:
+            return None
+        return f"`{info.path}` has no picture for {float(time - begin):.2f} s where the part begins"
 
     def _shows_held(self, gap: Fraction) -> bool:
         """Whether a gap at the beginning of a part, seconds, shows the picture before it."""

@@ -62,6 +62,7 @@ def _scan(
         found = (
             report.ended_early,
             report.damage,
+            report.gap,
             report.resized,
             report.late,
             report.transparency,

@@ -1,6 +1,7 @@
 """Parts of files that are entered badly: near their beginning, of joined recordings, of raw streams, of edit lists."""
 
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from diffst_cli.probe import probe
 from diffst_cli.reader import Frame, read_frames
+from tests.media import make_variable_rate
 from tests.outputs import copy_video, grey_frames, job_for, make_clip, write
 
 F = Fraction
@@ -43,6 +45,16 @@ def test_a_part_begins_where_it_was_wanted(
     assert [frame.time for frame in part] == [frame.time for frame in wanted]
     assert all(np.array_equal(a.image, b.image) for a, b in zip(part, wanted, strict=True))
     assert len(part) > 2
+
+
+def test_a_part_whose_first_pictures_are_missing_says_so(tmp_path: Path) -> None:
+    path = make_variable_rate(tmp_path / "a.mkv", (0, 40, 80, 120, 520, 560))
+    info = replace(probe(path), is_variable=False, frame_rate=F(25))
+    for start, gap in ((F(4, 25), 0.36), (F(3, 25), None)):
+        with read_frames(info, start=start) as reader:
+            list(reader)
+        told = f"`{path}` has no picture for {gap:.2f} s where the part begins" if gap else None
+        assert reader.report.gap == told
 
 
 def joined(folder: Path, name: str, num_parts: int) -> Path:
