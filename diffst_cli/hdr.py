@@ -10,6 +10,7 @@ from typing import Any
 
 from av.video.stream import VideoStream
 
+from diffst_cli.packet_scan import decode_first
 from diffst_cli.probe import VideoInfo
 from diffst_cli.probe_file import open_container
 
@@ -35,14 +36,17 @@ class StaticData:
 def read_static(info: VideoInfo) -> StaticData:
     """The source's static HDR10 data; empty when there is none.
 
-    The first frame is decoded, because that is where the data is for sure.
+    The first frame is decoded, because that is where the data is for sure; of a damaged start, the first that can be.
     """
     if info.colour.transfer != HDR10_TRANSFER or info.images:
         return StaticData()
     with open_container(info.path) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)
-        side_data: Any = next(container.decode(stream)).side_data  # PyAV's stub has another class
+        frame = decode_first(container, stream)
+        if frame is None:
+            return StaticData()
+        side_data: Any = frame.side_data  # PyAV's stub has another class
         mastering = _entry(side_data, "MASTERING_DISPLAY_METADATA")
         light = _entry(side_data, "CONTENT_LIGHT_LEVEL")
     display: tuple[Fraction, ...] = ()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import av
 import av.error
@@ -77,6 +78,16 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
         longest_duration=max(durations.values(), default=0) * time_base,
         complete=complete,
     )
+
+
+def decode_first(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """The first picture of a stream that can be decoded, as `scan_packets` finds it; None without one."""
+    with suppress(av.error.FFmpegError, IndexError):
+        for packet in islice(container.demux(stream), MAX_DECODED_PACKETS):
+            frame = _first_frame(stream, packet)
+            if frame is not None:
+                return frame
+    return None
 
 
 def _first_frame(stream: VideoStream, packet: av.Packet[VideoStream]) -> VideoFrame | None:

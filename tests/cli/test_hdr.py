@@ -4,6 +4,7 @@ import pytest
 
 from diffst_cli.hdr import MASTERING, _display, read_static, x265_parameters
 from diffst_cli.probe import probe
+from diffst_cli.probe_file import open_container
 from tests.outputs import copy_video, make_clip
 
 DISPLAY = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
@@ -68,3 +69,14 @@ def test_half_a_description_of_the_screen_is_none(flags: tuple[int, int]) -> Non
     assert len(_display((*described, 1, 1))) == 10
     assert _display((*described[:-1], 0, 1, 1)) == (), "a fraction of nothing"
     assert _display(MASTERING.unpack(MASTERING.pack(*described, *flags))) == ()
+
+
+def test_a_damaged_first_packet_is_passed_over(tmp_path: Path) -> None:
+    parameters = (DISPLAY, LIGHT, "repeat-headers=1", "keyint=1")  # in front of each picture
+    source = make_pq(tmp_path / "source.mkv", *parameters)
+    with open_container(source) as container:
+        packet = bytes(next(container.demux(video=0)))
+    data = source.read_bytes()
+    assert data.count(packet) == 1
+    source.write_bytes(data.replace(packet, b"\xff" * len(packet)))
+    assert x265_parameters(read_static(probe(source))) == (DISPLAY, LIGHT)
