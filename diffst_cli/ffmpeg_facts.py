@@ -81,6 +81,17 @@ def find_unkept(report: str, stream_index: int) -> Iterator[str]:
             yield "its colours will be wrong: profile 5 needs Dolby Vision's own decoder; convert the video first"
 
 
+def is_chapter_track(report: str, stream_index: int) -> bool:
+    """Whether a MOV's or MP4's stream is the text of its chapters; a text that is shown is a subtitle to ffmpeg.
+
+    Args:
+        report: What `describe_by_ffmpeg` gives.
+        stream_index: Of any stream.
+    """
+    own = _of_stream(report, stream_index)
+    return re.search(r": Data: bin_data \((?:text|tx3g) / ", own) is not None
+
+
 def _show_first(path: Path, container: str, stream_index: int) -> str:
     """What ffmpeg says of the first picture that it decodes."""
     showing = ["-map", f"0:{stream_index}", "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"]

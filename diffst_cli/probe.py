@@ -11,6 +11,7 @@ from diffst_cli.colour import Colour, fill_in
 
 __all__ = ["Colour", "StreamInfo", "VideoInfo", "probe", "resolved_colour"]
 
+CHAPTERS = "chapters"  # the track of MOV and MP4 that holds their names
 LARGEST_ASPECT = (
     16  # of a pixel, either way; what says more is damaged, and no player would show it
 )
@@ -24,7 +25,7 @@ class StreamInfo:
     kind: str
     """`video`, `audio`, `subtitle`, `attachment` or `data`; cover art is `video` with `attached_pic`."""
     codec: str
-    """FFmpeg's decoder name, `timecode`, or `unknown`."""
+    """FFmpeg's decoder name, `timecode`, `chapters`, or `unknown`."""
     language: str | None
     title: str | None
     disposition: tuple[str, ...]

@@ -32,11 +32,12 @@ from diffst_cli.ffmpeg_facts import (
     find_field_order,
     find_shown_size,
     find_unkept,
+    is_chapter_track,
     read_chroma_location,
 )
 from diffst_cli.orientation import read_display_matrix
 from diffst_cli.packet_scan import Scan, holds_last, is_uneven, scan_packets, true_steps
-from diffst_cli.probe import LARGEST_ASPECT, StreamInfo, VideoInfo
+from diffst_cli.probe import CHAPTERS, LARGEST_ASPECT, StreamInfo, VideoInfo
 from diffst_cli.probe_images import is_animated
 from diffst_cli.source_times import max_gap_seconds
 from diffst_cli.timecode import TIMECODE, find_timecode
@@ -211,7 +212,7 @@ def _describe(
         duration_seconds=_duration_seconds(container, stream, scan, start),
         num_frames=_num_frames(container, stream, scan, start, rate),
         unkept=(*_captions(frame), *find_unkept(report, stream.index)),
-        streams=tuple(describe_stream(each) for each in container.streams),
+        streams=tuple(describe_stream(each, report) for each in container.streams),
         num_chapters=len(container.chapters()),
         tags=_tags(container),
     )
@@ -330,10 +331,12 @@ def _num_channels(stream: Stream) -> int:
     return stream.codec_context.channels
 
 
-def describe_stream(stream: Stream) -> StreamInfo:
-    """What the header says of one stream of any kind."""
+def describe_stream(stream: Stream, report: str) -> StreamInfo:
+    """What the header, and ffmpeg in its report on the file, say of one stream of any kind."""
     base = stream.time_base
     codec = TIMECODE if TIMECODE in stream.metadata else "unknown"
+    if is_chapter_track(report, stream.index):
+        codec = CHAPTERS
     if stream.codec_context is not None:
         codec = stream.codec_context.name
     return StreamInfo(

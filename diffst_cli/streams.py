@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from diffst_cli import languages
 from diffst_cli.ffmpeg import UNANNOUNCED
-from diffst_cli.probe import StreamInfo, VideoInfo
+from diffst_cli.probe import CHAPTERS, StreamInfo, VideoInfo
 from diffst_cli.timecode import TIMECODE
 
 # Decoder names, which is what a probe sees, where they differ from the codec's name.
@@ -162,8 +162,8 @@ def plan_streams(info: VideoInfo, suffix: str, start: Fraction | None = None) ->
             continue
         if stream.codec == TIMECODE:
             continue  # written anew; where it cannot be, it is named as a tag that is lost
-        if stream.kind == "data" and info.num_chapters and "mov" in info.container:
-            continue  # the chapters' names, which are kept as chapters
+        if stream.codec == CHAPTERS and info.num_chapters:
+            continue  # which are kept as chapters
         encoder, note = _choose(info, stream, container, start)
         if encoder is not None:
             kept.append(KeptStream(source=stream, encoder=encoder))

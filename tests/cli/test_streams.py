@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -312,6 +313,22 @@ def test_a_second_video_and_data_are_left_out_and_named(everything: VideoInfo) -
         plan = plan_streams(info, ".mkv")
         assert plan.kept == ()
         assert plan.notes[0].startswith(f"{kind} stream 1 ({codec}, fra) left out")
+
+
+def test_of_a_cameras_data_beside_chapters_only_their_names_are_no_loss(tmp_path: Path) -> None:
+    chapters = tmp_path / "chapters.txt"
+    chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\ntitle=One\n")
+    source = tmp_path / "camera.mov"
+    data = ["-timecode", "01:00:00:00"]
+    make_clip(source, "-i", str(chapters), "-map", "0", "-map_chapters", "1", *data)
+    names = [each.codec for each in probe(source).streams]
+    assert names == ["h264", "chapters", "timecode"]
+    assert plan_streams(probe(source), ".mp4").notes == ()
+    # Its telemetry, of which ffmpeg makes none anew.
+    content = re.sub(rb"(?s)(stsd.{12})tmcd", rb"\1gpmd", source.read_bytes())
+    source.write_bytes(content)
+    (note,) = plan_streams(probe(source), ".mp4").notes
+    assert note == "data stream 2 (unknown, eng) left out: data belongs to the original file only"
 
 
 def test_sound_that_is_only_announced_is_left_out_and_named(tmp_path: Path) -> None:
