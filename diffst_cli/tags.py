@@ -21,21 +21,22 @@ PROGRAM_TAGS = frozenset(
         *("application_platform", "toolkit_version", "toolkit_version_num"),
     )
 )
-# What a telephone of Apple's says of a video, and the names under which MP4 and MOV have places for it. They
-# could take Apple's names too, but then all tags as free keys, where few players look for the usual ones.
+# What a telephone of Apple's says of a video, and the names under which MOV has places for it, and MP4 for the first
+# two. They could take Apple's names too, but then all tags as free keys, where few players look for the usual ones.
 APPLE_TAGS = {
     "com.apple.quicktime.location.ISO6709": "location",
     "com.apple.quicktime.creationdate": "date",
     "com.apple.quicktime.make": "make",
     "com.apple.quicktime.model": "model",
 }
+MP4_LACKS = ("make", "model")
 MAX_NAMED = 5
 
 
 def written_anew(tags: Mapping[str, str], container: str) -> dict[str, str]:
     """What of the tags must be written otherwise than it was read: by name, the value.
 
-    Those of Apple's get the names that MP4 and MOV know, where these are free. A time that a file states twice
+    Those of Apple's get the names that the container knows, where these are free. A time that a file states twice
     is read as both, which is no time.
     """
     written = {}
@@ -45,7 +46,9 @@ def written_anew(tags: Mapping[str, str], container: str) -> dict[str, str]:
         written |= {
             known: tags[name]
             for name, known in APPLE_TAGS.items()
-            if name in tags and known not in tags
+            if name in tags
+            and known not in tags
+            and not (container == "mp4" and known in MP4_LACKS)
         }
     return written
 

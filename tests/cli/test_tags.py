@@ -79,8 +79,12 @@ def test_no_more_lost_tags_are_named_than_can_be_read() -> None:
 
 def test_a_telephones_words_take_no_place_that_is_taken() -> None:
     taken = {"com.apple.quicktime.make": "Apple", "com.apple.quicktime.model": "13", "make": "Own"}
-    assert written_anew(taken, "mp4") == {"model": "13"}
+    assert written_anew(taken, "mov") == {"model": "13"}
     assert written_anew(taken, "matroska") == {}
+
+
+def test_an_mp4_gets_no_names_that_it_has_no_place_for() -> None:
+    assert list(written_anew(PHONE, "mp4")) == ["location", "date"]
 
 
 def test_of_a_time_that_is_stated_twice_one_is_written() -> None:
