@@ -78,7 +78,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffSTPipeline:
+def load_pipeline(folder: Path | str, *, dtype: torch.dtype = torch.float32) -> DiffSTPipeline:
     """Load a pipeline folder strictly, on the CPU.
 
     `from_pretrained` loads the same folder the diffusers way, but only warns where keys do not fit.
@@ -91,6 +91,7 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> DiffST
         FileNotFoundError: The folder or a part of it is missing.
         ValueError: It holds another pipeline, its weights do not fit its configuration, or a file is damaged.
     """
+    folder = Path(folder)
     index, index_file = read_index(folder), folder / INDEX_FILE
     kind = str(index.get("_class_name"))
     if kind not in PIPELINES:

@@ -108,7 +108,7 @@ def warp(image: Tensor, flow: Tensor, *, mode: str = "bilinear") -> Tensor:
     """
     height, width = image.shape[-2:]
     place = pixel_grid(flow) + flow.float()
-    scale = torch.tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)], device=flow.device)
+    scale = place.new_tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)])
     grid = place.permute(0, 2, 3, 1) * scale - 1.0
     sampled = F.grid_sample(
         image.float(), grid, mode=mode, padding_mode="border", align_corners=True

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import SupportsFloat, SupportsIndex, cast
 
 import torch
 from torch import Tensor
 
 from diffst.cfca import Instants, check_instants
 from diffst.pixels import HIGHEST
+
+Instant = tuple[int, float]
 
 
 def frames_given(frames: Tensor) -> Tensor:
@@ -35,11 +40,52 @@ def frames_given(frames: Tensor) -> Tensor:
     return frames
 
 
-def check_asked(instants: Instants, num_frames: int) -> None:
-    """Raise ValueError for no instants, and for one that the clip's keyframes cannot give."""
-    if not instants:
+def instants_given(instants: Iterable[tuple[int, float]], num_frames: int) -> list[Instant]:
+    """Instants as a list of whole numbers and floats, whatever gave them, a generator too.
+
+    Raises:
+        ValueError: One is no such pair, or one that the clip's keyframes cannot give.
+    """
+    listed = [_instant(each) for each in instants]
+    check_instants(listed, num_frames)
+    return listed
+
+
+def instants_asked(instants: Iterable[tuple[int, float]], num_frames: int) -> list[Instant]:
+    """As `instants_given`, at least one.
+
+    Raises:
+        ValueError: As there; or there is none.
+    """
+    listed = instants_given(instants, num_frames)
+    if not listed:
         raise ValueError("no instants are asked for")
-    check_instants(instants, num_frames)
+    return listed
+
+
+def _instant(given: object) -> Instant:
+    try:
+        n, alpha = cast("tuple[SupportsIndex, SupportsFloat]", given)
+        return operator.index(n), float(alpha)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"an instant is a keyframe's whole number and a share of the way to the next, not {given!r}"
+        ) from None
+
+
+def size_given(size: Sequence[int]) -> tuple[int, int]:
+    """The height and width to make pictures in.
+
+    Raises:
+        ValueError: They are something else, or not above 0.
+    """
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(f"a size is height and width, whole numbers above 0, not {size!r}")
+    return height, width
 
 
 def check_order(instants: Instants) -> None:

@@ -18,7 +18,7 @@ from diffst.cfca import CFCA, Instants
 from diffst.codec import NanoCodec
 from diffst.finished import BetweenTile, Finished, KeyframesInWork, KeyframeTile, Run
 from diffst.fusion import fuse_into
-from diffst.given import check_asked, check_output_type, frames_given
+from diffst.given import check_output_type, frames_given, instants_asked, size_given
 from diffst.lanes import in_order, num_lanes
 from diffst.neighbourhood import ClipMotion, Neighbourhood, Remembered
 from diffst.tiling import Canvas, Tile, tiles
@@ -96,8 +96,8 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
 
         Raises:
             TypeError: The frames are no tensor.
-            ValueError: An instant lies outside the clip, or there is none; frames are of another type or shape, or
-                there are none; or pictures of another type are asked for.
+            ValueError: An instant lies outside the clip or is no such pair, or there is none; frames are of another
+                type or shape, or there are none; or pictures of another type, or of no size, are asked for.
         """
         made, _ = self.next_clip(
             frames,
@@ -143,7 +143,7 @@ class DiffSTPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         frames = frames_given(frames)
         check_output_type(output_type)
-        check_asked(instants, len(frames))
+        instants, size = instants_asked(instants, len(frames)), size_given(size)
         lanes = num_lanes(frames.device)
         made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
         # 1. What kind of video is this.

@@ -30,7 +30,7 @@ NANO_TRANSFORMER: dict[str, Any] = {
 
 def null_guidance(transformer: WanTransformer3DModel) -> Tensor:
     """The tokens that stand for no guidance: one row of zeros, as Wan pads its text with."""
-    return torch.zeros(1, 1, transformer.config.text_dim)
+    return torch.zeros(1, 1, transformer.config.text_dim, dtype=torch.float32)
 
 
 def one_step(

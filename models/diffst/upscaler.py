@@ -13,7 +13,7 @@ from torch import Tensor
 from diffst.attempts import Attempt, plainly
 from diffst.checkpoint import load_pipeline, num_parameters, weights_hash
 from diffst.folders import EMBEDDED, INDEX_FILE, model_files, model_folder
-from diffst.given import frames_given
+from diffst.given import frames_given, size_given
 from diffst.limits import Limits
 from diffst.neighbourhood import Remembered
 from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage, unwatched
@@ -186,7 +186,7 @@ class DiffSTUpscaler:
     ) -> Tensor:
         """See `UpscaleModel`."""
         given = frames_given(frames).to(self.device)
-        scale = out_size[0] / frames.shape[-2]
+        scale = size_given(out_size)[0] / frames.shape[-2]
         self.pipeline.longest_tile = None if self.tile is None else round(self.tile / scale)
         made, self._before = self.pipeline.next_clip(
             given,

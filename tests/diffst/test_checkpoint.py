@@ -24,6 +24,21 @@ def test_a_saved_folder_loads_with_every_weight(folder):
             assert torch.equal(value, theirs[key]), key
 
 
+def test_a_folder_may_be_given_as_text_whatever_type_torch_makes_floats_in(folder):
+    expected = load_pipeline(folder)
+    torch.set_default_dtype(torch.float64)
+    try:
+        loaded = load_pipeline(str(folder))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name in ("cfca", "vrg", "transformer", "codec"):
+        part, theirs = getattr(loaded, name), getattr(expected, name)
+        values = [*part.named_parameters(), *part.named_buffers()]
+        kept = dict([*theirs.named_parameters(), *theirs.named_buffers()])
+        assert all(torch.equal(value, kept[key]) for key, value in values)
+        assert {value.dtype for _, value in values} == {value.dtype for value in kept.values()}
+
+
 def test_fresh_weights_follow_from_their_seed_and_leave_the_callers_random_numbers_alone():
     torch.manual_seed(5)
     next_numbers = torch.rand(3)

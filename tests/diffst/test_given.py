@@ -41,18 +41,22 @@ def pipeline(kind: str) -> Make:
     if kind in ("nano", "wan"):
         made = tiny_pipeline() if kind == "nano" else build_random("tiny", dtype=torch.float32)
 
-        def make(frames: Any, instants: Any = INSTANTS, **options: Any) -> torch.Tensor:
-            return made(frames, instants, SIZE, **options)
+        def make(
+            frames: Any, instants: Any = INSTANTS, size: Any = SIZE, **options: Any
+        ) -> torch.Tensor:
+            return made(frames, instants, size, **options)
 
         return make
     star = partial(random_star(), text=torch.zeros(2, *TEXT), settings=FEW)
     other = partial(tiny_cogvideox(), text=None, settings=FEW_OF_COGVIDEOX)
 
-    def enlarge(frames: Any, instants: Any = INSTANTS, **options: Any) -> torch.Tensor:
+    def enlarge(
+        frames: Any, instants: Any = INSTANTS, size: Any = SIZE, **options: Any
+    ) -> torch.Tensor:
         del instants  # these make no frames between
         positions = [(n, 0.0) for n in range(4)]
         called = star if kind == "star" else other
-        return called(frames, SIZE, positions=positions, **options)
+        return called(frames, size, positions=positions, **options)
 
     return enlarge
 
@@ -72,8 +76,8 @@ def upscaler(kind: str) -> Make:
         parts = (RULES, tiny_cogvideox(), CFCA(), None, FEW_OF_COGVIDEOX, CPU)
         made = StarCogVideoXModel("cogvideox", *parts)
 
-    def make(frames: Any, instants: Any = INSTANTS) -> torch.Tensor:
-        return made(frames, instants, SIZE)
+    def make(frames: Any, instants: Any = INSTANTS, size: Any = SIZE) -> torch.Tensor:
+        return made(frames, instants, size)
 
     return make
 
@@ -143,6 +147,39 @@ def test_instants_that_cannot_be_made_are_refused(instants, sentence):
     for make in (*makes, pipeline("nano"), pipeline("wan")):
         with pytest.raises(ValueError, match=sentence):
             make(clip(), instants)
+
+
+@pytest.mark.parametrize("odd", [(0.5, 0.0), (0,), 0, ("0", 0.5), torch.tensor([0.0, 0.5])])
+def test_instants_that_are_no_pairs_of_number_and_share_are_refused(odd: Any):
+    makes = [upscaler(kind) for kind in KINDS]
+    for make in (*makes, pipeline("nano"), pipeline("wan")):
+        with pytest.raises(ValueError, match="an instant is a keyframe's whole number and a share"):
+            make(clip(), [(0, 0.0), odd])
+
+
+def test_instants_may_come_one_after_the_other():
+    makes = [upscaler(kind) for kind in KINDS]
+    for make in (*makes, pipeline("nano"), pipeline("wan")):
+        assert torch.equal(make(clip(), (each for each in INSTANTS)), make(clip()))
+
+
+@pytest.mark.parametrize("size", [(0, 64), (-5, 64), (48, 64, 3), (48.0, 64), 48, None])
+def test_a_size_that_is_not_height_and_width_is_refused(both: tuple[Make, Make], size: Any):
+    for make in both:
+        with pytest.raises(ValueError, match="a size is height and width, whole numbers above 0"):
+            make(clip(), size=size)
+
+
+def test_the_type_that_torch_makes_floats_in_unasked_does_not_matter(both: tuple[Make, Make]):
+    given = clip()
+    expected = [make(given) for make in both]
+    torch.set_default_dtype(torch.float64)
+    try:
+        made = [make(given) for make in both]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [each.dtype for each in made] == [torch.float32] * 2
+    assert all(map(torch.equal, made, expected))
 
 
 @pytest.mark.parametrize("backwards", [[(1, 0.0), (0, 0.5)], [(0, 0.5), (0, 0.25)]])

@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKL
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from diffst.given import check_output_type, frames_given
+from diffst.given import check_output_type, frames_given, size_given
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.pixels import as_float, in_range
 from diffst.star.cogvideox import StarCogVideoXTransformer
@@ -131,6 +131,7 @@ class StarCogVideoXPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         frames = as_float(frames_given(frames))
         check_output_type(output_type)
+        size = size_given(size)
         count = len(frames)
         if count > MAX_FRAMES:
             raise ValueError(f"a clip of {count} frames; 1 to {MAX_FRAMES} are possible")

@@ -10,7 +10,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from diffst.cfca import CFCA
-from diffst.given import check_asked, check_order, frames_given
+from diffst.given import check_order, frames_given, instants_asked
 from diffst.offload import Offload
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.pixels import as_float
@@ -70,7 +70,7 @@ class SamplingModel(Generic[Settings]):
     ) -> Tensor:
         """See `UpscaleModel`; the first keyframe's number decides which noise the frames get."""
         given = frames_given(frames).to(self.device)
-        check_asked(instants, len(given))
+        instants = instants_asked(instants, len(given))
         check_order(instants)
         stage = stage_clock(on_stage, self.device)
         # 1. The frame of each instant, still small.

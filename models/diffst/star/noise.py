@@ -24,7 +24,8 @@ def frame_noise(seed: int, position: Position, purpose: str, shape: tuple[int, .
     keyframe, alpha = position
     name = f"{seed} {keyframe} {alpha!r} {purpose}".encode()
     number = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little", signed=True)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(number))
+    generator = torch.Generator().manual_seed(number)
+    return torch.randn(shape, generator=generator, dtype=torch.float32)
 
 
 def clip_noise(

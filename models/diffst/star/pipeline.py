@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import (
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from diffst.given import check_output_type, frames_given
+from diffst.given import check_output_type, frames_given, size_given
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.pixels import as_float, in_range
 from diffst.star.colour import match_statistics
@@ -94,6 +94,7 @@ class StarPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         frames = as_float(frames_given(frames))
         check_output_type(output_type)
+        size = size_given(size)
         places = [(n, 0.0) for n in range(len(frames))] if positions is None else list(positions)
         if len(places) != len(frames):
             raise ValueError(f"{len(places)} positions for {len(frames)} frames")

@@ -86,13 +86,13 @@ def cut_pieces(windows: list[Window]) -> Pieces:
 
 def faded_pieces(windows: list[Window]) -> Pieces:
     """Neighbours fade into each other along a cosine over all they share."""
-    raw = [torch.ones(stop - start) for start, stop in windows]
+    raw = [torch.ones(stop - start, dtype=torch.float32) for start, stop in windows]
     for number, (earlier, later) in enumerate(pairwise(windows)):
         shared = earlier[1] - later[0]
         rise = ramp(shared)
         raw[number][len(raw[number]) - shared :] *= rise.flip(0)
         raw[number + 1][:shared] *= rise
-    total = torch.zeros(windows[-1][1])
+    total = torch.zeros(windows[-1][1], dtype=torch.float32)
     for (start, stop), weight in zip(windows, raw, strict=True):
         total[start:stop] += weight
     weights = [

@@ -64,7 +64,7 @@ class Tile:
     def whole(cls, size: tuple[int, int], unit: int) -> Tile:
         """A padded picture of a size that is not cut, at the beginning of a shot; `unit` as for `cut`."""
         high, wide = size
-        share = torch.ones(high // unit, wide // unit)
+        share = torch.ones(high // unit, wide // unit, dtype=torch.float32)
         return cls(rows=slice(0, high), columns=slice(0, wide), share=share)
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffst.attempts import Attempt, plainly
 from diffst.cfca import CFCA, Instants
-from diffst.given import check_asked, check_output_type, frames_given
+from diffst.given import check_output_type, frames_given, instants_asked, size_given
 from diffst.pipeline import DiffSTPipeline, OnProgress, OnStage, unwatched
 from diffst.pixels import in_range
 from diffst.transformer import one_step
@@ -118,8 +118,8 @@ class DiffSTWanPipeline(DiffSTPipeline):
             ValueError: As there; or instants are not in order of time, which one window of the transformer sees.
         """
         frames = frames_given(frames)
-        check_asked(instants, len(frames))
         check_output_type(output_type)
+        instants, size = instants_asked(instants, len(frames)), size_given(size)
         made = torch.empty(len(instants), 3, *size, dtype=output_type, device=frames.device)
         start, shot = 0, self.shot(size, on_stage, on_progress)
         for pictures in itertools.chain(shot.feed(frames, instants), shot.finish()):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from diffst.attempts import Attempt, Made, plainly, until_made
-from diffst.cfca import Instants, check_instants
-from diffst.given import check_order, frames_given
+from diffst.cfca import Instants
+from diffst.given import check_order, frames_given, instants_given, size_given
 from diffst.neighbourhood import ClipMotion
 from diffst.pipeline import OnProgress, OnStage, stage_clock, unwatched
 from diffst.wan.stream import ShotStream
@@ -46,7 +46,7 @@ class Shot:
         attempt: Attempt = plainly,
     ) -> None:
         self.pipeline = pipeline
-        self.size = size
+        self.size = size_given(size)
         self.on_stage = on_stage
         self.on_progress = on_progress
         self.attempt = attempt
@@ -73,7 +73,7 @@ class Shot:
                 or there are none.
         """
         frames = frames_given(frames)
-        check_instants(instants, len(frames))
+        instants = instants_given(instants, len(frames))
         check_order(instants)
         stage = stage_clock(self.on_stage, frames.device)
         if self.stream is None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffst.attempts import Attempt, plainly
-from diffst.given import check_asked, frames_given
+from diffst.given import frames_given, instants_asked
 from diffst.limits import Limits
 from diffst.offload import Offload
 from diffst.pipeline import OnProgress, OnStage, unwatched
@@ -92,7 +92,7 @@ class WanUpscaler:
     ) -> Tensor:
         """See `UpscaleModel`."""
         frames = frames_given(frames)
-        check_asked(instants, len(frames))
+        instants = instants_asked(instants, len(frames))
         shot = WanShot(self.pipeline.shot(out_size, on_stage, self.on_progress), self.device)
         return torch.cat([*shot.feed(frames, instants), *shot.finish()])
 

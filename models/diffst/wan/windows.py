@@ -134,7 +134,7 @@ def starts(size: int, window: int, overlap: int) -> list[int]:
 
 def feather(size: int, start: int, window: int, overlap: int) -> Tensor:
     """Weights of one window's cells along one axis, (min(window, size),): ramps on inner edges only."""
-    weights = torch.ones(min(window, size))
+    weights = torch.ones(min(window, size), dtype=torch.float32)
     if start > 0:
         weights[:overlap] *= ramp(overlap)
     if start + window < size:
