@@ -253,9 +253,10 @@ def require_start(info: VideoInfo, start: Fraction | None) -> None:
 
 def nothing_there(info: VideoInfo) -> UserError:
     """The error of a part of a video that holds no frame."""
+    length = info.duration_seconds
     return UserError(
         f"no frame in the chosen part of `{info.path}`",
-        hint=f"the video is {float(info.duration_seconds or 0):.2f} s long",
+        hint=None if length is None else f"the video is {float(length):.2f} s long",
     )
 
 

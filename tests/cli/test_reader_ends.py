@@ -176,3 +176,13 @@ def test_a_file_has_ended_early_if_time_and_frames_are_missing(
     reader.report.num_frames = num_read
     reader._look_back(Fraction(7) + Fraction(19, 25))
     assert (reader.report.ended_early is not None) == is_early
+
+
+@pytest.mark.parametrize(
+    ("length", "hint"), [(None, None), (Fraction(2, 5), "the video is 0.40 s long")]
+)
+def test_a_length_that_is_not_known_is_not_told(length, hint, tmp_path):
+    info = replace(probe(media.make_video(tmp_path / "a.mp4")), duration_seconds=length)
+    with pytest.raises(UserError, match="no frame in the chosen part") as caught:
+        list(read_frames(info, start=Fraction(5)))
+    assert caught.value.hint == hint
