@@ -180,16 +180,26 @@ def _find_numbered(pattern: Path) -> tuple[Path, ...]:
             )
     if not found:
         raise UserError(f"no files match `{pattern}`")
-    _require_no_gap(pattern, sorted(found))
+    _require_no_gap(pattern, sorted(found), _named_otherwise(name, folder))
     return tuple(found[number] for number in sorted(found))
 
 
-def _require_no_gap(pattern: Path, numbers: list[int]) -> None:
+def _named_otherwise(name: re.Pattern[str], folder: Path) -> dict[int, str]:
+    """By their numbers, the files of a folder whose names fit a pattern but for small and capital letters."""
+    loose = re.compile(name.pattern, re.IGNORECASE)
+    named = ((loose.fullmatch(each.name), each.name) for each in folder.iterdir())
+    return {int(number[1]): file for number, file in named if number}
+
+
+def _require_no_gap(pattern: Path, numbers: list[int], otherwise: dict[int, str]) -> None:
+    """Raise UserError for a number that is missing; `otherwise` are files that only nearly fit, by their numbers."""
     for before, after in pairwise(numbers):
         if after != before + 1:
+            near = otherwise.get(before + 1)
+            but = f"`{near}` differs in small and capital letters; " if near else ""
             raise UserError(
                 f"`{pattern}` lacks picture {before + 1}, though {after} exists",
-                hint="give the folder instead to take the pictures as they are",
+                hint=f"{but}give the folder instead to take the pictures as they are",
             )
 
 

@@ -182,10 +182,13 @@ def _refuse_others(target: Target, info: VideoInfo, old: list[Path]) -> None:
         return
     seen = {entry for entry in target.folder.iterdir() if not entry.name.startswith(".")}
     others = sorted(seen.difference(old))
+    if info.images and _hold_source(others, info):
+        raise UsageError(f"`{target.path}` holds the input itself", hint="choose another folder")
     if others:
+        file = "" if info.images else f"a file in it, `{target.path / info.path.name}`, or "
         raise UsageError(
             f"the folder `{target.path}` holds other things, as `{others[0].name}`",
-            hint=f"name a file in it, `{target.path / info.path.name}`, or a new folder for pictures",
+            hint=f"name {file}a new folder for pictures",
         )
 
 

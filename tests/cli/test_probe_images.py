@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from diffst_cli.errors import UserError
 from diffst_cli.probe import probe
 from tests import media
 from tests.cli.test_probe import refuse, write
@@ -39,6 +40,18 @@ def test_a_pattern_with_a_missing_number_is_refused(tmp_path):
     media.make_png_folder(tmp_path)
     (tmp_path / "frame_0002.png").unlink()
     assert "lacks picture 2" in refuse(tmp_path / "frame_%04d.png")
+
+
+def test_a_missing_number_whose_picture_ends_in_capitals_is_told(tmp_path):
+    media.make_png_folder(tmp_path)
+    (tmp_path / "frame_0002.png").rename(tmp_path / "frame_0002.PNG")
+    with pytest.raises(UserError, match="lacks picture 2") as caught:
+        probe(tmp_path / "frame_%04d.png")
+    assert caught.value.hint == (
+        "`frame_0002.PNG` differs in small and capital letters; "
+        "give the folder instead to take the pictures as they are"
+    )
+    assert probe(tmp_path).num_frames == 4
 
 
 def test_two_pictures_of_one_number_are_refused(tmp_path):

@@ -17,6 +17,7 @@ from diffst_cli.target import (
     publish_file,
     publish_pictures,
 )
+from tests.media import make_png_folder
 from tests.outputs import make_clip
 
 
@@ -277,6 +278,22 @@ def test_only_names_that_the_pattern_gives_are_its_own(
     for name in own:
         (tmp_path / name).unlink()
     assert choose_target(tmp_path / pattern, info, overwrite=False).old_pictures() == []
+
+
+def test_pictures_do_not_go_into_the_folder_they_come_from(tmp_path: Path) -> None:
+    source = make_png_folder(tmp_path / "pictures")
+    with pytest.raises(UsageError, match="holds the input itself") as caught:
+        choose_target(source, probe(source), overwrite=True)
+    assert caught.value.hint == "choose another folder"
+
+
+def test_pictures_are_not_sent_to_a_file_of_their_folders_name(tmp_path: Path) -> None:
+    source = make_png_folder(tmp_path / "pictures")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others/notes.txt").touch()
+    with pytest.raises(UsageError, match="holds other things") as caught:
+        choose_target(tmp_path / "others", probe(source), overwrite=False)
+    assert caught.value.hint == "name a new folder for pictures"
 
 
 def test_other_numbers_in_a_folder_of_pictures_are_other_things(
