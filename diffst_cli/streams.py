@@ -30,6 +30,7 @@ PCM_INTEGER = frozenset(
     f"pcm_{kind}" for kind in ("u8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be")
 )
 TEXT_SUBTITLES = frozenset({"subrip", "ass", "mov_text", "webvtt", "text"})
+ONE_AT_A_TIME = "mov_text"  # the form of subtitles in which each line ends when the next begins
 COVERS = frozenset({"mjpeg", "png"})
 COVER = "attached_pic"
 KEPT_NOTE = "use a `.mkv` output to keep it"
@@ -295,9 +296,12 @@ def _choose_subtitle(
     if codec in container.subtitles:
         return "copy", None
     if codec in TEXT_SUBTITLES and container.text_fallback:
-        styled = ", without its styles" if codec == "ass" else ""
-        note = f"{describe(stream)} converted to {container.text_fallback}{styled}: {_cannot(container)}"
-        return container.text_fallback, note
+        form = container.text_fallback
+        losses = ["without its styles"] if codec == "ass" else []
+        if form == ONE_AT_A_TIME:  # whether any overlap is known only when the whole file was read
+            losses.append("with lines cut short where others overlap them")
+        lost = f", {' and '.join(losses)}" if losses else ""
+        return form, f"{describe(stream)} converted to {form}{lost}: {_cannot(container)}"
     return None, _left_out(stream, container)
 
 

@@ -152,8 +152,10 @@ def test_mp4_turns_text_subtitles_into_its_own_and_says_what_it_leaves_out(
     assert kept.num_chapters == 2
     assert kept.tags["title"] == "Été"
     assert plan.notes == (
-        "subtitle stream 1 (subrip, fra) converted to mov_text: MP4 cannot hold it",
-        "subtitle stream 2 (ass, eng) converted to mov_text, without its styles: MP4 cannot hold it",
+        "subtitle stream 1 (subrip, fra) converted to mov_text, with lines cut short where others "
+        "overlap them: MP4 cannot hold it",
+        "subtitle stream 2 (ass, eng) converted to mov_text, without its styles and with lines cut "
+        "short where others overlap them: MP4 cannot hold it",
         "attachment stream 3 (unknown) left out: MP4 cannot hold it; use a `.mkv` output to keep it",
     )
 
@@ -263,6 +265,26 @@ def test_audio_the_container_cannot_hold_is_encoded_anew(
     assert note.startswith(f"audio stream 1 ({codec})")
     assert codecs(joined(source, output), "audio") == [encoded]
     assert decoded_seconds(output) == pytest.approx(decoded_seconds(source), abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "ends"), [(".mp4", [0.2, 0.3]), (".mov", [0.2, 0.3]), (".webm", [0.4, 0.3])]
+)
+def test_lines_that_are_shown_at_once_are_cut_short_only_where_that_is_told(
+    suffix: str, ends: list[float], tmp_path: Path
+) -> None:
+    words = tmp_path / "words.srt"
+    words.write_text(
+        "1\n00:00:00,100 --> 00:00:00,400\nOne\n\n2\n00:00:00,200 --> 00:00:00,300\nTwo\n"
+    )
+    source = make_clip(tmp_path / "source.mkv", "-i", str(words), "-c:s", "srt")
+    joined(source, output := tmp_path / f"out{suffix}")
+    with av.open(str(output)) as container:
+        packets = [each for each in container.demux(subtitles=0) if each.size > 2]
+        shown = [float((each.pts + each.duration) * each.time_base) for each in packets]
+    assert shown == pytest.approx(ends, abs=0.002)
+    (note,) = plan_streams(probe(source), suffix).notes
+    assert ("with lines cut short where others overlap them" in note) == (suffix != ".webm")
 
 
 def test_pictures_of_text_are_left_out_of_mp4_with_a_remedy(everything: VideoInfo) -> None:
