@@ -25,6 +25,7 @@ from av.video.stream import VideoStream
 
 from diffst.containers import CLOSED
 from diffst_cli.colour import Colour, colour_from_numbers
+from diffst_cli.edit_lists import find_unplayed
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import opening_options
 from diffst_cli.ffmpeg_facts import (
@@ -211,7 +212,11 @@ def _describe(
         start_seconds=start,
         duration_seconds=_duration_seconds(container, stream, scan, start),
         num_frames=_num_frames(container, stream, scan, start, rate),
-        unkept=(*_captions(frame), *find_unkept(report, stream.index)),
+        unkept=(
+            *_captions(frame),
+            *find_unkept(report, stream.index),
+            *find_unplayed(path, container.format.name),
+        ),
         streams=tuple(describe_stream(each, report) for each in container.streams),
         num_chapters=len(container.chapters()),
         tags=_tags(container),
