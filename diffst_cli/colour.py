@@ -89,6 +89,16 @@ class Colour:
     """Where a chroma sample lies between luma samples: `left`, `center`, `topleft` ..."""
 
 
+def is_grey(pixel_format: str) -> bool:
+    """Whether a format, in FFmpeg's name, holds luma alone, or luma and alpha, in levels."""
+    return pixel_format.startswith(("gray", "ya"))
+
+
+def is_limited_grey(pixel_format: str, colour: Colour) -> bool:
+    """Whether luma alone is of limited range, which the scale filter takes for full whatever it is told."""
+    return is_grey(pixel_format) and colour.range == "tv"
+
+
 def colour_from_numbers(matrix: int, range_: int, primaries: int, transfer: int) -> Colour:
     """The named colour for FFmpeg's numbers; an unknown or reserved number is None.
 
@@ -118,7 +128,7 @@ def fill_in(colour: Colour, *, pixel_format: str, is_rgb: bool, height: int) -> 
     if is_rgb:
         return replace(colour, matrix="gbr", range="pc", chroma_location=None)
     is_jpeg = pixel_format.startswith("yuvj")
-    is_full_range = is_jpeg or (colour.range is None and pixel_format.startswith("gray"))
+    is_full_range = is_jpeg or (colour.range is None and is_grey(pixel_format))
     matrix = colour.matrix if colour.matrix not in (None, "gbr") else None
     if matrix is None:
         matrix = "bt709" if height >= HD_HEIGHT and not is_jpeg else "smpte170m"

@@ -13,11 +13,11 @@ import av.error
 import ffmpeg
 import numpy as np
 
-from diffst_cli.colour import CHROMA_POSITIONS, SCALE_MATRICES
+from diffst_cli.colour import CHROMA_POSITIONS, SCALE_MATRICES, is_limited_grey
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument, opening_options
 from diffst_cli.ffmpeg_facts import deep_white
-from diffst_cli.pixels import Image, stretch_white
+from diffst_cli.pixels import Image, stretch_grey, stretch_white
 from diffst_cli.probe import Colour, VideoInfo, resolved_colour
 
 SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
@@ -161,15 +161,17 @@ def _scale_arguments(info: VideoInfo, colour: Colour) -> dict[str, str | int]:
 
 
 def _white(info: VideoInfo) -> int | None:
-    """What ffmpeg makes of white, where that has to be put right: deep Y'CbCr."""
-    if info.bytes_per_sample == 1 or info.is_rgb:
+    """What ffmpeg makes of white, where that alone has to be put right: deep Y'CbCr."""
+    colour = resolved_colour(info)
+    if info.bytes_per_sample == 1 or info.is_rgb or is_limited_grey(info.pixel_format, colour):
         return None
-    return deep_white(str(resolved_colour(info).range), info.bit_depth)
+    return deep_white(str(colour.range), info.bit_depth)
 
 
 def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[Image, Fraction]]:
     """Each raw picture ffmpeg writes, (height, width, 3 or 4), and its time in seconds."""
     white, lift = _white(info), _lift(info)
+    is_flat = is_limited_grey(info.pixel_format, resolved_colour(info))
     dtype = np.dtype(np.uint8 if info.bytes_per_sample == 1 else "<u2")
     shape = (info.height, info.width, 4 if info.has_alpha else 3)
     num_bytes = math.prod(shape) * dtype.itemsize
@@ -186,6 +188,8 @@ def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[
                 if packet.pts is None or packet.size != num_bytes:  # the end, or cut off by a kill
                     continue
                 picture = cast("Image", np.frombuffer(packet, dtype).reshape(shape))
+                if is_flat:
+                    picture[:, :, :3] = stretch_grey(picture[:, :, :3])
                 if white is not None:
                     picture[:, :, :3] = stretch_white(picture[:, :, :3], white)
                 yield picture, packet.pts * packet.time_base - lift

@@ -34,6 +34,17 @@ def stretch_white(picture: Image, white: int) -> Image:
     return _rescale(np.minimum(picture, np.uint16(white)), white, FULL)
 
 
+def stretch_grey(picture: Image) -> Image:
+    """`picture` of limited range, 16 to 235 (x 256 if uint16), to full range: what lies outside is cut off, rounded."""
+    unit = 1 if picture.dtype.itemsize == 1 else 256
+    black, white, full = 16 * unit, 235 * unit, np.iinfo(picture.dtype).max
+    scaled = (np.clip(picture, black, white) - np.float32(black)) * np.float32(
+        full / (white - black)
+    )
+    stretched: Image = (scaled + np.float32(0.5)).astype(picture.dtype)
+    return stretched
+
+
 def shrink_white(picture: Image, white: int) -> Image:
     """uint16 `picture` with 65535 moved to `white` and everything else in proportion, rounded."""
     return _rescale(picture, FULL, white)

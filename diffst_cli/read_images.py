@@ -10,10 +10,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from diffst_cli.colour import Colour
+from diffst_cli.colour import Colour, is_limited_grey
 from diffst_cli.errors import UserError
 from diffst_cli.orientation import Orientation, read_display_matrix
-from diffst_cli.pixels import Image
+from diffst_cli.pixels import Image, stretch_grey
 from diffst_cli.probe import VideoInfo, resolved_colour
 from diffst_cli.probe_images import bit_depth, decode_image, holds_alpha
 
@@ -65,7 +65,10 @@ def _to_rgb(frame: VideoFrame, pixel_format: str, colour: Colour) -> Image:
         src_color_range=ColorRange.JPEG if colour.range == "pc" else ColorRange.MPEG,
         interpolation=INTERPOLATION,
     )
-    return cast("Image", reformatted.to_ndarray())
+    image = cast("Image", reformatted.to_ndarray())
+    if is_limited_grey(frame.format.name, colour):
+        image[:, :, :3] = stretch_grey(image[:, :, :3])
+    return image
 
 
 def _turn(image: Image, orientation: Orientation) -> Image:

@@ -15,6 +15,7 @@ UNSTATED = Colour(matrix=None, range=None, primaries=None, transfer=None, chroma
         ("gray", None, "pc"),
         ("gray", "tv", "tv"),
         ("gray10le", None, "pc"),
+        ("ya8", None, "pc"),
         ("yuv420p", None, "tv"),
         ("yuv420p", "pc", "pc"),
         ("yuvj420p", "tv", "pc"),

@@ -1,0 +1,77 @@
+"""What is read from pixel formats that few videos have: luma alone, deep alpha, chroma of four luma samples."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffst_cli.pixels import Image
+from diffst_cli.probe import probe
+from diffst_cli.reader import read_frames
+from tests import media
+from tests.outputs import job_for, write
+
+SIDE = 16  # pixels
+
+
+def read_first(path: Path) -> Image:
+    return next(read_frames(probe(path))).image
+
+
+def make_raw(path: Path, pixel_format: str, raw: bytes, *arguments: str, size: str = "") -> Path:
+    """A lossless file of frames that are given as stored."""
+    media.run_ffmpeg(
+        "-f", "rawvideo", "-pixel_format", pixel_format, "-video_size", size or f"{SIDE}x{SIDE}",
+        "-framerate", "25", "-i", "pipe:0", *arguments, "-pix_fmt", pixel_format,
+        media.file_url(path), stdin=raw,
+    )  # fmt: skip
+    return path
+
+
+def make_grey(path: Path, pixel_format: str, bits: int, range_: str) -> Path:
+    """One frame of four bands: black, white, a mid grey and what is brighter than white."""
+    codes = [16, 235, 126, 250] if range_ == "tv" else [0, 255, 128, 255]
+    levels = [code << (bits - 8) for code in codes]
+    if range_ == "pc":
+        levels[1] = levels[3] = 2**bits - 1
+    luma = np.repeat(np.array(levels, "u1" if bits == 8 else "<u2"), SIDE * SIDE // 4)
+    if pixel_format.startswith("ya"):
+        luma = np.stack([luma, np.full_like(luma, 2**bits - 1)], axis=-1)
+    tags = f"setparams=range={range_}:colorspace=bt709"
+    return make_raw(path, pixel_format, luma.tobytes(), "-vf", tags, "-c:v", "ffv1")
+
+
+@pytest.mark.parametrize("range_", ["tv", "pc"])
+@pytest.mark.parametrize(
+    ("pixel_format", "bits"),
+    [("gray", 8), ("gray10le", 10), ("gray12le", 12), ("gray16le", 16), ("ya8", 8)],
+)
+def test_black_and_white_of_luma_alone_are_those_of_its_range(
+    tmp_path: Path, pixel_format: str, bits: int, range_: str
+) -> None:
+    image = read_first(make_grey(tmp_path / "g.mkv", pixel_format, bits, range_)).astype(int)
+    full = 255 if bits == 8 else 65535
+    assert (image == image[:, :, :1]).all()
+    mid = full * 110 / 219 if range_ == "tv" else full * (128 << (bits - 8)) / (2**bits - 1)
+    assert np.abs(image[2::4, 0, 0] - [0, full, mid, full]).max() <= 0.5 + (bits > 8)
+
+
+def test_luma_alone_of_limited_range_stays_as_bright_in_the_output(tmp_path: Path) -> None:
+    info = probe(make_grey(tmp_path / "g.mkv", "gray", 8, "tv"))
+    image = next(read_frames(info)).image
+    job = job_for(info, tmp_path / "o.mp4", crf=0)
+    assert write(info, job, [(image, Fraction(0))]).ok
+    media.run_ffmpeg(
+        "-i", media.file_url(tmp_path / "o.mp4"), "-pix_fmt", "yuv420p", "-f", "rawvideo",
+        media.file_url(tmp_path / "o.raw"),
+    )  # fmt: skip
+    luma = np.frombuffer((tmp_path / "o.raw").read_bytes(), np.uint8)[: SIDE * SIDE]
+    assert luma.reshape(SIDE, SIDE)[2::4, 8].tolist() == [16, 235, 126, 235]
+
+
+def test_a_grey_picture_may_say_that_it_is_of_limited_range(tmp_path: Path) -> None:
+    luma = np.repeat(np.array([16, 235], np.uint8), SIDE * SIDE // 2)
+    tags = "setparams=range=tv:color_primaries=bt709:color_trc=bt709"
+    make_raw(tmp_path / "g.png", "gray", luma.tobytes(), "-vf", tags)
+    assert read_first(tmp_path)[[4, 12], 0].tolist() == [[0] * 3, [255] * 3]
