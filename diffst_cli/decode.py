@@ -168,9 +168,16 @@ def _white(info: VideoInfo) -> int | None:
     return deep_white(str(colour.range), info.bit_depth)
 
 
+def _opaque(info: VideoInfo) -> int | None:
+    """What ffmpeg makes of full alpha, where that has to be put right: it only shifts the bits of deep Y'CbCrA."""
+    if info.bytes_per_sample == 1 or info.is_rgb or not info.has_alpha:
+        return None
+    return ((1 << info.bit_depth) - 1) << (16 - info.bit_depth)
+
+
 def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[Image, Fraction]]:
     """Each raw picture ffmpeg writes, (height, width, 3 or 4), and its time in seconds."""
-    white, lift = _white(info), _lift(info)
+    white, opaque, lift = _white(info), _opaque(info), _lift(info)
     is_flat = is_limited_grey(info.pixel_format, resolved_colour(info))
     dtype = np.dtype(np.uint8 if info.bytes_per_sample == 1 else "<u2")
     shape = (info.height, info.width, 4 if info.has_alpha else 3)
@@ -192,6 +199,8 @@ def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[
                     picture[:, :, :3] = stretch_grey(picture[:, :, :3])
                 if white is not None:
                     picture[:, :, :3] = stretch_white(picture[:, :, :3], white)
+                if opaque is not None:
+                    picture[:, :, 3:] = stretch_white(picture[:, :, 3:], opaque)
                 yield picture, packet.pts * packet.time_base - lift
     except av.error.FFmpegError:  # nothing came, or ffmpeg was stopped within a frame
         return

@@ -75,3 +75,22 @@ def test_a_grey_picture_may_say_that_it_is_of_limited_range(tmp_path: Path) -> N
     tags = "setparams=range=tv:color_primaries=bt709:color_trc=bt709"
     make_raw(tmp_path / "g.png", "gray", luma.tobytes(), "-vf", tags)
     assert read_first(tmp_path)[[4, 12], 0].tolist() == [[0] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "bits"),
+    [("yuva444p10le", 10), ("yuva444p12le", 12), ("yuva444p16le", 16), ("gbrap10le", 10)],
+)
+def test_what_is_opaque_in_deep_video_is_as_bright_as_without_alpha(
+    tmp_path: Path, pixel_format: str, bits: int
+) -> None:
+    full, middle = 2**bits - 1, 2 ** (bits - 1)
+    colour = [full] * 3 if pixel_format.startswith("gbr") else [full, middle, middle]
+    raw = b"".join(np.full(SIDE * SIDE, value, "<u2").tobytes() for value in (*colour, full))
+    half = raw[: -2 * SIDE * SIDE] + np.full(SIDE * SIDE, full // 3, "<u2").tobytes()
+    path = make_raw(
+        tmp_path / "a.mkv", pixel_format, raw + half, "-vf", "setparams=range=pc", "-c:v", "ffv1"
+    )
+    opaque, pale = (frame.image.astype(int) for frame in read_frames(probe(path)))
+    assert opaque.min() == 65535
+    assert np.abs(pale - 65535 / 3).max() <= 1
