@@ -64,7 +64,8 @@ SCALE_MATRICES = {  # FFmpeg's matrix names to those of its scale filter, in eve
     "bt2020nc": "bt2020",
     "bt2020c": "bt2020",  # not constant-luminance math, but what every player does too
 }
-# Horizontal and vertical chroma position in 1/256 of a luma sample, as the scale filter counts.
+# Horizontal and vertical chroma position in 1/256 of a luma sample, as the scale filter counts, where a chroma sample
+# stands for two luma samples either way. Where it stands for four, see `chroma_position`.
 CHROMA_POSITIONS = {
     "left": (0, 128),
     "center": (128, 128),
@@ -97,6 +98,18 @@ def is_grey(pixel_format: str) -> bool:
 def is_limited_grey(pixel_format: str, colour: Colour) -> bool:
     """Whether luma alone is of limited range, which the scale filter takes for full whatever it is told."""
     return is_grey(pixel_format) and colour.range == "tv"
+
+
+def chroma_position(location: str, across: int, down: int) -> tuple[int, int]:
+    """Horizontal and vertical chroma position in 1/256 of a luma sample, as the scale filter counts.
+
+    Args:
+        location: One of `CHROMA_POSITIONS`.
+        across: Luma samples for which a chroma sample stands, horizontally: 1, 2 or 4.
+        down: The same, vertically.
+    """
+    right, below = CHROMA_POSITIONS[location]
+    return right * (across - 1), below * (down - 1)
 
 
 def colour_from_numbers(matrix: int, range_: int, primaries: int, transfer: int) -> Colour:

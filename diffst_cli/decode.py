@@ -13,7 +13,7 @@ import av.error
 import ffmpeg
 import numpy as np
 
-from diffst_cli.colour import CHROMA_POSITIONS, SCALE_MATRICES, is_limited_grey
+from diffst_cli.colour import CHROMA_POSITIONS, SCALE_MATRICES, chroma_position, is_limited_grey
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, file_argument, opening_options
 from diffst_cli.ffmpeg_facts import deep_white
@@ -155,8 +155,10 @@ def _scale_arguments(info: VideoInfo, colour: Colour) -> dict[str, str | int]:
         )
     arguments |= {"in_color_matrix": SCALE_MATRICES[colour.matrix], "in_range": str(colour.range)}
     if colour.chroma_location in CHROMA_POSITIONS:
-        across, down = CHROMA_POSITIONS[colour.chroma_location]
-        arguments |= {"in_h_chr_pos": across, "in_v_chr_pos": down}
+        planes = av.VideoFormat(info.pixel_format)
+        across, down = 256 // planes.chroma_width(256), 256 // planes.chroma_height(256)
+        right, below = chroma_position(colour.chroma_location, across, down)
+        arguments |= {"in_h_chr_pos": right, "in_v_chr_pos": below}
     return arguments
 
 

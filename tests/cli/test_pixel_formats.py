@@ -94,3 +94,37 @@ def test_what_is_opaque_in_deep_video_is_as_bright_as_without_alpha(
     opaque, pale = (frame.image.astype(int) for frame in read_frames(probe(path)))
     assert opaque.min() == 65535
     assert np.abs(pale - 65535 / 3).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "location", "right", "down"),
+    [
+        ("yuv411p", "left", 0, 0),
+        ("yuv411p", "center", 1.5, 0),
+        ("yuv410p", "left", 0, 1.5),
+        ("yuv410p", "center", 1.5, 1.5),
+        ("yuv410p", "topleft", 0, 0),
+        ("yuv440p", "left", 0, 0.5),
+    ],
+)  # the first chroma sample lies so many luma samples from the first
+def test_chroma_of_four_luma_samples_is_placed_where_the_file_says(
+    tmp_path: Path, pixel_format: str, location: str, right: float, down: float
+) -> None:
+    width, height = 64, 48
+    across, down_by = {"411": (4, 1), "410": (4, 4), "440": (1, 2)}[pixel_format[3:6]]
+    blue = 90 + np.arange(0, width, across, dtype=np.uint8)  # one a luma sample
+    red = 100 + np.arange(0, height, down_by, dtype=np.uint8)
+    planes = np.meshgrid(blue, red)
+    raw = bytes([128]) * (width * height) + b"".join(plane.tobytes() for plane in planes)
+    place = ("-chroma_sample_location", location)
+    tags = f"setparams=colorspace=bt709:range=tv:chroma_location={location}"
+    path = make_raw(
+        tmp_path / "c.mkv", pixel_format, raw, "-vf", tags, "-c:v", "ffv1", *place,
+        size=f"{width}x{height}",
+    )  # fmt: skip
+    image = read_first(path)[12:-12, 12:-12].astype(float)
+    across_blue = (image[:, :, 2] - 255 * (128 - 16) / 219) / (255 / 224 * 1.8556) + 128 - 90
+    down_red = (image[:, :, 0] - 255 * (128 - 16) / 219) / (255 / 224 * 1.5748) + 128 - 100
+    columns, rows = np.arange(12, width - 12), np.arange(12, height - 12)
+    assert abs((columns - across_blue.mean(axis=0)).mean() - right) < 0.1
+    assert abs((rows - down_red.mean(axis=1)).mean() - down) < 0.1
