@@ -33,6 +33,8 @@ class Codec:
     """Further encoder arguments, without the leading dash."""
     takes_odd_sides: bool = False
     """Whether odd widths and heights fit in spite of chroma subsampling."""
+    holds_range: bool = True
+    """Whether it can say that Y'CbCr is of full range, and where chroma lies; else it is limited, and left."""
     work_suffix: str = ".mp4"
     """Of the video before it is joined by the other streams: a container with exact timestamps."""
 
@@ -100,6 +102,7 @@ CODECS = {
             pixel_formats=("yuv422p10le", "yuv422p10le", "yuv422p10le"),
             crf=None,
             options=(("profile:v", "3"), ("vendor", "apl0")),
+            holds_range=False,
             work_suffix=".mov",
         ),
         Codec(

@@ -75,7 +75,7 @@ def choose_encoding(
         bit_depth=_depth(pixel_format),
         size=coded,
         sample_aspect=aspect,
-        colour=_output_colour(info, pixel_format),
+        colour=_output_colour(info, chosen, pixel_format),
         options=options,
         notes=tuple(
             note
@@ -211,8 +211,10 @@ def _shape_words(aspect: Fraction) -> str:
     return "square" if aspect == 1 else f"{aspect.numerator}:{aspect.denominator} wide"
 
 
-def _output_colour(info: VideoInfo, pixel_format: str) -> Colour:
+def _output_colour(info: VideoInfo, codec: Codec, pixel_format: str) -> Colour:
     colour = resolved_colour(info)
+    if not codec.holds_range:
+        colour = replace(colour, range="tv", chroma_location="left")
     if pixel_format.startswith(("bgr", "gbr", "rgb")):
         return replace(colour, matrix="gbr", range="pc", chroma_location=None)
     if colour.matrix == "gbr":
