@@ -35,6 +35,10 @@ class Codec:
     """Whether odd widths and heights fit in spite of chroma subsampling."""
     holds_range: bool = True
     """Whether it can say that Y'CbCr is of full range, and where chroma lies; else it is limited, and left."""
+    lost_primaries: tuple[str, ...] = ()
+    """Those that its encoder cannot name, or refuses."""
+    pairs_tags: bool = False
+    """Whether primaries are lost without a transfer, and the other way round."""
     work_suffix: str = ".mp4"
     """Of the video before it is joined by the other streams: a container with exact timestamps."""
 
@@ -58,6 +62,7 @@ CODECS = {
             options=(
                 ("threads", "8"),
             ),  # by itself as many as suit the cores, and they are seen in the bits
+            lost_primaries=("ebu3213",),
         ),
         Codec(
             name="hevc",
@@ -68,6 +73,7 @@ CODECS = {
             preset="medium",
             presets=X26X_PRESETS,
             options=(("tag:v", "hvc1"), ("x265-params", "log-level=error:frame-threads=3")),
+            lost_primaries=("ebu3213",),
         ),
         Codec(
             name="vp9",
@@ -112,6 +118,7 @@ CODECS = {
             pixel_formats=("bgr0", "gbrp10le", "gbrp16le"),
             crf=None,
             options=(("level", "3"), ("g", "1"), ("slicecrc", "1")),
+            pairs_tags=True,  # its own stream says nothing, and MOV has one place for both
             work_suffix=".mov",
         ),
         *(
@@ -135,7 +142,13 @@ CODECS = {
     )
 }
 # GIF frames are kept without loss until all are known: the palette is made from every one of them.
-GIF = replace(CODECS["ffv1"], name="gif", suffixes=(".gif",), pixel_formats=("bgr0",) * 3)
+GIF = replace(
+    CODECS["ffv1"],
+    name="gif",
+    suffixes=(".gif",),
+    pixel_formats=("bgr0",) * 3,
+    pairs_tags=False,  # it has no place for either
+)
 PNG = Codec(
     name="png",
     encoder="png",

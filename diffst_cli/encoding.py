@@ -69,17 +69,21 @@ def choose_encoding(
     options, hdr_note = _with_hdr10(chosen, options, read_static(info))
     coded, padding_note = _coded_size(chosen, size, pixel_format)
     aspect, aspect_note = _sample_aspect(info, size)
+    colour, colour_note = _kept_tags(chosen, _output_colour(info, chosen, pixel_format))
     return Encoding(
         codec=chosen,
         pixel_format=pixel_format,
         bit_depth=_depth(pixel_format),
         size=coded,
         sample_aspect=aspect,
-        colour=_output_colour(info, chosen, pixel_format),
+        colour=colour,
         options=options,
         notes=tuple(
             note
-            for note in (padding_note, aspect_note, hdr_note, *_loss_notes(info, chosen))
+            for note in (
+                *(padding_note, aspect_note, colour_note, hdr_note),
+                *_loss_notes(info, chosen),
+            )
             if note
         ),
     )
@@ -223,6 +227,18 @@ def _output_colour(info: VideoInfo, codec: Codec, pixel_format: str) -> Colour:
     if matrix not in SCALE_MATRICES:  # which the reader refuses, with a better message
         matrix = "bt709"
     return replace(colour, matrix=matrix)
+
+
+def _kept_tags(codec: Codec, colour: Colour) -> tuple[Colour, str | None]:
+    """What the codec can say of `colour`, and a note if that is less."""
+    if colour.primaries in codec.lost_primaries:
+        note = f"`{codec.name}` cannot say that the primaries are {colour.primaries}: left out"
+        return replace(colour, primaries=None), note
+    if codec.pairs_tags and (colour.primaries is None) != (colour.transfer is None):
+        known = colour.primaries or colour.transfer
+        note = f"`{codec.name}` cannot name primaries or transfer alone: {known} left out"
+        return replace(colour, primaries=None, transfer=None), note
+    return colour, None
 
 
 def _depth(pixel_format: str) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diffst_cli.probe import Colour, VideoInfo, probe
+from diffst_cli.writer import Output
 from tests import media
 from tests.outputs import job_for, make_clip, write
 
@@ -45,3 +46,43 @@ def test_prores_of_full_range_video_is_of_limited_range(
     )  # fmt: skip
     luma = np.frombuffer(raw.read_bytes(), "<u2")[: 64 * 48].reshape(48, 64)
     assert luma[24, [8, 56]].tolist() == [64, 940]
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "primaries", "transfer", "kept", "note"),
+    [
+        ("ffv1", ".mkv", None, "log100", (None, None), "log100 left out"),
+        ("ffv1", ".mov", "bt2020", None, (None, None), "bt2020 left out"),
+        ("ffv1", ".mkv", "ebu3213", "log316", ("ebu3213", "log316"), None),
+        ("h264", ".mp4", "ebu3213", "log100", (None, "log100"), "ebu3213: left out"),
+        ("hevc", ".mkv", "ebu3213", "bt709", (None, "bt709"), "ebu3213: left out"),
+        ("vp9", ".webm", "ebu3213", None, ("ebu3213", None), None),
+        ("av1", ".mp4", "ebu3213", "log100", ("ebu3213", "log100"), None),
+    ],
+)
+def test_tags_that_the_codec_cannot_hold_are_left_out_and_told(
+    codec: str,
+    suffix: str,
+    primaries: str | None,
+    transfer: str | None,
+    kept: tuple[str | None, str | None],
+    note: str | None,
+    clip: VideoInfo,
+    tmp_path: Path,
+) -> None:
+    info = tagged(clip, primaries=primaries, transfer=transfer)
+    preset = {"h264": "ultrafast", "hevc": "ultrafast", "av1": "13"}.get(codec)
+    job = job_for(info, tmp_path / f"o{suffix}", codec=codec, preset=preset)
+    encoding = Output(job, info).encoding
+    assert (encoding.colour.primaries, encoding.colour.transfer) == kept
+    told = [line for line in encoding.notes if "left out" in line]
+    assert [line.endswith(str(note)) for line in told] == [True] * (note is not None)
+    assert write(info, job, [(np.zeros((48, 64, 3), np.uint8), Fraction(0))]).ok
+    found = probe(job.output).colour
+    assert (found.primaries, found.transfer) == kept
+
+
+def test_of_a_gif_which_has_no_such_tags_nothing_is_told(clip: VideoInfo, tmp_path: Path) -> None:
+    info = tagged(clip, transfer="log100")
+    notes = Output(job_for(info, tmp_path / "o.gif"), info).encoding.notes
+    assert not [line for line in notes if "left out" in line]
