@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 X26X_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
@@ -158,4 +159,6 @@ PNG = Codec(
     work_suffix="",
 )
 VIDEO_SUFFIXES = (*ISO_SUFFIXES, ".mkv", ".webm", ".avi", ".gif")
+# Of a pixel: a GIF has a byte for it, whose 1 is 16/64 and whose 255 is 270/64; ffmpeg rounds down.
+GIF_ASPECTS = (Fraction(16, 64), Fraction(271, 64))
 MAX_GIF_RATE = 50  # frames per second; players slow down anything faster

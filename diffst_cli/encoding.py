@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from diffst_cli.codecs import CODECS, GIF, PNG, Codec
+from diffst_cli.codecs import CODECS, GIF, GIF_ASPECTS, PNG, Codec
 from diffst_cli.colour import HDR_TRANSFERS, SCALE_MATRICES
 from diffst_cli.errors import UsageError, UserError
 from diffst_cli.ffmpeg import ffmpeg_path
@@ -68,7 +68,7 @@ def choose_encoding(
     options = _encoder_options(chosen, suffix, crf, preset)
     options, hdr_note = _with_hdr10(chosen, options, read_static(info))
     coded, padding_note = _coded_size(chosen, size, pixel_format)
-    aspect, aspect_note = _sample_aspect(info, size)
+    aspect, aspect_note = _sample_aspect(info, size, chosen)
     colour, colour_note = _kept_tags(chosen, _output_colour(info, chosen, pixel_format))
     return Encoding(
         codec=chosen,
@@ -192,7 +192,21 @@ def _coded_size(
     return (width, height), note
 
 
-def _sample_aspect(info: VideoInfo, size: tuple[int, int]) -> tuple[Fraction, str | None]:
+def _sample_aspect(
+    info: VideoInfo, size: tuple[int, int], codec: Codec
+) -> tuple[Fraction, str | None]:
+    """The pixel shape that keeps the picture's shape, as far as the codec can hold it, and a note if so."""
+    aspect, note = _kept_shape(info, size)
+    if codec is not GIF or aspect == 1 or GIF_ASPECTS[0] <= aspect < GIF_ASPECTS[1]:
+        return aspect, note
+    return (
+        Fraction(1),
+        f"a GIF cannot hold pixels of {aspect.numerator}:{aspect.denominator}, only up to 4:1 "
+        "either way: they become square, and the picture changes its shape",
+    )
+
+
+def _kept_shape(info: VideoInfo, size: tuple[int, int]) -> tuple[Fraction, str | None]:
     """The source's pixel shape, or the one that keeps the picture's shape if `size` changes it."""
     aspect = info.sample_aspect
     drift = abs(Fraction(info.height * size[0], info.width) - size[1])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffst_cli.encoding import choose_encoding
 from diffst_cli.probe import Colour, VideoInfo, probe
 from diffst_cli.writer import Output
 from tests import media
@@ -86,3 +87,33 @@ def test_of_a_gif_which_has_no_such_tags_nothing_is_told(clip: VideoInfo, tmp_pa
     info = tagged(clip, transfer="log100")
     notes = Output(job_for(info, tmp_path / "o.gif"), info).encoding.notes
     assert not [line for line in notes if "left out" in line]
+
+
+@pytest.mark.parametrize(
+    ("aspect", "kept"),
+    [
+        (Fraction(1, 4), Fraction(1, 4)),
+        (Fraction(9, 2), 1),
+        (Fraction(21, 5), Fraction(21, 5)),
+        (Fraction(1, 5), 1),
+        (Fraction(15, 64), 1),
+    ],
+)
+def test_a_pixel_shape_that_a_gif_cannot_hold_is_given_up_and_told(
+    aspect: Fraction, kept: Fraction | int, clip: VideoInfo, tmp_path: Path
+) -> None:
+    info = replace(clip, sample_aspect=aspect)
+    job = job_for(info, tmp_path / "o.gif", overwrite=True)
+    encoding = Output(job, info).encoding
+    assert encoding.sample_aspect == kept
+    assert any("a GIF cannot hold" in note for note in encoding.notes) == (kept == 1)
+    assert write(info, job, [(np.zeros((48, 64, 3), np.uint8), Fraction(0))]).ok
+
+
+def test_a_size_may_ask_for_pixels_that_only_a_gif_cannot_hold(clip: VideoInfo) -> None:
+    def shape(suffix: str) -> Fraction:
+        return choose_encoding(
+            clip, suffix=suffix, size=(320, 48), codec=None, crf=None, preset=None
+        ).sample_aspect
+
+    assert (shape(".mkv"), shape(".gif")) == (Fraction(1, 5), Fraction(1))
