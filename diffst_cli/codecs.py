@@ -32,6 +32,8 @@ class Codec:
     presets: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     """Further encoder arguments, without the leading dash."""
+    least_side: int = 1
+    """Pixels, either way, below which its encoder refuses to start or fails."""
     takes_odd_sides: bool = False
     """Whether odd widths and heights fit in spite of chroma subsampling."""
     holds_range: bool = True
@@ -75,6 +77,7 @@ CODECS = {
             presets=X26X_PRESETS,
             options=(("tag:v", "hvc1"), ("x265-params", "log-level=error:frame-threads=3")),
             lost_primaries=("ebu3213",),
+            least_side=16,
         ),
         Codec(
             name="vp9",
@@ -101,6 +104,8 @@ CODECS = {
             max_crf=63,
             preset="6",
             presets=SVT_PRESETS,
+            # ffmpeg gives up where a frame takes more than 8 raw ones, as of noise at 8x10; at 2x4 SVT-AV1 aborts.
+            least_side=16,
         ),
         Codec(
             name="prores",

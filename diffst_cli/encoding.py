@@ -61,10 +61,10 @@ def choose_encoding(
         preset: The encoder's word for speed; None for the default.
 
     Raises:
-        UsageError: An unknown codec, one the container cannot hold, or an option it does not have.
+        UsageError: An unknown codec, one the container cannot hold, an option it does not have, or too small a size.
         UserError: The encoder does not work on this machine.
     """
-    chosen, pixel_format = _choose_codec(suffix, codec, info.bit_depth)
+    chosen, pixel_format = _choose_codec(suffix, codec, info.bit_depth, size)
     options = _encoder_options(chosen, suffix, crf, preset)
     options, hdr_note = _with_hdr10(chosen, options, read_static(info))
     coded, padding_note = _coded_size(chosen, size, pixel_format)
@@ -117,10 +117,17 @@ def _loss_notes(info: VideoInfo, codec: Codec) -> Iterator[str]:
         yield "the input is interlaced: each frame's two fields become one picture"
 
 
-def _choose_codec(suffix: str, name: str | None, bit_depth: int) -> tuple[Codec, str]:
+def _choose_codec(
+    suffix: str, name: str | None, bit_depth: int, size: tuple[int, int]
+) -> tuple[Codec, str]:
     """The codec and its pixel format, both proven to work here."""
-    named = () if name is None else (_named_codec(name, suffix),)
-    candidates = named or _default_codecs(suffix, bit_depth)
+    # One pixel more where a side is odd, as it will be padded.
+    shortest = min(side + side % 2 for side in size)
+    named = () if name is None else (_named_codec(name, suffix, shortest),)
+    fitting = [
+        codec for codec in _default_codecs(suffix, bit_depth) if shortest >= codec.least_side
+    ]
+    candidates = named or fitting
     for codec in candidates:
         pixel_format = codec.pixel_formats[0 if bit_depth <= 8 else 1 if bit_depth <= 10 else 2]
         if encoder_works(codec.encoder, pixel_format):
@@ -143,7 +150,7 @@ def _default_codecs(suffix: str, bit_depth: int) -> tuple[Codec, ...]:
     return (CODECS["hevc"], CODECS["h264"])
 
 
-def _named_codec(name: str, suffix: str) -> Codec:
+def _named_codec(name: str, suffix: str, shortest: int) -> Codec:
     if name not in CODECS:
         raise UsageError(f"unknown codec `{name}`", hint=f"one of: {', '.join(CODECS)}")
     codec = CODECS[name]
@@ -151,6 +158,17 @@ def _named_codec(name: str, suffix: str) -> Codec:
         raise UsageError(
             f"a `{suffix}` file cannot hold `{name}` video",
             hint=f"{' or '.join(codec.suffixes)} can; or give another `--codec`",
+        )
+    if shortest < codec.least_side:
+        others = [
+            f"`{other.name}`"
+            for other in CODECS.values()
+            if suffix in other.suffixes and shortest >= other.least_side
+            if not other.name.endswith("_nvenc")  # which need the hardware
+        ]
+        raise UsageError(
+            f"`{name}` takes no picture with a side under {codec.least_side} pixels",
+            hint=f"give `--codec` {' or '.join(others)}, or a larger size",
         )
     return codec
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diffst_cli.encoding import choose_encoding
+from diffst_cli.errors import UsageError
 from diffst_cli.probe import Colour, VideoInfo, probe
 from diffst_cli.writer import Output
 from tests import media
@@ -117,3 +118,40 @@ def test_a_size_may_ask_for_pixels_that_only_a_gif_cannot_hold(clip: VideoInfo) 
         ).sample_aspect
 
     assert (shape(".mkv"), shape(".gif")) == (Fraction(1, 5), Fraction(1))
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "size", "others"),
+    [
+        ("hevc", ".mp4", (14, 64), "`h264` or `vp9`"),
+        ("hevc", ".mov", (64, 8), "`h264` or `prores` or `ffv1`"),
+        ("av1", ".webm", (2, 4), "`vp9`"),
+    ],
+)
+def test_a_codec_that_takes_no_small_pictures_is_refused_with_one_that_does(
+    codec: str, suffix: str, size: tuple[int, int], others: str, clip: VideoInfo
+) -> None:
+    with pytest.raises(
+        UsageError, match=f"`{codec}` takes no picture with a side under 16"
+    ) as told:
+        choose_encoding(clip, suffix=suffix, size=size, codec=codec, crf=None, preset=None)
+    assert told.value.hint == f"give `--codec` {others}, or a larger size"
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("hevc", ".mp4"), ("av1", ".webm")])
+def test_the_smallest_picture_that_a_codec_is_said_to_take_is_encoded(
+    codec: str, suffix: str, clip: VideoInfo, tmp_path: Path
+) -> None:
+    job = job_for(clip, tmp_path / f"o{suffix}", codec=codec, size=(15, 16), preset=None)
+    noise = np.random.default_rng(0).integers(0, 256, (20, 16, 15, 3), np.uint8)
+    frames = [(image, Fraction(n, 25)) for n, image in enumerate(noise)]
+    assert write(clip, job, frames).ok
+
+
+@pytest.mark.parametrize(("suffix", "chosen"), [(".mkv", "h264"), (".webm", "vp9")])
+def test_a_small_deep_picture_gets_a_codec_that_takes_it(
+    suffix: str, chosen: str, clip: VideoInfo
+) -> None:
+    deep = replace(clip, bit_depth=10)
+    encoding = choose_encoding(deep, suffix=suffix, size=(8, 8), codec=None, crf=None, preset=None)
+    assert encoding.codec.name == chosen
