@@ -32,6 +32,9 @@ ZSCALE_MATRICES = {"bt709": "709", "bt601": "170m", "smpte240m": "240m", "bt2020
 ENDING_SECONDS = 5.0  # that an ffmpeg which takes no more frames has to end by itself
 WORK_PATTERN = "%09d.png"  # sorts by number
 MAX_ASPECT_TERM = 65535  # what H.264 has room for
+# Frames a second that a NUT file is believed to have; what states more gets a guess, by which VP9's encoder finds
+# that a frame lasts for no time, and refuses it. It is only stated: each frame has its own time.
+FASTEST_STATED = Fraction(999)
 VARIABLE_TIME_BASE = Fraction(1, 720_000)  # holds ticks of 1/90000, 1/60000, 1/48000 and 1/1000 s
 MIN_TICKS_PER_SECOND = 10_000  # so that even an uneven moment in a constant-rate video is kept
 GRID_TOLERANCE = Fraction(1, 1000)  # seconds; what Matroska's rounding does to an even spacing
@@ -74,7 +77,7 @@ class FramePipe:
 
     def _open(self, frame_rate: Fraction) -> tuple[OutputContainer, VideoStream]:
         container = av.open(self._process.stdin, mode="w", format="nut")
-        stream = container.add_stream("rawvideo", rate=frame_rate)
+        stream = container.add_stream("rawvideo", rate=min(frame_rate, FASTEST_STATED))
         stream.width, stream.height = self._encoding.size
         stream.pix_fmt = "rgb48le" if self._deep else "rgb24"
         stream.time_base = self._time_base

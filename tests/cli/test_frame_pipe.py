@@ -10,6 +10,7 @@ from diffst_cli import ffmpeg
 from diffst_cli.encoding import Encoding, choose_encoding
 from diffst_cli.errors import UserError
 from diffst_cli.frame_pipe import FramePipe, _padded, failure
+from diffst_cli.job import MAX_FPS
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.reader import read_frames
 from diffst_cli.timing import Timeline
@@ -210,3 +211,17 @@ def test_a_full_disk_is_told_from_any_line() -> None:
     assert failure("joining", lines).message == "the disk is full"
     assert failure("joining", []).message == "ffmpeg failed while joining: it was stopped"
     assert os.linesep not in failure("joining", ["a", "b"]).message
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
+def test_as_many_frames_a_second_as_may_be_asked_for_are_encoded(
+    codec: str, clip: VideoInfo, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.mp4"
+    fast = choose_encoding(clip, suffix=".mp4", size=(64, 48), codec=codec, crf=None, preset=None)
+    times = [Fraction(n, MAX_FPS) for n in range(8)]
+    pipe = open_pipe(path, fast, Fraction(MAX_FPS))
+    for time in times:
+        pipe.write(BLACK, time)
+    pipe.close()
+    assert frame_times(path) == times
