@@ -34,6 +34,8 @@ class Codec:
     """Further encoder arguments, without the leading dash."""
     least_side: int = 1
     """Pixels, either way, below which its encoder refuses to start or fails."""
+    max_rate: int | None = None
+    """Frames a second above which its encoder refuses to start; None where it takes all that diffst makes."""
     takes_odd_sides: bool = False
     """Whether odd widths and heights fit in spite of chroma subsampling."""
     holds_range: bool = True
@@ -106,6 +108,7 @@ CODECS = {
             presets=SVT_PRESETS,
             # ffmpeg gives up where a frame takes more than 8 raw ones, as of noise at 8x10; at 2x4 SVT-AV1 aborts.
             least_side=16,
+            max_rate=240,
         ),
         Codec(
             name="prores",

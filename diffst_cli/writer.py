@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from diffst_cli.codecs import GIF, MAX_GIF_RATE, PNG
+from diffst_cli.codecs import GIF, MAX_GIF_RATE, PNG, Codec
 from diffst_cli.encoding import choose_encoding
 from diffst_cli.errors import UsageError
 from diffst_cli.gif import gif_loop, make_gif
@@ -56,6 +56,7 @@ class Output:
         self.encoding = choose_encoding(
             info, suffix=suffix, size=size, codec=job.codec, crf=job.crf, preset=job.preset
         )
+        check_codec_rate(self.encoding.codec, self._rate)
         self.piece_settings = PieceSettings(
             encoding=self.encoding,
             frame_rate=self._rate,
@@ -187,4 +188,18 @@ def check_rate(suffix: str, frame_rate: Fraction, *, is_constant: bool) -> None:
             f"players show a GIF at no more than {MAX_GIF_RATE} frames a second, "
             f"and {float(frame_rate):.5g} were asked for",
             hint=f"give --fps {MAX_GIF_RATE}, or name the output .mp4",
+        )
+
+
+def check_codec_rate(codec: Codec, frame_rate: Fraction) -> None:
+    """Refuse a frame rate that the codec's encoder does not take.
+
+    Raises:
+        UsageError: Saying which rate it takes.
+    """
+    if codec.max_rate is not None and frame_rate > codec.max_rate:
+        raise UsageError(
+            f"`{codec.name}` takes no more than {codec.max_rate} frames a second, "
+            f"and {float(frame_rate):.5g} were asked for",
+            hint=f"give --fps {codec.max_rate}, or `--codec vp9`, which takes them",
         )

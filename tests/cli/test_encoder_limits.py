@@ -155,3 +155,13 @@ def test_a_small_deep_picture_gets_a_codec_that_takes_it(
     deep = replace(clip, bit_depth=10)
     encoding = choose_encoding(deep, suffix=suffix, size=(8, 8), codec=None, crf=None, preset=None)
     assert encoding.codec.name == chosen
+
+
+def test_more_frames_a_second_than_av1_takes_are_refused_at_once(
+    clip: VideoInfo, tmp_path: Path
+) -> None:
+    job = job_for(clip, tmp_path / "o.webm", codec="av1")
+    black = [(np.zeros((48, 64, 3), np.uint8), Fraction(n, 240)) for n in range(3)]
+    assert write(replace(clip, frame_rate=Fraction(240)), job, black).ok
+    with pytest.raises(UsageError, match="`av1` takes no more than 240 frames a second, and 300 "):
+        Output(replace(job, overwrite=True), replace(clip, frame_rate=Fraction(300)))
