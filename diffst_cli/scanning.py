@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from diffst_cli.probe import VideoInfo
     from diffst_cli.reader import Frame, FrameReader
 
-# Seconds; a file that ends so soon after its last frame does not state its end.
+# Seconds; a file, or a part, that ends so soon after its last frame does not state its end.
 END_ROUNDING = Fraction(1, 500)
 
 
@@ -94,14 +94,20 @@ def end_of_last_frame(
     a GIF or a screen recording, or much shorter than the average, after long gaps, so it lasts until
     the file's end; a file's longer audio only makes the picture stay as long as players would show it.
     A file that was cut short, so that it is not whole, is not held to its header's end.
+    A part that ends within the last frame ends it only where that crowds no frames: those of a constant
+    rate keep their distance, as do those of a moment that may be no more than a clock's rounding.
     """
-    end = last_time + 1 / info.frame_rate
+    usual = end = last_time + 1 / info.frame_rate
     if is_whole and info.is_variable and info.duration_seconds is not None:
         stated = info.start_seconds + info.duration_seconds
         # A clock that was set on the way makes the header's end too late or too early.
         longest = max_gap_seconds(info.container)
         end = stated if END_ROUNDING < stated - last_time <= longest else end
-    if job.duration is not None:
-        limit = info.origin_seconds + (job.start or 0) + job.duration
-        end = min(end, limit) if limit > last_time else end
-    return end
+    if job.duration is None:
+        return end
+    limit = info.origin_seconds + (job.start or 0) + job.duration
+    if job.fps is not None:
+        return min(end, limit) if limit > last_time else end
+    if not info.is_variable:
+        return end
+    return min(end, limit if limit - last_time > END_ROUNDING else usual)

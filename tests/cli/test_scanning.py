@@ -83,6 +83,11 @@ def test_a_plan_is_complete_only_when_all_was_looked_through(
         ({"is_variable": True, "duration_seconds": None}, {}, Fraction(3) + Fraction(1, 25)),
         ({"is_variable": True}, {"start": Fraction(1), "duration": Fraction(5, 2)}, Fraction(7, 2)),
         ({"is_variable": True}, {"duration": Fraction(7, 2)}, Fraction(7, 2)),
+        ({}, {"duration": Fraction(301, 100), "fps": Fraction(60)}, Fraction(301, 100)),
+        # No two frames crowd together: not of a constant rate, nor within a clock's rounding.
+        ({}, {"duration": Fraction(301, 100), "fps_x": Fraction(2)}, Fraction(76, 25)),
+        ({"is_variable": True}, {"duration": Fraction(3001, 1000)}, Fraction(76, 25)),
+        ({"is_variable": True}, {"duration": Fraction(301, 100)}, Fraction(301, 100)),
     ],
 )
 def test_the_last_frame_is_shown_until(
