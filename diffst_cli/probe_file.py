@@ -55,6 +55,7 @@ PLAYLIST_HEADS = (
 )
 RATE_TOLERANCE = 0.002  # between a header's frame rate and the measured one
 AS_FFMPEG = {"scan_all_pmts": "1"}  # of MPEG-TS; ffmpeg does so unasked
+HALF_MICROSECOND = Fraction(1, 2_000_000)  # what libav's rounding of a file's start changes at most
 FALLBACK_RATE = Fraction(25)  # for a raw stream that says nothing, as FFmpeg does
 
 
@@ -208,7 +209,7 @@ def _describe(
         is_variable=is_uneven(steps, stream.time_base or Fraction(0)) or holds_last(scan),
         interlaced=find_field_order(path, container.format.name, stream, frame, rate),
         colour=_colour(stream, frame, report),
-        origin_seconds=Fraction(container.start_time or 0, av.time_base),
+        origin_seconds=_origin_seconds(container, stream),
         start_seconds=start,
         duration_seconds=_duration_seconds(container, stream, scan, start),
         num_frames=_num_frames(container, stream, scan, start, rate),
@@ -251,6 +252,17 @@ def _frame_rate(container: InputContainer, stream: VideoStream, steps: list[Frac
         return counted
     close = [rate for rate in stated if math.isclose(rate, measured, rel_tol=RATE_TOLERANCE)]
     return close[0] if close else measured.limit_denominator(1001) or measured
+
+
+def _origin_seconds(container: InputContainer, video: VideoStream) -> Fraction:
+    """Where the clock begins: libav's microseconds, undone by the start of the stream that they are from."""
+    rounded = Fraction(container.start_time or 0, av.time_base)
+    for stream in (video, *container.streams):
+        if stream.start_time is not None and stream.time_base:
+            exact = stream.start_time * stream.time_base
+            if abs(exact - rounded) <= HALF_MICROSECOND:
+                return exact
+    return rounded
 
 
 def _start_seconds(stream: VideoStream, scan: Scan) -> Fraction:

@@ -189,6 +189,21 @@ def test_the_first_frame_may_come_late(tmp_path):
     assert info.start_seconds >= info.origin_seconds > 1
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.ts", ()),
+        ("a.mp4", ("-movflags", "+frag_keyframe+empty_moov")),
+        ("a.mp4", ("-use_editlist", "0")),
+    ],
+)
+def test_a_clock_that_begins_between_microseconds_begins_with_the_video(tmp_path, name, options):
+    encoder = (*media.FAST_X264, "-bf", "2")
+    info = probe(media.make_video(tmp_path / name, rate="30", encoder=encoder, options=options))
+    assert info.origin_seconds == info.start_seconds
+    assert info.origin_seconds.denominator in (3, 15, 30), "of 30 frames a second"
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.avi", "a.ts", "a.flv", "a.mpg"])
 def test_every_usual_container_counts_its_frames(tmp_path, name):
     encoder = ("-c:v", "mpeg2video") if name.endswith("mpg") else media.FAST_X264
