@@ -58,7 +58,11 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
         "noautorotate": None,
         **opening_options(info.container),
     }
-    if begin is not None and not is_below_zero(info):
+    if info.counts_stored:
+        options["r"] = str(
+            info.frame_rate
+        )  # counts the pictures as shown, from the file's first on
+    elif begin is not None and not is_below_zero(info):
         early = TRIM_MARGIN_SECONDS if demuxer in INDEXED else BLIND_SEEK_SECONDS
         entry = begin - info.origin_seconds - early
         if can_enter(info, entry):
@@ -177,8 +181,10 @@ def _opaque(info: VideoInfo) -> int | None:
     return ((1 << info.bit_depth) - 1) << (16 - info.bit_depth)
 
 
-def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[Image, Fraction]]:
-    """Each raw picture ffmpeg writes, (height, width, 3 or 4), and its time in seconds."""
+def decoded_pictures(
+    process: FfmpegProcess, info: VideoInfo
+) -> Iterator[tuple[Image, Fraction, Fraction]]:
+    """Each raw picture ffmpeg writes, (height, width, 3 or 4), its time and a tick of the pipe's clock, seconds."""
     white, opaque, lift = _white(info), _opaque(info), _lift(info)
     is_flat = is_limited_grey(info.pixel_format, resolved_colour(info))
     dtype = np.dtype(np.uint8 if info.bytes_per_sample == 1 else "<u2")
@@ -203,6 +209,6 @@ def decoded_pictures(process: FfmpegProcess, info: VideoInfo) -> Iterator[tuple[
                     picture[:, :, :3] = stretch_white(picture[:, :, :3], white)
                 if opaque is not None:
                     picture[:, :, 3:] = stretch_white(picture[:, :, 3:], opaque)
-                yield picture, packet.pts * packet.time_base - lift
+                yield picture, packet.pts * packet.time_base - lift, packet.time_base
     except av.error.FFmpegError:  # nothing came, or ffmpeg was stopped within a frame
         return

@@ -28,6 +28,8 @@ class Scan:
     times: tuple[Fraction, ...]
     """Different presentation times in order, seconds; none for a raw stream without timestamps."""
     num_packets: int
+    in_order: bool = True
+    """Whether the packets come in the order of their presentation times."""
     num_unstamped: int
     """Packets before the first one that says when it is shown."""
     last_duration: Fraction
@@ -45,7 +47,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
         int, int
     ] = {}  # by timestamp; one that comes twice is a damaged or joined clock
     num_packets = num_unstamped = 0
-    complete = True
+    in_order = complete = True
     try:
         for packet in container.demux(stream):
             if frame is None and num_packets < MAX_DECODED_PACKETS:
@@ -57,6 +59,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
             if stamp is None:
                 num_unstamped += not durations
             else:
+                in_order = in_order and stamp > next(reversed(durations), stamp - 1)
                 durations[stamp] = packet.duration or 0
             if num_packets >= SCANNED_PACKETS:
                 complete = False
@@ -73,6 +76,7 @@ def scan_packets(container: InputContainer, stream: VideoStream) -> Scan:
         frame=frame,
         times=tuple(stamp * time_base for stamp in stamps),
         num_packets=num_packets,
+        in_order=in_order,
         num_unstamped=num_unstamped,
         last_duration=durations[stamps[-1]] * time_base if stamps else Fraction(0),
         longest_duration=max(durations.values(), default=0) * time_base,

@@ -87,6 +87,8 @@ class VideoInfo:
     """Of the video stream; an estimate from headers, None when they are silent."""
     num_frames: int | None
     """An estimate from headers, None when they are silent."""
+    counts_stored: bool = False
+    """Whether its times count pictures as they are stored, though they are shown in another order."""
     unkept: tuple[str, ...]
     """What comes with the pictures and no output keeps, one sentence each."""
     streams: tuple[StreamInfo, ...]

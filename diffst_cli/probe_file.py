@@ -213,6 +213,7 @@ def _describe(
         start_seconds=start,
         duration_seconds=_duration_seconds(container, stream, scan, start),
         num_frames=_num_frames(container, stream, scan, start, rate),
+        counts_stored=_counts_stored(container, stream, scan),
         unkept=(
             *_captions(frame),
             *find_unkept(report, stream.index),
@@ -303,6 +304,12 @@ def _num_frames(
         return stream.frames
     duration = _duration_seconds(container, stream, scan, start)
     return None if duration is None else max(1, round(duration * rate))
+
+
+def _counts_stored(container: InputContainer, stream: VideoStream, scan: Scan) -> bool:
+    """Whether an MXF lacks the order in which its pictures are shown, as ffmpeg writes H.264."""
+    is_reordered = stream.codec_context.has_b_frames
+    return container.format.name == "mxf" and scan.in_order and bool(is_reordered)
 
 
 def _clock_seconds(text: str) -> Fraction | None:

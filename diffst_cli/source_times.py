@@ -21,40 +21,36 @@ MAX_SQUEEZED = 3  # broken steps in a row taken for duplicates; more of them is 
 class IncreasingTimes:
     """Passes good times through untouched and repairs broken ones.
 
-    ffmpeg's NUT writer turns a time that does not increase into the one before plus a tick, so a
-    step of a single tick counts as broken where a tick is much less than a frame. One such frame,
+    ffmpeg's NUT writer turns a time that does not increase into the one before plus a tick of NUT's
+    own clock, far less than any frame lasts, so a step of such a tick counts as broken. One such frame,
     a duplicate timestamp, is squeezed in a quarter frame after the last; those after it keep their
     own times. A run of them, a clock set back where recordings were joined, goes on at the nominal
     rate instead, counted from the first of them, and what follows is shifted along; so it is after a gap too long to
     be true.
     """
 
-    def __init__(
-        self, *, nominal_step: Fraction, tick: Fraction, max_gap: int = MAX_GAP_SECONDS
-    ) -> None:
+    def __init__(self, *, nominal_step: Fraction, max_gap: int = MAX_GAP_SECONDS) -> None:
         """Start a new stream.
 
         Args:
             nominal_step: Usual time between frames, seconds.
-            tick: Unit of the stream's timestamps, seconds.
             max_gap: Seconds between frames from which on a gap is a clock that was set.
         """
         self._max_gap = max_gap
         self._last_good = Fraction(0)
         self._nominal_step = nominal_step
-        self._smallest_step = tick if 8 * tick <= nominal_step else Fraction(0)
         self._shift = Fraction(0)
         self._last_given: Fraction | None = None
         self._last_time = Fraction(0)
         self._num_broken = 0
 
-    def repair(self, given: Fraction) -> Fraction:
-        """The time to use for the next frame, given the file's own, both in seconds."""
+    def repair(self, given: Fraction, tick: Fraction) -> Fraction:
+        """The time to use for the next frame, given its time in NUT and the tick that NUT counts in, all in seconds."""
         if self._last_given is None:
             self._last_given = self._last_time = given
             return given
         step = given - self._last_given
-        is_broken = step <= self._smallest_step
+        is_broken = step <= tick
         if is_broken and not self._num_broken:
             self._last_good = self._last_time
         self._num_broken = self._num_broken + 1 if is_broken else 0

@@ -162,6 +162,24 @@ def test_an_average_that_no_file_could_hold_may_be_doubled(tmp_path: Path) -> No
     assert float(job.output_rate(info)) == pytest.approx(54.5346, abs=1e-3)
 
 
+@pytest.mark.parametrize("start", [None, Fraction(2)])
+def test_pictures_that_an_mxf_times_as_they_are_stored_come_evenly(
+    start: Fraction | None, tmp_path: Path
+) -> None:
+    stored = ["-c:v", "libx264", "-bf", "2", "-g", "12"]
+    source = make_clip(tmp_path / "source.mxf", *stored, num_frames=75)
+    with read_frames(probe(source), start=start) as reader:
+        frames = [(frame.time, frame.image) for frame in reader]
+    first = 0 if start is None else 50
+    assert [time for time, _ in frames] == [Fraction(n, 25) for n in range(first, 75)]
+    right = make(
+        tmp_path / "right.mkv", "-i", str(source), "-c:v", "ffv1", "-fps_mode", "passthrough"
+    )
+    with read_frames(probe(right)) as reader:
+        pictures = [frame.image for frame in reader][first:]
+    assert all((a == b[1]).all() for a, b in zip(pictures, frames, strict=True))
+
+
 @pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv", "out.gif"])
 @pytest.mark.parametrize("num_frames", [14, 15])
 def test_a_last_picture_that_is_held_is_held(name: str, num_frames: int, tmp_path: Path) -> None:
