@@ -260,7 +260,7 @@ def _origin_seconds(container: InputContainer, video: VideoStream) -> Fraction:
     rounded = Fraction(container.start_time or 0, av.time_base)
     for stream in (video, *container.streams):
         if stream.start_time is not None and stream.time_base:
-            exact = stream.start_time * stream.time_base
+            exact: Fraction = stream.start_time * stream.time_base
             if abs(exact - rounded) <= HALF_MICROSECOND:
                 return exact
     return rounded
