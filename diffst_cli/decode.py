@@ -58,10 +58,8 @@ def decode_arguments(info: VideoInfo, begin: Fraction | None) -> list[str]:
         "noautorotate": None,
         **opening_options(info.container),
     }
-    if info.counts_stored:
-        options["r"] = str(
-            info.frame_rate
-        )  # counts the pictures as shown, from the file's first on
+    if info.counts_stored:  # to be counted as they are shown, from the file's first on
+        options["r"] = str(info.frame_rate)
     elif begin is not None and not is_below_zero(info):
         early = TRIM_MARGIN_SECONDS if demuxer in INDEXED else BLIND_SEEK_SECONDS
         entry = begin - info.origin_seconds - early

@@ -71,6 +71,7 @@ class FramePipe:
         self._time_base = _time_base(frame_rate, constant_rate=constant_rate)
         self._first_tick: int | None = None
         self._last_tick = -1
+        self._last_time: Fraction | None = None
         arguments = encode_arguments(path, encoding, self._time_base)
         self._process = FfmpegProcess(arguments, reads_stdin=True)
         self._container, self._stream = self._open(frame_rate)
@@ -108,18 +109,20 @@ class FramePipe:
             self._container.mux_one(packet)
         except (OSError, ValueError) as error:
             raise self._failure() from error
-        self._last_tick = tick
+        self._last_tick, self._last_time = tick, time
         return tick * self._time_base
 
     def _tick(self, time: Fraction) -> int:
+        if self._last_time is not None and time <= self._last_time:
+            raise ValueError(f"frame at {time} s is not later than the one before")
+        ticks = [round(time / self._time_base), self._last_tick + 1]
         if self._step is not None:
             even = round(time / self._step) * self._step
             tolerance = min(GRID_TOLERANCE, GRID_SHARE * self._step)
-            time = even if abs(even - time) <= tolerance else time
-        tick = round(time / self._time_base)
-        if tick <= self._last_tick:
-            raise ValueError(f"frame at {time} s is not later than the one before")
-        return tick
+            if abs(even - time) <= tolerance:
+                ticks.insert(0, round(even / self._time_base))
+        # Frames about a duplicate may be so near to each other that only one of them can be made even.
+        return next(tick for tick in ticks if tick > self._last_tick)
 
     def close(self) -> None:
         """Finish the file.

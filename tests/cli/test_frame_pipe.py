@@ -54,6 +54,31 @@ def test_times_rounded_to_milliseconds_become_even_again(
     assert frame_times(path) == given
 
 
+def test_frames_made_of_a_duplicate_stay_in_order_and_the_others_even(
+    encoding: Encoding, tmp_path: Path
+) -> None:
+    keyframes = [Fraction(n, 1000) for n in (0, 17, 33, 50)]
+    keyframes.insert(2, keyframes[1] + Fraction(1, 240))  # as it is squeezed in
+    timeline = Timeline(fps_x=Fraction(5))
+    instants = [instant for time in keyframes for instant in timeline.add(time)]
+    path = tmp_path / "out.mp4"
+    pipe = open_pipe(path, encoding, Fraction(300))
+    written = [pipe.write(BLACK, instant.time) for instant in instants]
+    pipe.close()
+    assert frame_times(path) == written == sorted(set(written))
+    assert written[:6] == [Fraction(n, 300) for n in range(6)]
+    errors = [abs(a - b.time) for a, b in zip(written, instants, strict=True)]
+    assert max(errors) <= Fraction(1, 1000)
+
+
+def test_a_frame_that_is_not_later_is_an_error(encoding: Encoding, tmp_path: Path) -> None:
+    pipe = open_pipe(tmp_path / "out.mp4", encoding)
+    pipe.write(BLACK, Fraction(1, 25))
+    with pytest.raises(ValueError, match="not later"):
+        pipe.write(BLACK, Fraction(1, 25))
+    pipe.stop()
+
+
 @pytest.mark.parametrize(("rate", "factor"), [(60, 16), (24, 64), (60, 32), (120, 16)])
 def test_frames_nearer_than_a_millisecond_stay_apart(
     rate: int, factor: int, encoding: Encoding, tmp_path: Path
