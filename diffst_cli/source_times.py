@@ -26,7 +26,8 @@ class IncreasingTimes:
     a duplicate timestamp, is squeezed in a quarter frame after the last; those after it keep their
     own times. A run of them, a clock set back where recordings were joined, goes on at the nominal
     rate instead, counted from the first of them, and what follows is shifted along; so it is after a gap too long to
-    be true.
+    be true. A run that a gap before it has room for is a camera's stall instead, whose clock went on: all of it is
+    squeezed in, and those after it that it takes to catch up.
     """
 
     def __init__(self, *, nominal_step: Fraction, max_gap: int = MAX_GAP_SECONDS) -> None:
@@ -38,6 +39,7 @@ class IncreasingTimes:
         """
         self._max_gap = max_gap
         self._last_good = Fraction(0)
+        self._last_step = Fraction(0)  # between good times
         self._nominal_step = nominal_step
         self._shift = Fraction(0)
         self._last_given: Fraction | None = None
@@ -54,14 +56,19 @@ class IncreasingTimes:
         if is_broken and not self._num_broken:
             self._last_good = self._last_time
         self._num_broken = self._num_broken + 1 if is_broken else 0
+        if not is_broken:
+            self._last_step = step if step <= self._max_gap else Fraction(0)
+        # Half a step more, as a gap is rounded, and its length is no whole number of average ones.
+        room = self._last_step + self._nominal_step / 2
+        is_stall = 0 < self._num_broken * self._nominal_step <= room
         if step > self._max_gap:
             self._shift = self._last_time + self._nominal_step - given
-        elif self._num_broken > MAX_SQUEEZED:
+        elif self._num_broken > MAX_SQUEEZED and not is_stall:
             # Those that were squeezed have left time for themselves.
             due = self._last_good + self._num_broken * self._nominal_step
             self._shift = max(due, self._last_time + self._nominal_step / 4) - given
         time = given + self._shift
-        if time <= self._last_time or 0 < self._num_broken <= MAX_SQUEEZED:
+        if time <= self._last_time or is_stall or 0 < self._num_broken <= MAX_SQUEEZED:
             time = max(time, self._last_time + self._nominal_step / 4)
         self._last_given, self._last_time = given, time
         return time

@@ -41,6 +41,23 @@ def test_a_clock_set_back_goes_on_at_the_nominal_rate():
     assert [b - a for a, b in pairwise(repaired)] == [STEP] * 9 + squeezed + [STEP] * 6
 
 
+def test_a_burst_after_a_stall_that_has_room_for_it_shifts_nothing():
+    times = [n * STEP for n in (0, 1, 2, 8)]
+    times += [8 * STEP + n * TICK for n in range(1, 7)]  # what NUT makes of equal ones
+    times += [n * STEP for n in (9, 10, 11, 12)]
+    burst = [8 * STEP + n * STEP / 4 for n in range(7)]
+    catching_up = [burst[-1] + STEP / 4, 10 * STEP, 11 * STEP, 12 * STEP]
+    assert repair(times) == [*times[:3], *burst, *catching_up]
+
+
+def test_a_burst_longer_than_the_gap_before_it_is_a_clock_set_back():
+    times = [n * STEP for n in (0, 1, 5)]
+    times += [5 * STEP + n * TICK for n in range(1, 7)]
+    after = [times[-1] + n * STEP for n in (1, 2)]
+    repaired = repair(times + after)
+    assert repaired[-3:] == [(11 + n) * STEP for n in range(3)]
+
+
 def test_a_gap_too_long_to_be_true_is_closed():
     assert repair([Fraction(0), STEP, Fraction(90000), 90000 + STEP]) == [
         n * STEP for n in range(4)
