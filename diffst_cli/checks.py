@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from diffst_cli.boxes import track_end
 from diffst_cli.encoding import Encoding
 from diffst_cli.presented import first_sounds, is_shown
 from diffst_cli.probe import StreamInfo, VideoInfo
@@ -97,9 +98,9 @@ def read_packets(path: Path, video_index: int) -> Packets:
                 if time > last:
                     last, end = time, time + float((packet.duration or 0) * packet.time_base)
         stream = container.streams[video_index]
-        if container.format.name.startswith("mov") and stream.duration and stream.time_base:
-            # MP4 gives the last frame's length to the packet that is decoded last.
-            end = max(end, float(((stream.start_time or 0) + stream.duration) * stream.time_base))
+        # MP4 gives each packet the time until the next is decoded, and the last frame's length to the track.
+        stated = track_end(path, stream.id) if container.format.name.startswith("mov") else None
+        end = end if stated is None else float(stated)
     return Packets(video_times=array("d", sorted(times)), video_end=end, first_times=first_times)
 
 

@@ -24,6 +24,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from diffst.containers import CLOSED
+from diffst_cli.boxes import track_end
 from diffst_cli.colour import Colour, colour_from_numbers
 from diffst_cli.edit_lists import find_unplayed
 from diffst_cli.errors import UserError
@@ -64,7 +65,7 @@ def probe_file(path: Path) -> VideoInfo:
     check_input(path)
     with open_container(path) as container:
         stream = _main_video(container, path)
-        scan = scan_packets(container, stream)
+        scan = _last_as_shown(path, container, stream, scan_packets(container, stream))
         if scan.frame is None:
             raise UserError(
                 f"no picture can be decoded from `{path}`", hint="the file is damaged or encrypted"
@@ -75,6 +76,17 @@ def probe_file(path: Path) -> VideoInfo:
                 hint="cut it once more from what it was cut from, without `-avoid_negative_ts disabled`",
             )
         return _describe(path, container, stream, scan, scan.frame)
+
+
+def _last_as_shown(path: Path, container: InputContainer, stream: VideoStream, scan: Scan) -> Scan:
+    """The scan, its last duration no longer than the track: an MP4's packet lasts until the next is decoded."""
+    if scan.in_order or not scan.times or not container.format.name.startswith("mov"):
+        return scan
+    end = track_end(path, stream.id)
+    if end is None:
+        return scan
+    shown = max(end - scan.times[-1], Fraction(0))
+    return replace(scan, last_duration=min(scan.last_duration, shown))
 
 
 def check_input(path: Path) -> None:
