@@ -378,7 +378,7 @@ def queue_frames(frame_bytes: int) -> int:
 
 
 def estimate_frames(info: VideoInfo, job: UpscaleJob) -> int | None:
-    """About how many frames the output has; None when the file does not tell its length."""
+    """About how many frames the output has, of any part at least one; None when the file does not tell its length."""
     length = info.duration_seconds
     if length is None:
         return None
@@ -387,4 +387,4 @@ def estimate_frames(info: VideoInfo, job: UpscaleJob) -> int | None:
         length = min(length, job.duration)
     elif job.start is None and job.fps is None and info.num_frames is not None:
         return round(info.num_frames * job.rate_factor)
-    return round(length * job.output_rate(info))
+    return max(round(length * job.output_rate(info)), 1 if length else 0)

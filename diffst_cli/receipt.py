@@ -31,6 +31,8 @@ class Receipt:
     checks: tuple[Check, ...]
     notes: tuple[str, ...]
     """What was changed or left out on purpose, and the remedy."""
+    length: float | None = None
+    """Of the video as it was read back, seconds; None of pictures."""
 
     @property
     def ok(self) -> bool:
@@ -70,7 +72,14 @@ def verify(path: Path, promise: Promise, *, output: Path) -> Receipt:
     ]
     lost = lost_note(promise.info.tags, actual.tags, promise.plan.container.name)
     notes = (*promise.encoding.notes, *promise.plan.notes, *lost)
-    return Receipt(input=promise.info.path, output=output, checks=tuple(checks), notes=notes)
+    times = packets.video_times
+    return Receipt(
+        input=promise.info.path,
+        output=output,
+        checks=tuple(checks),
+        notes=notes,
+        length=packets.video_end - times[0] if times else None,
+    )
 
 
 def verify_pictures(folder: Path, promise: Promise, *, output: Path) -> Receipt:

@@ -40,8 +40,9 @@ class RunSummary:
 
     @property
     def duration_seconds(self) -> float:
-        """Length of the output."""
-        return float(self.frames_out / self.frame_rate)
+        """Length of the output, as it was read back; of pictures, as their rate has it."""
+        length = self.receipt.length
+        return float(self.frames_out / self.frame_rate) if length is None else length
 
     @property
     def output_fps(self) -> float:

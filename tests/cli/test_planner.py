@@ -58,6 +58,8 @@ def video(**facts: Any) -> Any:
         ({}, {"start": Fraction(3), "duration": Fraction(5)}, 25),
         ({}, {"duration": Fraction(1, 2), "fps_x": Fraction(2)}, 25),
         ({}, {"start": Fraction(9)}, 0),
+        ({}, {"fps": Fraction(1, 1000)}, 1),
+        ({}, {"duration": Fraction(1, 10**9)}, 1),
         ({"num_frames": None}, {}, 100),
         ({"duration_seconds": None}, {}, None),
     ],

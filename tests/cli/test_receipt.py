@@ -13,6 +13,7 @@ from diffst_cli.encoding import choose_encoding
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.receipt import Check, Promise, Receipt, verify, verify_pictures
 from diffst_cli.streams import plan_streams
+from tests.cli.test_benchmark import a_run
 from tests.outputs import TONE, copy_video, make, make_clip
 
 Change = Callable[[Promise], Promise]
@@ -63,6 +64,13 @@ def test_a_good_file_passes_every_check(clip: VideoInfo) -> None:
         "size", "frames", "duration", "frame rate", "colour", "pixel shape", "rotation", "bit depth",
         "audio", "title", "audio offset",
     ]  # fmt: skip
+
+
+def test_a_summary_has_the_length_that_its_receipt_read(clip: VideoInfo) -> None:
+    receipt = verify(clip.path, promise_of(clip), output=clip.path)
+    summary = replace(a_run(1.0, {}), receipt=receipt)
+    assert summary.frames_out / summary.frame_rate == Fraction(1, 6)
+    assert summary.duration_seconds == pytest.approx(0.4)
 
 
 def with_encoding(**changes: Any) -> Change:
