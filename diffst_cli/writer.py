@@ -49,7 +49,8 @@ class Output:
             job.output, info, overwrite=job.overwrite, is_folder=job.output_is_folder
         )
         suffix = self.target.suffix
-        check_rate(suffix, self._rate, is_constant=self._is_constant)
+        is_asked = job.fps is not None or job.rate_factor != 1
+        check_rate(suffix, self._rate, is_constant=self._is_constant, is_asked=is_asked)
         self._job = job
         self._info = info
         self.streams = plan_streams(info, suffix, job.start)
@@ -172,8 +173,8 @@ class Output:
         )
 
 
-def check_rate(suffix: str, frame_rate: Fraction, *, is_constant: bool) -> None:
-    """Refuse a frame rate that the kind of file cannot hold.
+def check_rate(suffix: str, frame_rate: Fraction, *, is_constant: bool, is_asked: bool) -> None:
+    """Refuse a frame rate that the kind of file cannot hold, `is_asked` where it is not simply the input's.
 
     Raises:
         UsageError: Saying which rate it can.
@@ -184,9 +185,10 @@ def check_rate(suffix: str, frame_rate: Fraction, *, is_constant: bool) -> None:
             hint="give a constant one with --fps, or name the output .mkv",
         )
     if suffix == ".gif" and frame_rate > MAX_GIF_RATE:
+        whose = "were asked for" if is_asked else "are in the input"
         raise UsageError(
             f"players show a GIF at no more than {MAX_GIF_RATE} frames a second, "
-            f"and {float(frame_rate):.5g} were asked for",
+            f"and {float(frame_rate):.5g} {whose}",
             hint=f"give --fps {MAX_GIF_RATE}, or name the output .mp4",
         )
 

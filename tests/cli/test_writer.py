@@ -17,6 +17,7 @@ from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.reader import read_frames
 from diffst_cli.receipt import Check, Receipt
 from diffst_cli.writer import Output
+from tests.media import make_gif
 from tests.outputs import (
     TONE,
     copy_video,
@@ -294,6 +295,22 @@ def test_a_failed_check_leaves_nothing_and_keeps_the_old_file(
     assert not receipt.ok
     assert output.read_bytes() == b"old"
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "100 are in the input"),
+        ({"fps": Fraction(60)}, "60 were asked for"),
+        ({"fps_x": Fraction(2)}, "200 were asked for"),
+    ],
+)
+def test_a_rate_that_players_of_gifs_lack_is_told_as_whose_it_is(
+    options: dict[str, Fraction], words: str, tmp_path: Path
+) -> None:
+    info = probe(make_gif(tmp_path / "fast.gif", ticks=range(4)))
+    with pytest.raises(UsageError, match=f"no more than 50 frames a second, and {words}"):
+        Output(job_for(info, tmp_path / "out.gif", **options), info)
 
 
 def test_one_frame_makes_a_video(clip: VideoInfo, tmp_path: Path) -> None:
