@@ -181,7 +181,9 @@ class FrameReader(Iterator[Frame]):
     def _read_video(self) -> Generator[tuple[Image, Fraction], None, None]:
         info = self._info
         times = IncreasingTimes(
-            nominal_step=1 / info.frame_rate, max_gap=max_gap_seconds(info.container)
+            nominal_step=1 / info.frame_rate,
+            tick=info.time_base,
+            max_gap=max_gap_seconds(info.container),
         )
         arguments = decode_arguments(info, self._begin)
         with FfmpegProcess(arguments, num_kept_lines=KEPT_LINES) as process:

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from diffst_cli.source_times import IncreasingTimes
 
 STEP, TICK = Fraction(1, 25), Fraction(1, 90000)
+NUT_TICK = Fraction(1, 102_400)
 
 
 def repair(
     times: list[Fraction], *, step: Fraction = STEP, tick: Fraction = TICK
 ) -> list[Fraction]:
-    repairer = IncreasingTimes(nominal_step=step)
-    return [repairer.repair(time, tick) for time in times]
+    repairer = IncreasingTimes(nominal_step=step, tick=tick)
+    return [repairer.repair(time, NUT_TICK) for time in times]
 
 
 def test_good_times_pass_untouched_whatever_their_spacing():
@@ -64,9 +65,18 @@ def test_a_gap_too_long_to_be_true_is_closed():
     ]
 
 
-def test_a_short_step_that_nut_did_not_make_is_kept():
-    times = [Fraction(n, 100) for n in (0, 10, 11, 13, 23)]  # delays of a GIF
-    assert repair(times, step=Fraction(1, 10), tick=Fraction(1, 25600)) == times
+def test_a_step_of_one_tick_of_nut_is_a_duplicate_however_coarse_the_files_clock():
+    times = [Fraction(0), STEP, STEP + NUT_TICK, 2 * STEP]
+    assert repair(times, tick=STEP) == [0, STEP, STEP * 5 / 4, 2 * STEP]
+
+
+def test_a_step_of_one_tick_of_the_file_is_a_duplicate_only_where_that_is_far_less_than_a_frame():
+    fine, coarse = Fraction(1, 1000), Fraction(1, 100)
+    times = [Fraction(0), STEP, STEP + fine, 2 * STEP]
+    assert repair(times, tick=fine) == [0, STEP, STEP * 5 / 4, 2 * STEP]
+    assert repair([n * STEP for n in range(5)], tick=STEP) == [n * STEP for n in range(5)]
+    delays = [Fraction(n, 100) for n in (0, 10, 11, 13, 23)]  # of a GIF
+    assert repair(delays, step=Fraction(1, 10), tick=coarse) == delays
 
 
 @given(st.lists(st.fractions(min_value=-10, max_value=10, max_denominator=90000), max_size=30))
