@@ -320,8 +320,10 @@ def _num_frames(
 
 def _counts_stored(container: InputContainer, stream: VideoStream, scan: Scan) -> bool:
     """Whether an MXF lacks the order in which its pictures are shown, as ffmpeg writes H.264."""
-    is_reordered = stream.codec_context.has_b_frames
-    return container.format.name == "mxf" and scan.in_order and bool(is_reordered)
+    if container.format.name != "mxf" or not scan.in_order:
+        return False
+    # Of MPEG-2 this is said of whatever might have such frames.
+    return stream.codec_context.name != "mpeg2video" and bool(stream.codec_context.has_b_frames)
 
 
 def _clock_seconds(text: str) -> Fraction | None:

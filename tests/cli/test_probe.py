@@ -190,6 +190,20 @@ def test_the_first_frame_may_come_late(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("encoder", "expected"),
+    [
+        ((*media.FAST_X264, "-bf", "2"), True),
+        (media.FAST_X264, False),
+        (("-c:v", "mpeg2video", "-g", "1"), False),
+        (("-c:v", "mpeg2video", "-bf", "2"), False),
+    ],
+)
+def test_only_an_mxf_that_lacks_the_order_of_showing_is_counted_anew(tmp_path, encoder, expected):
+    info = probe(media.make_video(tmp_path / "a.mxf", encoder=encoder))
+    assert info.counts_stored is expected
+
+
+@pytest.mark.parametrize(
     ("name", "options"),
     [
         ("a.ts", ()),
