@@ -1,14 +1,14 @@
-"""What an MP4 or MOV says of a track that libav does not give (ISO/IEC 14496-12)."""
+"""The boxes of an MP4 or MOV (ISO/IEC 14496-12), and what they say of a track that libav does not give."""
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
+MOST_BOXES = 1000  # that are looked at in each box; a damaged file may have any number
 HEADER_BYTES = 40  # of those read here, at most
 
 
@@ -17,38 +17,38 @@ def track_end(path: Path, track: int) -> Fraction | None:
 
     Its samples tell less: each only says how long it is until the next is decoded, the last shown too.
     """
+    size = path.stat().st_size
     with path.open("rb") as file:
-        movie = next((body for kind, body in _boxes(file) if kind == b"moov"), None)
-        if movie is None:
-            return None
-        scale, ticks = 0, 0
-        for kind, body in _boxes(file, *movie):
-            if kind == b"mvhd":
-                scale, _ = _clock(file, body)
-            elif kind == b"trak":
-                heads = (inner for name, inner in _boxes(file, *body) if name == b"tkhd")
-                for head in heads:
-                    number, lasts = _clock(file, head, skipped=4)
-                    ticks = lasts if number == track else ticks
-    return Fraction(ticks, scale) if scale and ticks else None
+        movies = find_boxes(file, 0, size, (b"moov", b"mvhd"))
+        scale = next((_clock(file, place)[0] for place in movies), 0)
+        for place in find_boxes(file, 0, size, (b"moov", b"trak", b"tkhd")):
+            number, lasts = _clock(file, place, skipped=4)
+            if number == track and scale and lasts:
+                return Fraction(lasts, scale)
+    return None
 
 
-def _boxes(
-    file: BinaryIO, begin: int = 0, end: int | None = None
-) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """Kind of each box between two places of a file, and where its content begins and ends."""
-    if end is None:
-        end = file.seek(0, io.SEEK_END)
-    while begin + 8 <= end:
+def find_boxes(
+    file: BinaryIO, begin: int, end: int, way: tuple[bytes, ...]
+) -> Iterator[tuple[int, int]]:
+    """The begin and end of what is in boxes of the last kind of `way`, each of which lies in one of the kind before."""
+    for _ in range(MOST_BOXES):
         file.seek(begin)
-        size, kind = struct.unpack(">I4s", file.read(8))
-        head = 8
-        if size == 1:
-            size, head = int.from_bytes(file.read(8), "big"), 16
-        stop = end if size == 0 else begin + size
-        if not begin + head <= stop <= end:  # damaged
+        head = file.read(16)
+        if begin + 8 > end or len(head) < 8:
             return
-        yield kind, (begin + head, stop)
+        size, kind = struct.unpack_from(">I4s", head)
+        content = begin + 8
+        if size == 1 and len(head) == 16:
+            (size,) = struct.unpack_from(">Q", head, 8)
+            content += 8
+        stop = end if size == 0 else min(begin + size, end)
+        if stop < content:
+            return
+        if kind == way[0] and len(way) > 1:
+            yield from find_boxes(file, content, stop, way[1:])
+        elif kind == way[0]:
+            yield content, stop
         begin = stop
 
 
