@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +23,6 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from diffst.containers import CLOSED
-from diffst_cli.boxes import track_end
 from diffst_cli.colour import Colour, colour_from_numbers
 from diffst_cli.edit_lists import find_unplayed
 from diffst_cli.errors import UserError
@@ -36,6 +34,15 @@ from diffst_cli.ffmpeg_facts import (
     find_unkept,
     is_chapter_track,
     read_chroma_location,
+)
+from diffst_cli.file_times import (
+    count_frames,
+    counts_stored,
+    find_duration,
+    find_frame_rate,
+    find_origin,
+    find_start,
+    last_as_shown,
 )
 from diffst_cli.orientation import read_display_matrix
 from diffst_cli.packet_scan import Scan, holds_last, is_uneven, scan_packets, true_steps
@@ -54,10 +61,7 @@ PLAYLIST_HEADS = (
     b"<mpd",
     b"v=0",
 )
-RATE_TOLERANCE = 0.002  # between a header's frame rate and the measured one
 AS_FFMPEG = {"scan_all_pmts": "1"}  # of MPEG-TS; ffmpeg does so unasked
-HALF_MICROSECOND = Fraction(1, 2_000_000)  # what libav's rounding of a file's start changes at most
-FALLBACK_RATE = Fraction(25)  # for a raw stream that says nothing, as FFmpeg does
 
 
 def probe_file(path: Path) -> VideoInfo:
@@ -65,7 +69,7 @@ def probe_file(path: Path) -> VideoInfo:
     check_input(path)
     with open_container(path) as container:
         stream = _main_video(container, path)
-        scan = _last_as_shown(path, container, stream, scan_packets(container, stream))
+        scan = last_as_shown(path, container, stream, scan_packets(container, stream))
         if scan.frame is None:
             raise UserError(
                 f"no picture can be decoded from `{path}`", hint="the file is damaged or encrypted"
@@ -76,17 +80,6 @@ def probe_file(path: Path) -> VideoInfo:
                 hint="cut it once more from what it was cut from, without `-avoid_negative_ts disabled`",
             )
         return _describe(path, container, stream, scan, scan.frame)
-
-
-def _last_as_shown(path: Path, container: InputContainer, stream: VideoStream, scan: Scan) -> Scan:
-    """The scan, its last duration no longer than the track: an MP4's packet lasts until the next is decoded."""
-    if scan.in_order or not scan.times or not container.format.name.startswith("mov"):
-        return scan
-    end = track_end(path, stream.id)
-    if end is None:
-        return scan
-    shown = max(end - scan.times[-1], Fraction(0))
-    return replace(scan, last_duration=min(scan.last_duration, shown))
 
 
 def check_input(path: Path) -> None:
@@ -193,9 +186,9 @@ def _describe(
     stored = shown or (frame.width, frame.height)
     width, height = orientation.turn_size(*stored)
     aspect = likely_aspect(stream.sample_aspect_ratio)
-    start = _start_seconds(stream, scan)
+    start = find_start(stream, scan)
     steps = true_steps(scan.times, max_gap_seconds(container.format.name))
-    rate = _frame_rate(container, stream, steps)
+    rate = find_frame_rate(container, stream, steps)
     has_alpha = frame.format.has_palette or any(c.is_alpha for c in frame.format.components)
     return VideoInfo(
         path=path,
@@ -221,11 +214,11 @@ def _describe(
         is_variable=is_uneven(steps, stream.time_base or Fraction(0)) or holds_last(scan),
         interlaced=find_field_order(path, container.format.name, stream, frame, rate),
         colour=_colour(stream, frame, report),
-        origin_seconds=_origin_seconds(container, stream),
+        origin_seconds=find_origin(container, stream),
         start_seconds=start,
-        duration_seconds=_duration_seconds(container, stream, scan, start),
-        num_frames=_num_frames(container, stream, scan, start, rate),
-        counts_stored=_counts_stored(container, stream, scan),
+        duration_seconds=find_duration(container, stream, scan, start),
+        num_frames=count_frames(container, stream, scan, start, rate),
+        counts_stored=counts_stored(container, stream, scan),
         unkept=(
             *_captions(frame),
             *find_unkept(report, stream.index),
@@ -250,87 +243,6 @@ def likely_aspect(stated: Fraction | None) -> Fraction:
     if stated is None or not Fraction(1, LARGEST_ASPECT) <= stated <= LARGEST_ASPECT:
         return Fraction(1)
     return stated
-
-
-def _frame_rate(container: InputContainer, stream: VideoStream, steps: list[Fraction]) -> Fraction:
-    """The header's rate that the packets bear out, else the measured mean."""
-    stated = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
-    span = sum(steps, Fraction(0))
-    if span == 0:
-        return stated[0] if stated else FALLBACK_RATE
-    measured = len(steps) / span
-    counted = stream.average_rate
-    # AVI counts frames, and leaves out those that repeat; one that leaves out most has a clock, not a rate.
-    if container.format.name == "avi" and counted and measured < counted < 2 * measured:
-        return counted
-    close = [rate for rate in stated if math.isclose(rate, measured, rel_tol=RATE_TOLERANCE)]
-    return close[0] if close else measured.limit_denominator(1001) or measured
-
-
-def _origin_seconds(container: InputContainer, video: VideoStream) -> Fraction:
-    """Where the clock begins: libav's microseconds, undone by the start of the stream that they are from."""
-    rounded = Fraction(container.start_time or 0, av.time_base)
-    for stream in (video, *container.streams):
-        if stream.start_time is not None and stream.time_base:
-            exact: Fraction = stream.start_time * stream.time_base
-            if abs(exact - rounded) <= HALF_MICROSECOND:
-                return exact
-    return rounded
-
-
-def _start_seconds(stream: VideoStream, scan: Scan) -> Fraction:
-    if stream.start_time is not None and stream.time_base:
-        return stream.start_time * stream.time_base
-    return scan.times[0] if scan.times else Fraction(0)
-
-
-def _duration_seconds(
-    container: InputContainer, stream: VideoStream, scan: Scan, start: Fraction
-) -> Fraction | None:
-    """What the header promises of this stream, else what the packets show, else the file's length.
-
-    More packets than promised are believed: MPEG streams have no header, only FFmpeg's guess.
-    """
-    shown = Fraction(0)
-    if scan.complete and scan.times:
-        shown = scan.times[-1] + scan.last_duration - scan.times[0]
-    if stream.duration and stream.time_base:
-        return max(stream.duration * stream.time_base, shown)
-    end = _clock_seconds(stream.metadata.get("DURATION", ""))  # Matroska: the end time of the track
-    if end is not None and end > start:
-        return end - start
-    if shown:
-        return shown
-    if container.duration:
-        file_start = Fraction(container.start_time or 0, av.time_base)
-        return Fraction(container.duration, av.time_base) - max(start - file_start, Fraction(0))
-    return None
-
-
-def _num_frames(
-    container: InputContainer, stream: VideoStream, scan: Scan, start: Fraction, rate: Fraction
-) -> int | None:
-    if scan.complete:
-        return scan.num_packets
-    if stream.frames:
-        return stream.frames
-    duration = _duration_seconds(container, stream, scan, start)
-    return None if duration is None else max(1, round(duration * rate))
-
-
-def _counts_stored(container: InputContainer, stream: VideoStream, scan: Scan) -> bool:
-    """Whether an MXF lacks the order in which its pictures are shown, as ffmpeg writes H.264."""
-    if container.format.name != "mxf" or not scan.in_order:
-        return False
-    # Of MPEG-2 this is said of whatever might have such frames.
-    return stream.codec_context.name != "mpeg2video" and bool(stream.codec_context.has_b_frames)
-
-
-def _clock_seconds(text: str) -> Fraction | None:
-    """Seconds of a time written as `HH:MM:SS.fraction`; None when it is not one."""
-    # As many digits as a true one has: converting crafted ones could take for ever.
-    match = re.fullmatch(r"(\d{1,6}):(\d\d):(\d\d(?:\.\d{1,12})?)", text)
-    return int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3]) if match else None
 
 
 def _colour(stream: VideoStream, frame: VideoFrame, report: str) -> Colour:

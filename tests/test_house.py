@@ -22,6 +22,7 @@ HEAVY = {"torch", "diffusers", "numpy", "av", "cv2", "scenedetect", "safetensors
 RICH_USERS = {"diffst_cli.progress"}
 PYAV_USERS = {
     "diffst_cli.probe_file",
+    "diffst_cli.file_times",
     "diffst_cli.packet_scan",
     "diffst_cli.orientation",  # the display matrix comes with a decoded frame
     "diffst_cli.probe_images",

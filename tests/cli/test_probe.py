@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from av.video.codeccontext import VideoCodecContext
 
-from diffst_cli import probe_file
+from diffst_cli import file_times
 from diffst_cli.errors import UserError
 from diffst_cli.ffmpeg_facts import find_unkept
 from diffst_cli.probe import Colour, probe, resolved_colour
@@ -237,9 +237,9 @@ def test_a_cover_picture_is_not_the_video(tmp_path):
 
 
 def test_a_length_of_more_digits_than_any_has_is_none():
-    assert probe_file._clock_seconds("00:01:02.500000000") == F(125, 2)
-    assert probe_file._clock_seconds(f"{'9' * 5000}:00:00") is None
-    assert probe_file._clock_seconds(f"00:00:00.{'9' * 5000}") is None
+    assert file_times._clock_seconds("00:01:02.500000000") == F(125, 2)
+    assert file_times._clock_seconds(f"{'9' * 5000}:00:00") is None
+    assert file_times._clock_seconds(f"00:00:00.{'9' * 5000}") is None
 
 
 def test_of_an_animated_picture_the_moving_ones_are_meant(tmp_path):
