@@ -54,7 +54,8 @@ def _folders(controller: str) -> Iterator[Path]:
         names, _, path = rest.partition(":")
         if names and controller not in names.split(","):
             continue
-        root = ROOT / names
+        # Version 1 links a folder of several controllers to each one's name, whatever their order.
+        root = ROOT / controller if names and (ROOT / controller).exists() else ROOT / names
         own = root / path.lstrip("/")
         yield own
         yield from (folder for folder in own.parents if folder.is_relative_to(root))
@@ -62,8 +63,9 @@ def _folders(controller: str) -> Iterator[Path]:
 
 def _cached(folder: Path) -> int:
     """Bytes counted as used that hold files' content, given back as soon as they are wanted."""
-    values = dict(line.split(" ", 1) for line in _text(folder / "memory.stat").splitlines())
-    return int(values.get("total_inactive_file", values.get("inactive_file", 0)))
+    rows = (line.partition(" ") for line in _text(folder / "memory.stat").splitlines())
+    values = {name: int(value) for name, _, value in rows if value.isdigit()}
+    return values.get("total_inactive_file", values.get("inactive_file", 0))
 
 
 def _number(folder: Path, *names: str) -> int | None:

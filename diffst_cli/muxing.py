@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -30,7 +31,7 @@ from diffst_cli.timecode import TIMECODE
 
 MICROSECONDS = 1_000_000  # in a second; FFmpeg's unit for offsets
 LONGEST_SUBTITLE = Fraction(300)  # seconds; one that began still earlier is not looked for
-LONGEST_TAG = 2**15  # characters; an argument of 128 KiB would be refused by Linux
+LONGEST_TAG = 2**16  # bytes; an argument of 128 KiB would be refused by Linux
 LONGEST_DELAY = 8  # frames by which an encoder's order may be behind
 COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png"}
 # Opus refuses 5.1 with side speakers, as AC3 has it, and all that is not of these.
@@ -267,7 +268,7 @@ def _tag_arguments(info: VideoInfo, plan: StreamPlan, placement: Placement) -> l
     return [
         word
         for option, name, value in tags
-        if len(value) < LONGEST_TAG
+        if len(os.fsencode(value)) < LONGEST_TAG
         for word in (option, f"{name}={value}")
     ]
 

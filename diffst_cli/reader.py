@@ -168,6 +168,8 @@ class FrameReader(Iterator[Frame]):
             return None
         if time - begin <= EARLY_END_FRAMES / info.frame_rate:
             return None
+        if time - begin > max_gap_seconds(info.container):
+            return f"the clock of `{info.path}` is set anew on the way, and a part behind that is not found by time"
         return f"`{info.path}` has no picture for {float(time - begin):.2f} s where the part begins"
 
     def _shows_held(self, gap: Fraction) -> bool:

@@ -18,6 +18,7 @@ from diffst_cli.checks import (
 )
 from diffst_cli.probe import probe
 from diffst_cli.tags import lost_note
+from diffst_cli.timecode import lost_timecode
 
 __all__ = ["Check", "Promise", "Receipt", "verify", "verify_pictures"]
 
@@ -71,6 +72,7 @@ def verify(path: Path, promise: Promise, *, output: Path) -> Receipt:
         *check_offsets(promise, actual, packets),
     ]
     lost = lost_note(promise.info.tags, actual.tags, promise.plan.container.name)
+    lost += lost_timecode(promise.info.tags, actual.tags, promise.plan.container.name)
     notes = (*promise.encoding.notes, *promise.plan.notes, *lost)
     times = packets.video_times
     return Receipt(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from diffst_cli.timecode import HOLDS_TIMECODE, TIMECODE
+
 # Facts of the source's file, not of its content, which some muxers would copy as if they were.
 FILE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 # Of AVI, ASF and MXF, which may well be copied; but nobody misses them.
@@ -66,8 +68,9 @@ def lost_tags(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 
 
 def lost_note(before: Mapping[str, str], after: Mapping[str, str], container: str) -> list[str]:
-    """One sentence on the tags that are lost in a container, if any are."""
-    lost = lost_tags(before, after)
+    """One sentence on the tags that are lost in a container, if any are; of a timecode one of its own."""
+    held = (TIMECODE,) if container in HOLDS_TIMECODE else ()
+    lost = [name for name in lost_tags(before, after) if name.lower() not in held]
     if not lost:
         return []
     named = ", ".join(f"`{name}`" for name in lost[:MAX_NAMED])

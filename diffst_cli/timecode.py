@@ -20,6 +20,16 @@ def find_timecode(tags: Mapping[str, str]) -> str | None:
     return stated if LABEL.fullmatch(stated) else None
 
 
+def lost_timecode(before: Mapping[str, str], after: Mapping[str, str], container: str) -> list[str]:
+    """One sentence where a container that could hold a label got none."""
+    had, has = (TIMECODE in map(str.lower, tags) for tags in (before, after))
+    if not had or has or container not in HOLDS_TIMECODE:
+        return []
+    return [
+        f"`{TIMECODE}` left out: it labels frames of a constant rate, 1 to {MAX_FRAMES} a second"
+    ]
+
+
 def move_timecode(label: str, rate: Fraction, skipped: Fraction, new_rate: Fraction) -> str | None:
     """The label of a part's first frame at another rate; the same moment of the day, to the nearest frame.
 

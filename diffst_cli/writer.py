@@ -132,6 +132,8 @@ class Output:
         info, label = self._info, find_timecode(self._info.tags)
         if label is None or self.streams.container.name not in HOLDS_TIMECODE:
             return None
+        if info.is_variable:  # whose mean is not what the label counts
+            return None
         skipped = first_time - info.start_seconds
         return move_timecode(label, info.frame_rate, skipped, self._rate)
 

@@ -15,6 +15,7 @@ from diffst_cli.evaluation.layouts import OWN_TRACKS
 from diffst_cli.evaluation.systems import BASELINE, parse_systems
 from diffst_cli.evaluation.tracks import LEAST_FRAMES, TRACKS
 from diffst_cli.report_files import STDOUT, check_report, is_one_of, write_report
+from diffst_cli.words import printable
 
 if TYPE_CHECKING:
     from diffst_cli.evaluation.evaluate import Evaluated, Evaluation
@@ -126,7 +127,7 @@ def evaluate(
         shown.end()
     scores, missing = trim_to_common(done.scores), how_to_get(settings.metrics)
     tables = [*_tables(scores), "Not measured:", "\n".join(f"- {line}" for line in missing)]
-    typer.echo("\n\n".join(tables), err=STDOUT in (json_file, csv_file))
+    typer.echo(printable("\n\n".join(tables)), err=STDOUT in (json_file, csv_file))
     if json_file is not None:
         text = to_json(scores, summarise(scores), _about(settings, done))
         write_report(json_file, text.encode(errors="backslashreplace"))

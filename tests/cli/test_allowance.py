@@ -59,9 +59,12 @@ def test_version_1_has_a_folder_for_each_kind(machine: Path):
         machine / "memory",  # a container sees its own group as the root
         memory__limit_in_bytes=GB,
         memory__usage_in_bytes=GB // 2,
-        memory__stat=f"inactive_file 1\ntotal_inactive_file {GB // 4}",
+        memory__stat=f"inactive_file 1\nodd\ntotal_inactive_file {GB // 4}",
     )
     put(machine / "cpu,cpuacct", cpu__cfs_quota_us=300000, cpu__cfs_period_us=100000)
+    assert allowance.num_cores() == 3
+    (machine / "cpu").symlink_to("cpu,cpuacct")
+    allowance.GROUPS.write_text("4:memory:/docker/ab\n2:cpuacct,cpu:/docker/ab\n")
     assert allowance.num_cores() == 3
     assert allowance.main_memory() == (3 * GB // 4, GB)
 

@@ -40,14 +40,18 @@ def test_the_peak_stays_after_memory_is_given_back():
     assert peak >= held - SLACK
 
 
-def test_where_the_peak_is_not_told_it_is_what_is_held(
+@pytest.mark.skipif(not memory.STATUS.exists(), reason="only Linux tells the peak twice")
+def test_where_the_peak_is_not_told_there_it_is_what_the_system_counts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
+    told = peak_bytes()
     monkeypatch.setattr(memory, "STATUS", tmp_path / "missing")
-    assert abs(peak_bytes() - resident_bytes()) < SLACK
+    assert peak_bytes() >= told - SLACK  # what the program before `exec` held counts here too
     (tmp_path / "status").write_text("Name:\tpython\n")
     monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
-    assert abs(peak_bytes() - resident_bytes()) < SLACK
+    assert peak_bytes() >= told - SLACK
+    monkeypatch.setattr(sys, "platform", "darwin")  # which counts bytes
+    assert peak_bytes() <= told / 100
 
 
 def test_a_tree_holds_what_its_processes_hold():

@@ -67,6 +67,16 @@ def test_where_it_has_no_place_it_is_named(tmp_path: Path) -> None:
     assert note == "tags left out: AVI cannot hold `timecode`; use a `.mkv` output to keep them"
 
 
+def test_where_no_label_counts_the_frames_that_is_told(tmp_path: Path) -> None:
+    vary = ["-vf", "settb=1/1000,setpts=eq(N\\,1)*40+eq(N\\,2)*500", "-enc_time_base", "1:1000"]
+    clip = make_clip(tmp_path / "source.mov", *vary, "-timecode", "10:00:00:05", num_frames=3)
+    receipt = copy_video(clip, tmp_path / "out.mkv")
+    assert find_timecode(probe(receipt.output).tags) is None
+    assert receipt.notes == (
+        "`timecode` left out: it labels frames of a constant rate, 1 to 240 a second",
+    )
+
+
 def test_with_chapters_both_are_kept(tmp_path: Path) -> None:
     words = tmp_path / "chapters.txt"
     chapter = "[CHAPTER]\nTIMEBASE=1/1000\nSTART={}\nEND={}\ntitle={}\n"
