@@ -39,9 +39,8 @@ MOST_LAYOUT = "7.1"  # what AAC and FLAC make of still more channels, which they
 OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
 # AVI has no times of its sound: silence where there is none. Padding at lower rates would last longer.
 AVI_SOUND = "aresample=async=1:first_pts=0"
-FLAC_BLOCKS = (
-    "asetnsamples=n=4096:p=0"  # it refuses a first one of less than 16 samples, as a cut may leave
-)
+# It refuses a first block of less than 16 samples, as a cut may leave.
+FLAC_BLOCKS = "asetnsamples=n=4096:p=0"
 MP3_RATES = "aformat=sample_rates=32000|44100|48000"
 # Drops what was copied from before the cut: a copied stream starts at the packet after it.
 DROP_BEFORE_ZERO = "noise=drop=lt(pts\\,0)"

@@ -22,9 +22,8 @@ from diffst_cli.read_images import read_images
 from diffst_cli.source_times import IncreasingTimes, max_gap_seconds
 
 EARLY_END_FRAMES = 2  # missing at an end before it is told
-HELD_SECONDS = Fraction(
-    1, 10
-)  # without a picture at the beginning of a part, from which on one sees it
+# Without a picture at the beginning of a part, from which on one sees that.
+HELD_SECONDS = Fraction(1, 10)
 KEPT_LINES = 20_000  # of what ffmpeg says: of sizes and streams, before and after much damage
 CLOSE_TIMEOUT_SECONDS = 10  # for ffmpeg to end once its output has
 LOST_TRANSPARENCY = "what is transparent becomes black: diffst writes no transparency"

@@ -26,7 +26,7 @@ def lost_timecode(before: Mapping[str, str], after: Mapping[str, str], container
     if not had or has or container not in HOLDS_TIMECODE:
         return []
     return [
-        f"`{TIMECODE}` left out: it labels frames of a constant rate, 1 to {MAX_FRAMES} a second"
+        f"`{TIMECODE}` left out: it labels frames of a constant rate, 1 to {MAX_FRAMES} a second, as HH:MM:SS:FF"
     ]
 
 

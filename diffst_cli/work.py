@@ -93,9 +93,8 @@ class Work:
 
     def _require_own(self, lock: IO[bytes]) -> None:
         """Refuse a folder that another user laid out, who chose what is in it and where its links lead."""
-        with tempfile.TemporaryFile(
-            dir=self.folder
-        ) as ours:  # some file systems name another owner
+        # Not `geteuid`: some file systems name another owner for all that one makes there.
+        with tempfile.TemporaryFile(dir=self.folder) as ours:
             own = os.fstat(ours.fileno()).st_uid
         if self.folder.stat().st_uid != own:
             lock.close()

@@ -73,7 +73,7 @@ def test_where_no_label_counts_the_frames_that_is_told(tmp_path: Path) -> None:
     receipt = copy_video(clip, tmp_path / "out.mkv")
     assert find_timecode(probe(receipt.output).tags) is None
     assert receipt.notes == (
-        "`timecode` left out: it labels frames of a constant rate, 1 to 240 a second",
+        "`timecode` left out: it labels frames of a constant rate, 1 to 240 a second, as HH:MM:SS:FF",
     )
 
 
