@@ -76,11 +76,18 @@ class ContextEmbedding(nn.Module):
 
     def forward(self, frames: Tensor, context: Tensor) -> Tensor:
         """(I, 3, H, W) and (I, 4, 3, H, W) -> (I, C, H, W)."""
-        away = [side - frames for side in context.unbind(1)]
-        outer = leaky(self.outer(away[0])) + leaky(self.outer(away[3]))
-        inner = leaky(self.inner(away[1])) + leaky(self.inner(away[2]))
+        away = context - frames.unsqueeze(1)
+        inner = self.both_sides(self.inner, away[:, 1:3])
+        outer = self.both_sides(self.outer, away[:, ::3])
         merged: Tensor = self.merge(torch.cat((inner, outer), dim=1))
         return merged
+
+    @staticmethod
+    def both_sides(embed: nn.Module, away: Tensor) -> Tensor:
+        """Features of differences on the left and on the right (I, 2, 3, H, W), summed: (I, C, H, W)."""
+        given = away.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        sides: Tensor = leaky(embed(given)).unflatten(0, away.shape[:2])
+        return sides[:, 0] + sides[:, 1]
 
 
 class NanoCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -139,7 +146,9 @@ class NanoCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
             size: Output height and width.
         """
         given = (frames - 0.5).to(self.dtype).contiguous(memory_format=torch.channels_last)
-        features = self.head(given) + self.context(frames.to(self.dtype), context.to(self.dtype))
+        features = self.head(given).add_(
+            self.context(frames.to(self.dtype), context.to(self.dtype))
+        )
         features = self.fine_encoder(features)
         coarse = self.coarse_encoder(leaky(self.to_coarse(features)))
         latents = self.to_latents(coarse).float()
@@ -157,9 +166,10 @@ class NanoCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Frames (I, 3, height, width) of `output_type`: float32, about [0, 1] and not clamped, or full-range codes."""
         coarse = encoded.coarse_features
         scale, shift = self.modulate(latents, coarse).chunk(2, dim=1)
-        coarse = self.coarse_decoder(coarse + coarse * scale + shift)
+        coarse = self.coarse_decoder(torch.addcmul(coarse, coarse, scale).add_(shift))
         height, width = encoded.features.shape[-2:]
-        features = encoded.features + F.pixel_shuffle(self.to_fine(coarse), 2)[..., :height, :width]
+        grown = F.pixel_shuffle(self.to_fine(coarse), 2)[..., :height, :width]
+        features = grown.add_(encoded.features)
         detail = self.tail(self.fine_decoder(features))
         factor = self.config.factor
         if tuple(encoded.size) == (factor * height, factor * width):

@@ -12,6 +12,7 @@ from diffst.fusion import (
     fuse_tile_in_torch,
     grow,
     kernel_of,
+    picture_made,
     picture_to_look_up,
     strips,
 )
@@ -133,15 +134,43 @@ def test_more_pixels_a_side_than_opencv_counts_are_looked_up_in_part(monkeypatch
 
 
 @pytest.mark.parametrize("size", [(48, 64), (28, 37), (13, 15), (5, 9)])
-def test_a_field_grows_in_strips_as_it_does_whole(size: tuple[int, int]):
-    field = np.random.default_rng(6).random((3, 12, 16)).astype(np.float32)
-    whole = grow(field, slice(0, 12), slice(0, size[0]), size[1])
+def test_a_plane_grows_in_strips_as_it_does_whole(size: tuple[int, int]):
+    plane = np.random.default_rng(6).random((12, 16)).astype(np.float32)
+    whole = grow(plane, slice(0, 12), slice(0, size[0]), size[1])
     seen = 0
     for low, strip in strips(12, size[0], 5):
-        for part, plane in zip(grow(field, low, strip, size[1]), whole, strict=True):
-            np.testing.assert_allclose(part, plane[strip], rtol=0, atol=1e-5)
+        part = grow(plane, low, strip, size[1])
+        np.testing.assert_allclose(part, whole[strip], rtol=0, atol=1e-5)
         seen += strip.stop - strip.start
     assert seen == size[0]
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16])
+def test_codes_are_mixed_as_torch_mixes_them(kind):
+    smooth = torch.nn.functional.interpolate(torch.rand(6, 3, 4, 5), size=(48, 64), mode="bicubic")
+    found = list((smooth.clamp(0, 1) * KINDS[kind]).round().to(kind))
+    low = ways(12, 16)
+    expected = fuse(found, low.paths[0], low.shares[0]) * KINDS[kind]
+    # Shares are rounded to 1/255 or 1/65535, and what is looked up to whole codes.
+    assert (made(found, low).double() - expected).abs().max() <= 0.01 * KINDS[kind]
+    assert (made(found, low).double() - expected).mean().abs() <= 0.05
+
+
+def test_in_which_order_bytes_are_mixed_does_not_matter_to_the_bit():
+    found, own = pictures(torch.uint8), ways()
+    turned = [3, 2, 1, 0, 5, 4]  # as time turned round does
+    other = Ways(keyframes=own.keyframes, paths=own.paths[:, turned], shares=own.shares[:, turned])
+    assert torch.equal(made([found[way] for way in turned], other), made(found, own))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_to_look_up_is_the_picture_and_its_full_scale(kind):
+    picture = pictures(kind)[0]
+    looked_up = picture_to_look_up(picture)
+    assert looked_up.shape == (24, 32, 4)
+    assert looked_up.dtype == kind
+    assert torch.equal(picture_made(looked_up), picture)
+    assert (looked_up[..., 3].double() == KINDS[kind]).all()
 
 
 def test_only_pictures_enlarged_by_less_than_three_take_the_sharp_kernel():
