@@ -18,7 +18,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from diffst.flow import bend_of, box_mean, flow_at, warp
+from diffst.flow import bend_of, box_mean, flow_at, warp, warp_sharply
 from diffst.layers import zeroed
 
 Instants = Sequence[tuple[int, float]]
@@ -211,7 +211,7 @@ def look_up(frames: Tensor, flow: Tensor) -> Tensor:
 
     What does not move stays as it is, to the last bit.
     """
-    moved = warp(frames, flow, mode="bicubic").clamp(0.0, 1.0)
+    moved = warp_sharply(frames, flow).clamp(0.0, 1.0)
     return torch.where(flow.any(1, keepdim=True), moved, frames)
 
 

@@ -116,6 +116,24 @@ def warp(image: Tensor, flow: Tensor, *, mode: str = "bilinear") -> Tensor:
     return sampled.to(image.dtype)
 
 
+def warp_sharply(image: Tensor, flow: Tensor) -> Tensor:
+    """As `warp` with mode "bicubic", without gradients on a CPU by OpenCV: the same in a third of the time.
+
+    Args:
+        image: (N, 3, H, W), any float type.
+        flow: See `warp`.
+    """
+    if image.device.type != "cpu" or torch.is_grad_enabled():
+        return warp(image, flow, mode="bicubic")
+    seen = torch.empty(len(image), *image.shape[2:], 3)
+    for picture, places, made in zip(image.float(), pixel_grid(flow) + flow, seen, strict=True):
+        interleaved = cv2.merge([*picture.numpy()])
+        x, y = places.numpy()
+        border = cv2.BORDER_REPLICATE
+        cv2.remap(interleaved, x, y, cv2.INTER_CUBIC, dst=made.numpy(), borderMode=border)
+    return seen.permute(0, 3, 1, 2).to(image.dtype)
+
+
 def flow_at(flow: Tensor, alpha: Tensor) -> Tensor:
     """Bring a flow to an instant on its way: the motion of what is seen there.
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffst.flow import bend_of, box_mean, dis_flow, flow_at, neighbour_flows, warp
+from diffst.flow import bend_of, box_mean, dis_flow, flow_at, neighbour_flows, warp, warp_sharply
 
 
 def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -59,6 +59,20 @@ def test_warp_outside_the_frame_repeats_its_border():
     image = torch.rand(1, 1, 5, 6)
     far = torch.tensor([1000.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 5, 6)
     torch.testing.assert_close(warp(image, far), image[..., -1:].expand(1, 1, 5, 6))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (60, 80)])
+def test_the_sharp_warp_is_the_same_with_gradients_and_without(size):
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand(2, 3, *size, generator=generator)
+    flow = 3 * torch.randn(2, 2, *size, generator=generator)
+    expected = warp(image, flow, mode="bicubic")
+    torch.testing.assert_close(warp_sharply(image, flow), expected, rtol=0, atol=0)
+    with torch.no_grad():
+        # OpenCV 4 rounds places to 1/32 pixel; version 5 does not.
+        torch.testing.assert_close(warp_sharply(image, flow), expected, rtol=0, atol=1e-4)
+        half = warp_sharply(image.bfloat16(), flow)
+    assert half.dtype == torch.bfloat16
 
 
 def test_warp_of_a_one_pixel_frame_is_that_pixel():
