@@ -126,6 +126,7 @@ class FfmpegProcess:
         *,
         reads_stdin: bool = False,
         num_kept_lines: int = KEPT_LINES,
+        folder: Path | None = None,
     ) -> None:
         """Start ffmpeg.
 
@@ -133,6 +134,7 @@ class FfmpegProcess:
             arguments: Everything after the program's name.
             reads_stdin: Whether `stdin` is a pipe to write to; otherwise it is closed.
             num_kept_lines: How many of its last stderr lines to remember.
+            folder: To run in; None for ours.
         """
         command = [str(ffmpeg_path()), "-hide_banner", "-loglevel", "level+warning", *arguments]
         if not reads_stdin:
@@ -142,6 +144,7 @@ class FfmpegProcess:
             stdin=subprocess.PIPE if reads_stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            cwd=folder,
             start_new_session=True,  # Ctrl-C is ours to handle; ffmpeg must not race us to it
         )
         self._lines: deque[str] = deque(maxlen=num_kept_lines)

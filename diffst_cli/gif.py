@@ -8,7 +8,7 @@ from pathlib import Path
 import ffmpeg
 
 from diffst_cli.ffmpeg import file_argument
-from diffst_cli.muxing import read_input, run_ffmpeg
+from diffst_cli.muxing import read_here, run_ffmpeg
 from diffst_cli.probe import VideoInfo
 
 LONGEST_DELAY = 65535  # hundredths of a second
@@ -41,13 +41,14 @@ def make_gif(video: Path, output: Path, *, last: Fraction | None = None, loop: i
     """
     palette = video.with_name(f"{video.name}.palette.png")
     try:
-        colours = read_input(video).filter("palettegen", reserve_transparent=0, stats_mode="full")
+        colours = read_here(video).filter("palettegen", reserve_transparent=0, stats_mode="full")
         output_palette = ffmpeg.output(
             colours, file_argument(palette), f="image2", update=1, **{"frames:v": 1}
         )
-        run_ffmpeg(output_palette.overwrite_output().get_args(), "choosing the GIF's colours")
+        arguments = output_palette.overwrite_output().get_args()
+        run_ffmpeg(arguments, "choosing the GIF's colours", folder=video.parent)
         painted = ffmpeg.filter(
-            [read_input(video), read_input(palette)], "paletteuse", dither="sierra2_4a"
+            [read_here(video), read_here(palette)], "paletteuse", dither="sierra2_4a"
         )
         finished = ffmpeg.output(
             painted,
@@ -58,6 +59,7 @@ def make_gif(video: Path, output: Path, *, last: Fraction | None = None, loop: i
             loop=loop,
             final_delay=-1 if last is None else min(round(100 * last), LONGEST_DELAY),
         )
-        run_ffmpeg(finished.overwrite_output().get_args(), "writing the GIF")
+        arguments = finished.overwrite_output().get_args()
+        run_ffmpeg(arguments, "writing the GIF", folder=video.parent)
     finally:
         palette.unlink(missing_ok=True)

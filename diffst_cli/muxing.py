@@ -114,7 +114,9 @@ def mux(video: Path, info: VideoInfo, plan: StreamPlan, placement: Placement, ou
     covers = _extract_covers(video, info, plan)
     try:
         run_ffmpeg(
-            mux_arguments(video, info, plan, placement, output, covers), "joining the streams"
+            mux_arguments(video, info, plan, placement, output, covers),
+            "joining the streams",
+            folder=video.parent,
         )
     finally:
         for cover in covers:
@@ -129,9 +131,9 @@ def mux_arguments(
     output: Path,
     covers: list[Path],
 ) -> list[str]:
-    """Arguments of ffmpeg for `mux`; `covers` are pictures to attach, as Matroska wants them."""
+    """Arguments of ffmpeg, run in the video's folder, for `mux`; `covers` are pictures to attach to Matroska."""
     offset = {"itsoffset": _seconds(placement.video_offset)} if placement.video_offset else {}
-    inputs = [read_input(video, **offset)["v:0"]]
+    inputs = [read_here(video, **offset)["v:0"]]
     kept = [stream for stream in plan.kept if not (covers and COVER in stream.source.disposition)]
     options: dict[str, Any] = {"c": "copy", "f": plan.container.name, "disposition:0": "default"}
     options["fflags"] = "+bitexact"  # no random numbers, so that the same work makes the same file
@@ -188,13 +190,13 @@ def _clock_arguments(info: VideoInfo, placement: Placement) -> list[str]:
     return ["-map", f"1:{info.stream_index}", "-c", "copy", *limit, "-f", "null", "-"]
 
 
-def run_ffmpeg(arguments: list[str], action: str) -> None:
-    """Run ffmpeg to its end.
+def run_ffmpeg(arguments: list[str], action: str, folder: Path | None = None) -> None:
+    """Run ffmpeg to its end, in a folder if one is given.
 
     Raises:
         UserError: It failed while `action`.
     """
-    with FfmpegProcess(arguments) as process:
+    with FfmpegProcess(arguments, folder=folder) as process:
         status = process.wait()
         if status != 0:
             raise failure(action, process.lines, status)
@@ -240,6 +242,14 @@ def _source(info: VideoInfo, **options: str) -> ffmpeg.nodes.FilterableStream:
 def read_input(path: Path, **options: str) -> ffmpeg.nodes.FilterableStream:
     """A local file as ffmpeg-python's input."""
     return ffmpeg.input(file_argument(path), protocol_whitelist=PROTOCOLS, **options)
+
+
+def read_here(path: Path, **options: str) -> ffmpeg.nodes.FilterableStream:
+    """A file of ours, or a list of some, as input of an ffmpeg that runs in its folder.
+
+    By a whole path it would look for the files of a list elsewhere where that holds `?` or `#`, which end an address.
+    """
+    return ffmpeg.input(f"file:{path.name}", protocol_whitelist=PROTOCOLS, **options)
 
 
 def _source_options(info: VideoInfo, plan: StreamPlan) -> dict[str, Any]:

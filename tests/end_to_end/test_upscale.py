@@ -79,6 +79,14 @@ def test_hostile_names_are_names(folder: Path):
     assert names(folder) == {HOSTILE_NAME, result, "-x.mkv"}
 
 
+@pytest.mark.parametrize("name", ["why? #1.mkv", "why? #1.gif"])
+def test_signs_that_end_an_address_are_part_of_a_name(folder: Path, name: str):
+    make_video(folder / "in.mp4", num_frames=2)
+    (folder / "q?d").mkdir()
+    assert main(["upscale", "-q", "--scale", "1", "in.mp4", f"q?d/{name}"]) == 0
+    assert names(folder / "q?d") == {name}
+
+
 def test_quiet_says_nothing(folder: Path, capsys: pytest.CaptureFixture[str]):
     make_video(folder / "in.mp4", num_frames=2)
     assert main(["upscale", "in.mp4", "out.mp4", "--quiet", "--scale", "1"]) == 0
