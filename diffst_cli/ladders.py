@@ -21,6 +21,7 @@ STAR_GROUP_FRAMES = 3  # latents of one frame each, that its VAE decodes at once
 STAR_TILES = (512, 256)
 COGVIDEOX_TILES = (512, 256)
 NANO_PICTURES = 7  # finished keyframes that new frames look up, the one in work included; as in `diffst.finished`
+LOOKED_UP_PLANES = 4  # of each of these; as `diffst.fusion` keeps them on a CPU
 NANO_WHOLE_PIXELS = 640 * 480  # as in `diffst.tiling`: nano cuts larger pictures into tiles
 NANO_TILE_PIXELS = 512 * 512
 NANO_SMALL_TILES = (256, 128)  # input pixels, halo included: only where memory is short
@@ -141,7 +142,8 @@ def nano_rung(work: Workload, side: int | None, parts: int) -> Rung:
         together = min((side + NANO_TILE_SLACK) ** 2, work.frame_pixels)
     given = work.frame_pixels * 3 * work.bytes_per_sample * keyframes
     pictures = min(NANO_PICTURES, keyframes) if work.makes_new else 0
-    made = work.output_pixels * 3 * work.bytes_per_sample * (frames + pictures)
+    planes = 3 * frames + LOOKED_UP_PLANES * pictures
+    made = work.output_pixels * work.bytes_per_sample * planes
     taken = laws.nano_bytes(work.frame_pixels, work.lanes * together, work.precision)
     scale = work.output_size[1] / work.frame_size[1]
     return Rung(

@@ -20,7 +20,10 @@ from torch import Tensor
 from diffst.fading import ramp
 from diffst.pixels import in_range
 
-WHOLE_PIXELS = 640 * 480  # low-resolution pixels; a picture of no more is not cut
+WHOLE_PIXELS = 640 * 480  # low-resolution pixels; a picture of no more is not cut,
+WHOLE_SIDE = (
+    16384  # nor is one with no longer side: 1024 latents, as many as the transformer can number
+)
 LONGEST_SIDE = 512  # low-resolution pixels of a tile, halo included
 HALO = 32  # low-resolution pixels seen beyond what is given; two latents
 FADE = 16  # low-resolution pixels over which two tiles are mixed
@@ -89,7 +92,8 @@ def tiles(
         size: Output height and width.
         longest: Low-resolution pixels of a tile's side, halo included, where memory is short; None for the usual.
     """
-    usual = LONGEST_SIDE if frame[0] * frame[1] > WHOLE_PIXELS else max(frame)
+    is_whole = frame[0] * frame[1] <= WHOLE_PIXELS and max(frame) <= WHOLE_SIDE
+    usual = max(frame) if is_whole else LONGEST_SIDE
     longest = min(usual, longest or usual)
     rows, columns = (spans(*sides, longest) for sides in zip(frame, size, strict=True))
     for row in rows:

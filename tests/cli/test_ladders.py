@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from diffst_cli.ladders import (
     Workload,
     cogvideox_ladder,
     nano_ladder,
+    nano_rung,
     star_ladder,
     wan_ladder,
 )
@@ -221,3 +223,37 @@ def test_nothing_is_moved_where_there_is_one_memory(
     rungs = list(ladder(workload(can_offload=False)))
     assert not any(rung.limits.offload for rung in rungs)
     assert rungs[-1].device_bytes < rungs[0].device_bytes
+
+
+def test_a_part_of_a_clip_shares_a_keyframe_with_the_next():
+    work = workload(clip_keyframes=20)
+    of_nine, of_ten = (nano_rung(replace(work, clip_keyframes=n), None, 2) for n in (18, 20))
+    whole = nano_rung(replace(work, clip_keyframes=11, clip_frames=17), None, 1)
+    assert nano_rung(work, None, 2).device_bytes == whole.device_bytes
+    assert of_nine.device_bytes < of_ten.device_bytes
+
+
+def test_only_new_frames_keep_finished_keyframes():
+    work = workload()
+    plain, new = (nano_rung(replace(work, makes_new=new), None, 1) for new in (False, True))
+    assert new.device_bytes - plain.device_bytes >= 7 * 4 * 1280 * 720
+
+
+def test_what_the_vae_remembers_lies_beside_the_transformer():
+    work = workload(output_size=(1280, 720), can_offload=True)
+    whole = next(wan_ladder(work))
+    tokens = 1280 * 720 // 256 * laws.wan_latents(33)
+    beside = laws.wan_weights_bytes() + laws.wan_kept_bytes(1280 * 720, work.decoder)
+    assert whole.device_bytes >= beside + laws.wan_transformer_bytes(tokens)
+
+
+def test_a_shot_in_float32_moves_weights_of_that_size():
+    halves, floats = (
+        next(
+            rung
+            for rung in wan_ladder(workload(precision=kind, can_offload=True))
+            if rung.limits.offload and rung.limits.tile is None
+        )
+        for kind in ("bf16", "fp32")
+    )
+    assert floats.host_bytes == pytest.approx(2 * halves.host_bytes, abs=2)

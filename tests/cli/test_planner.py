@@ -10,7 +10,7 @@ from diffst import lanes
 from diffst.upscaler import ModelRules
 from diffst.wan.upscaler import RULES as WAN_RULES
 from diffst_cli import planner
-from diffst_cli.clips import make_clips
+from diffst_cli.clips import ClipRules, make_clips
 from diffst_cli.job import UpscaleJob
 from diffst_cli.planner import (
     RunPlan,
@@ -267,3 +267,21 @@ def test_memory_of_nano_is_near_what_was_measured(
     coders = 0.1e9 + 1.5 * coded
     law = (plan.host_bytes - coders + plan.rung.device_bytes) / 1e9
     assert 0.9 * gigabytes <= law <= 1.7 * gigabytes
+
+
+def test_a_clip_takes_as_many_keyframes_as_its_frames_need():
+    rules = ClipRules(
+        clip_keyframes=16,
+        overlap_keyframes=0,
+        context_keyframes=2,
+        max_moments=99,
+        segment_keyframes=99,
+    )
+    assert planner._clip_keyframes(rules, Fraction(2), 10) == 5
+    assert planner._clip_keyframes(rules, Fraction(1, 2), 5) == 10
+
+
+def test_a_model_that_takes_many_frames_gets_no_more_than_memory_holds():
+    rules = ModelRules(clip_keyframes=16, overlap_keyframes=0, context_keyframes=2, max_frames=1000)
+    chosen = choose_clip_rules(rules, frame_pixels=100, output_bytes=planner.MAX_CLIP_BYTES // 10)
+    assert chosen.max_moments == 10

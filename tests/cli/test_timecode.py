@@ -1,5 +1,6 @@
 """Timecode: the same moment of the day in a part, and at another rate."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from diffst_cli.probe import probe
 from diffst_cli.timecode import find_timecode, move_timecode
-from tests.outputs import copy_video, make_clip
+from diffst_cli.writer import Output
+from tests.outputs import copy_video, job_for, make_clip
 
 F = Fraction
 NTSC, TWICE = F(30000, 1001), F(60000, 1001)
@@ -89,3 +91,23 @@ def test_with_chapters_both_are_kept(tmp_path: Path) -> None:
     assert receipt.notes == ()
     assert probe(receipt.output).num_chapters == 2
     assert find_timecode(probe(receipt.output).tags) == "10:00:00:05"
+
+
+def test_a_label_is_of_the_first_picture_also_where_sound_begins_before_it(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "in.mkv"))
+    info = replace(
+        info,
+        tags={**info.tags, "timecode": "01:00:00:00"},
+        origin_seconds=info.start_seconds - 1,
+        is_variable=False,
+    )
+    output = Output(job_for(info, tmp_path / "out.mov"), info)
+    assert output._timecode(info.start_seconds) == "01:00:00:00"
+    assert output._timecode(info.start_seconds + 2) == "01:00:02:00"
+
+
+def test_where_the_rate_varies_no_label_is_moved_by_its_mean(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "in.mkv"))
+    info = replace(info, tags={**info.tags, "timecode": "01:00:00:00"}, is_variable=True)
+    output = Output(job_for(info, tmp_path / "out.mov"), info)
+    assert output._timecode(info.start_seconds) is None

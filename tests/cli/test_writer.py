@@ -1,6 +1,7 @@
 import itertools
 import os
 import stat
+from array import array
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 
 from diffst_cli import writer as writer_module
+from diffst_cli.codecs import CODECS
 from diffst_cli.errors import UsageError
 from diffst_cli.pixels import Image
 from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.reader import read_frames
 from diffst_cli.receipt import Check, Receipt
-from diffst_cli.writer import Output
+from diffst_cli.writer import SHORTEST, Output, check_codec_rate
 from tests.media import make_gif
 from tests.outputs import (
     TONE,
@@ -351,3 +353,23 @@ def test_a_rate_the_file_cannot_hold_is_refused(clip: VideoInfo, tmp_path: Path)
     with pytest.raises(UsageError, match="50 frames a second, and 60 were"):
         Output(job_for(clip, tmp_path / "out.gif", fps=Fraction(60)), clip)
     assert names(tmp_path) == []
+
+
+def test_a_last_frame_that_rounding_leaves_no_time_is_shown_a_moment(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "in.mkv"))
+    output = Output(job_for(info, tmp_path / "out.mkv"), replace(info, is_variable=True))
+    assert output._last_frame(array("d", (0.0, 1.0)), Fraction(1)) == SHORTEST
+
+
+def test_a_part_of_an_avi_begins_at_its_own_first_frame(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "in.avi"))
+    frames = list(grey_frames(info, (64, 48), [Fraction(n, 25) for n in range(10)]))[5:]
+    job = job_for(info, tmp_path / "out.avi", start=Fraction(5, 25))
+    receipt = write(info, job, frames)
+    assert receipt.ok, [check for check in receipt.checks if not check.ok]
+
+
+def test_a_codec_takes_its_highest_rate() -> None:
+    for codec in CODECS.values():
+        if codec.max_rate is not None:
+            check_codec_rate(codec, Fraction(codec.max_rate))

@@ -176,3 +176,26 @@ def test_finished_keyframes_are_taken_over_where_their_neighbours_are_the_same()
     changed[5] += 0.01  # 6 of the first clip, which 4 saw
     assert set(before.pictures_of(changed)) == {2}
     assert not before.pictures_of(video[2:, :, :80])
+
+
+def test_motion_from_before_a_clip_is_not_handed_on_by_it():
+    video = moving_texture(9, 96, 128)
+    first = ClipMotion(video)
+    for n in (2, 6):
+        first.around([(n, 0.0)])
+    second = ClipMotion(video[6:], first.end())
+    second.around([(0, 0.0)])
+    before = second.end()
+    expected = neighbour_flows(video[6:])
+    found = before.flows_of(video[6:])
+    assert sorted(found) == [0, 1]
+    assert all(torch.equal(found[pair], expected[pair]) for pair in found)
+
+
+def test_what_is_remembered_of_a_clip_does_not_hold_all_of_it():
+    video = moving_texture(9, 96, 128)
+    motion = ClipMotion(video)
+    motion.around([(8, 0.0)])
+    kept = motion.end().frames
+    assert len(kept) < 9
+    assert kept.untyped_storage().nbytes() == kept.numel() * 4

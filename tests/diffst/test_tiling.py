@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from diffst import tiling
 from diffst.pipeline import DiffSTPipeline
-from diffst.tiling import FADE, HALO, Canvas, in_phase, owned, spans, tiles
+from diffst.tiling import FADE, HALO, WHOLE_SIDE, Canvas, in_phase, owned, spans, tiles
 from tests.diffst.tiny import tiny_pipeline
 
 CODE = 1 / 255  # one step of 8-bit output
@@ -173,3 +173,10 @@ def test_tiles_of_a_still_clip_are_still(small_tiles, pipeline):
     assert (
         made[0].int() - made[2].int()
     ).abs().max() <= 1  # weights of 1/3 do not sum to 1 exactly
+
+
+def test_a_picture_longer_than_the_transformer_can_number_is_cut():
+    (whole,) = tiles((8, WHOLE_SIDE), (4, WHOLE_SIDE // 2))
+    assert whole.size == (4, WHOLE_SIDE // 2)
+    longer = [tile.window[1] for tile in tiles((8, WHOLE_SIDE + 2), (4, WHOLE_SIDE // 2 + 1))]
+    assert max(columns.stop - columns.start for columns in longer) < 1000
