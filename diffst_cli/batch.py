@@ -253,11 +253,21 @@ class _Runner:
             output = coming.job.output
             yield from self._ended_until(partial(self._has_room, output))
             if _is_finished(coming.job):
+                self._tell_change(coming.job)
                 yield FileResult(job=coming.job, outcome=ALREADY_THERE, failed=False)
                 continue
             self._load(coming.job)
             yield from self._begin(coming)
         yield from self._ended_until(lambda: not self._files)
+
+    def _tell_change(self, job: UpscaleJob) -> None:
+        """An output is never made over unasked, not even if only a half of its input had been copied."""
+        read, made = _stamp(job.input), _stamp(job.output)
+        if read is not None and made is not None and read[1] > made[1]:
+            self._reporter.warn(
+                f"`{job.input}` is newer than `{job.output}`, which is left as it is: "
+                "remove that to have it made again"
+            )
 
     def _has_room(self, output: Path) -> bool:
         """Whether a file may be begun: that another of the same name is not at work, and workers have little to do."""
