@@ -94,12 +94,17 @@ def write_report(path: Path, content: bytes) -> None:
         elif path.is_symlink():
             path.write_bytes(content)
         else:
-            _replace(path, content)
+            replace_file(path, content)
     except OSError as error:
         raise UserError(f"cannot write `{path}`: {error.strerror}") from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file under a hidden name beside it and rename it, so that it is never there in part.
+
+    Raises:
+        OSError: It cannot be written; what was there stays.
+    """
     part = path.absolute().with_name(f".diffst-{secrets.token_hex(4)}.part")
     try:
         part.write_bytes(content)

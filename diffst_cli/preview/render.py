@@ -21,6 +21,7 @@ from diffst_cli.probe import VideoInfo, probe
 from diffst_cli.progress import Reporter
 from diffst_cli.reader import require_start
 from diffst_cli.report.sources import Part, Showing, Source, common_size
+from diffst_cli.report_files import replace_file
 from diffst_cli.run import open_model, run_job
 from diffst_cli.summary import require_good
 from diffst_cli.target import choose_target, publish_file
@@ -279,8 +280,7 @@ def _write_stills(folder: Path, moments: list[Telling], stills: list[Picture]) -
         for number, (moment, still) in enumerate(zip(moments, stills, strict=True), start=1):
             path = folder / f"{number}-{moment.reason.replace(' ', '-')}{STILL_SUFFIX}"
             _, data = cv2.imencode(STILL_SUFFIX, cv2.cvtColor(still, cv2.COLOR_RGB2BGR))
-            path.unlink(missing_ok=True)  # rather than write where a link leads
-            path.write_bytes(bytes(data))
+            replace_file(path, bytes(data))  # a link too, rather than write where it leads
             paths.append(path)
     except OSError as error:
         raise UserError(f"cannot write into `{folder}`: {error.strerror}") from error

@@ -1,5 +1,6 @@
 """`diffst preview` through its command line."""
 
+import errno
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -76,6 +77,23 @@ def test_moments_are_shown_side_by_side_at_the_new_size_and_rate(
     assert [path.name[:2] for path in pictures] == ["1-", "2-", "3-"]
     assert cv2.imread(str(pictures[0])).shape == (180, 260, 3)
     assert leftovers(tmp_path) == []
+
+
+def test_a_still_is_there_whole_or_not_at_all(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    stills, write = tmp_path / "stills", Path.write_bytes
+
+    def fill_up(path: Path, content: bytes) -> int:
+        """As a disk that becomes full midway."""
+        write(path, content[:9])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    output = tmp_path / "out.mp4"
+    assert preview(clip, "--scale", "1", "-o", output, "--stills", stills) == 1
+    assert f"cannot write into `{stills}`: No space left on device" in capsys.readouterr().err
+    assert list(stills.iterdir()) == []
 
 
 def test_the_left_shows_each_frame_until_the_next_one(clip: Path, tmp_path: Path):
