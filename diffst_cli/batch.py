@@ -5,7 +5,6 @@ One model makes one after another. Workers share the segments of as many as it t
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from diffst_cli.batch_log import append_line
 from diffst_cli.codecs import VIDEO_SUFFIXES
 from diffst_cli.errors import UsageError, UserError, explain
 from diffst_cli.job import UpscaleJob
@@ -345,7 +345,7 @@ class _Runner:
         """Tells how a file went, also the log."""
         self._files.remove(file)
         if self._log_file is not None:
-            _append(self._log_file, result)
+            append_line(self._log_file, _record(result))
         told = "failed" if result.failed else result.outcome  # why was told at once
         self._reporter.note(f"{file.coming.place} `{result.job.input}`: {told}")
         return result
@@ -365,9 +365,9 @@ class _Runner:
             file.journey.close(kind, error, traceback)
 
 
-def _append(path: Path, result: FileResult) -> None:
-    """Add a line for a finished job, with its receipt if there is one."""
-    line = {
+def _record(result: FileResult) -> dict[str, object]:
+    """What the log gets of a finished job, with its receipt if there is one."""
+    return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "input": str(result.job.input),
         "output": str(result.job.output),
@@ -375,12 +375,6 @@ def _append(path: Path, result: FileResult) -> None:
         "outcome": result.outcome,
         "receipt": result.receipt,
     }
-    try:
-        # A byte of a name that is no UTF-8 becomes JSON's own escape of it.
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise UserError(f"cannot write the log `{path}`: {error.strerror}") from error
 
 
 def _is_finished(job: UpscaleJob) -> bool:
