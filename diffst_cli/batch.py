@@ -22,6 +22,7 @@ from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
 from diffst_cli.run import Journey, new_crew, open_model
 from diffst_cli.summary import receipt_of, require_good
+from diffst_cli.target import leads_to_itself
 from diffst_cli.words import counted, speed
 
 INPUT_SUFFIXES = frozenset(
@@ -79,6 +80,10 @@ def find_jobs(
     folder, target = template.input, template.output
     if not folder.is_dir():
         raise UserError(f"`{folder}` is not a folder", hint="`diffst upscale` takes a single file")
+    if leads_to_itself(target):
+        raise UserError(
+            f"`{target}` is a link that leads to itself", hint="give a folder for the outputs"
+        )
     if target.exists() and not target.is_dir():
         raise UserError(f"`{target}` is not a folder", hint="give a folder for the outputs")
     if target.exists() and target.samefile(folder):  # whatever the case of its letters

@@ -280,6 +280,15 @@ def _sync(path: Path) -> None:
             raise
 
 
+def leads_to_itself(path: Path) -> bool:
+    """Whether links on the way to `path` go round in a circle, which `exists` calls not there."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 def remove(path: Path) -> None:
     """Remove a temporary file or folder, if it is there."""
     if path.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def open_sources(paths: Sequence[Path]) -> list[Source]:
         UsageError: One is given twice.
         UserError: One cannot be read, or is not of the same picture as the first.
     """
-    if len({path.resolve() for path in paths}) < len(paths):
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise UsageError("a video is given twice", hint="compare different files")
     names = [path.name or str(path) for path in paths]
     alike = len(set(names)) < len(names)

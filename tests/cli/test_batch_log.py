@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from diffst_cli.app import main
 from diffst_cli.batch_log import append_line
 from diffst_cli.errors import UserError
+from tests.cli.test_batch import Runs, touch
 
 
 def test_a_line_that_is_not_written_whole_is_taken_back(tmp_path: Path):
@@ -41,3 +43,16 @@ def test_a_name_that_is_no_text_is_escaped(tmp_path: Path):
 def test_a_stream_is_written_to(capfd: pytest.CaptureFixture[str]):
     append_line(Path("/dev/stderr"), {"input": "a.mp4"})
     assert capfd.readouterr().err == '{"input": "a.mp4"}\n'
+
+
+def test_a_log_that_cannot_be_written_ends_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    runs = Runs(monkeypatch)
+    touch(tmp_path / "in", "a.mp4", "b.mp4")
+    log = tmp_path / "log.jsonl"
+    log.symlink_to(tmp_path / "gone" / "log.jsonl")
+    line = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "-q", "--log", str(log)]
+    assert main(line) == 1
+    assert "cannot write the log" in capsys.readouterr().err
+    assert runs.done == ["a.mp4"]

@@ -54,6 +54,12 @@ def test_a_video_of_another_shape_is_refused(slow: Path, tmp_path: Path):
         open_sources([slow, tall])
 
 
+def test_a_link_that_leads_to_itself_is_no_file(slow: Path, tmp_path: Path):
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    with pytest.raises(UserError, match=r"no such file: `.*loop.mp4`"):
+        open_sources([slow, tmp_path / "loop.mp4"])
+
+
 def test_one_video_given_twice_is_refused(slow: Path):
     with pytest.raises(UsageError, match="given twice"):
         open_sources([slow, slow.parent / "." / slow.name])
