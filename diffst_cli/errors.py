@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 
+# In what Python, the loader of libraries and the C library say where no more is to be had.
+AT_A_LIMIT = ("can't start new thread", "failed to map segment", "cannot allocate memory")
+
 
 class UserError(Exception):
     """Something the user can put right; `diffst` prints it and exits with `exit_code`."""
@@ -35,6 +38,11 @@ def explain(error: Exception) -> UserError:
         return UserError(
             "the device ran out of memory",
             hint="try a smaller `--scale`, on a GPU `--device cpu`, or close what else uses the memory",
+        )
+    if _is_at_a_limit(error):
+        return UserError(
+            "the memory, or the number of processes and threads, that the system allows is used up",
+            hint="close other programs, or raise the limit, as with `ulimit -u` or `ulimit -v`",
         )
     if is_disk_full(error):
         return UserError("the disk is full", hint="free some space, or write to another disk")
@@ -71,3 +79,13 @@ def is_out_of_memory(error: Exception) -> bool:
         or "can't allocate memory" in text  # torch's CPU allocator
         or "could not create a primitive" in text  # oneDNN, which has no words for it
     )
+
+
+def _is_at_a_limit(error: Exception) -> bool:
+    """Whether the system refused a process, a thread, or the memory to load a library into."""
+    if not isinstance(error, RuntimeError | ImportError | OSError):
+        return False
+    if isinstance(error, OSError) and error.filename is None and error.errno == errno.EAGAIN:
+        return True  # of `fork`
+    text = str(error).lower()
+    return any(words in text for words in AT_A_LIMIT) and "static tls" not in text

@@ -42,6 +42,28 @@ def test_running_out_of_memory_is_one_sentence_with_a_remedy(error: Exception):
 @pytest.mark.parametrize(
     "error",
     [
+        RuntimeError("can't start new thread"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError("libgomp.so.1: cannot allocate memory"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+    ],
+)
+def test_a_limit_of_the_system_is_no_bug(error: Exception):
+    explained = explain(error)
+    assert explained.message.startswith("the memory, or the number of processes and threads, that")
+    assert explained.hint is not None
+    assert "`ulimit -u`" in explained.hint
+
+
+def test_a_library_that_is_loaded_too_late_is_at_no_limit():
+    error = ImportError("libgomp.so.1: cannot allocate memory in static TLS block")
+    assert "bug" in explain(error).message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
         OSError(errno.ENOSPC, "No space left on device"),
         SafetensorError("I/O error: No space left on device (os error 28)"),
     ],
