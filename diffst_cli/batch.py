@@ -21,18 +21,11 @@ from diffst_cli.errors import UsageError, UserError, explain
 from diffst_cli.job import UpscaleJob
 from diffst_cli.progress import Reporter
 from diffst_cli.run import Journey, new_crew, open_model
+from diffst_cli.suffixes import INPUT_SUFFIXES
 from diffst_cli.summary import receipt_of, require_good
 from diffst_cli.target import leads_to_itself
 from diffst_cli.words import counted, speed
 
-INPUT_SUFFIXES = frozenset(
-    (
-        *(".3g2", ".3gp", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m1v"),
-        *(".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mod", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
-        *(".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm"),
-        *(".wmv", ".wtv", ".y4m"),
-    )
-)
 SETTLED_SECONDS = 5.0  # between two looks at a watched folder
 OTHER_SUFFIX = ".mkv"  # of outputs whose input's container is not kept; it holds any stream
 # AVI has no place for a variable rate, and recordings in it often leave out frames.

@@ -144,7 +144,6 @@ def _score_system(
         score = score_output(
             output, reference, settings.work, settings.metrics, track=track, system=system.name
         )
-        _check_rate(output, reference, f"`{system.name}` on `{reference.name}` ({track})")
     except UserError:
         system.forget(output)
         raise
@@ -231,8 +230,9 @@ def score_output(
     """Compare one output with its reference, or find the same comparison under `work`.
 
     Raises:
-        UserError: The output's size, length or alignment is wrong.
+        UserError: The output's size, rate, length or alignment is wrong.
     """
+    whose = f"`{system}` on `{reference.name}` ({track})"
     digest = sha256(output, reference.path)
     kept = {
         metric.name: work / "scores" / f"{digest}-{metric.name}-{metric.version}.json"
@@ -240,9 +240,10 @@ def score_output(
     }
     missing = [metric for metric in metrics if not kept[metric.name].exists()]
     if missing:
-        pair = _open_pair(output, reference, f"`{system}` on `{reference.name}` ({track})")
+        pair = _open_pair(output, reference, whose)
         for metric in missing:
             _keep(metric.measure(pair), len(pair.luma), kept[metric.name])
+    _check_rate(output, reference, whose)
     series: dict[str, Series] = {}
     for path in kept.values():
         numbers = json.loads(path.read_text(encoding="utf-8"))

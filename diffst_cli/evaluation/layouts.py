@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffst_cli.errors import UserError
+from diffst_cli.suffixes import INPUT_SUFFIXES
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm", ".y4m"})
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 
 # Tracks that are a set's own small clips.
@@ -96,7 +96,7 @@ def find_set(folder: Path) -> list[Clip]:
     if not clips:
         raise UserError(
             f"no video and no folder of pictures in `{folder}`",
-            hint=f"looked for {', '.join(sorted(VIDEO_SUFFIXES | PICTURE_SUFFIXES))}",
+            hint=f"looked for {', '.join(sorted(INPUT_SUFFIXES | PICTURE_SUFFIXES))}",
         )
     return clips
 
@@ -111,7 +111,7 @@ def find_members(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+        if path.suffix.lower() in INPUT_SUFFIXES and path.is_file():
             name = path.stem
         elif _has_pictures(path):
             name = path.name

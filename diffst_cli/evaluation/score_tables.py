@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from diffst_cli.evaluation.scores import ClipScore, Column, Interval, Summary, columns_of
+from diffst_cli.words import printable
 
 
 def clip_table(scores: Sequence[ClipScore]) -> str:
@@ -115,8 +116,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _cell(text: str) -> str:
+    return printable(text).replace("\n", " ").replace("|", "\\|")
+
+
 def _markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns line up in a terminal."""
+    lines = [[_cell(text) for text in line] for line in lines]
     widths = [max(map(len, cells)) for cells in zip(titles, *lines, strict=True)]
     rows = [titles, ["-" * width for width in widths], *lines]
     return "\n".join(

@@ -60,8 +60,6 @@ class System:
         files = {"input": source.absolute(), "output": unfinished.absolute()}
         try:
             cost = self._run([_fill(word, files) for word in words], source, unfinished)
-            if unfinished.is_dir():
-                raise UserError(f"`{self.name}` makes a folder", hint="`{output}` is a video file")
             unfinished.replace(output)
         finally:
             remove(unfinished)  # a folder, where the program made one
@@ -100,6 +98,8 @@ class System:
                 f"`{self.name}` failed on `{source}` with exit code {done.exit_code}: {told[-1]}",
                 hint=f"try it alone: {shlex.join(command)}",
             )
+        if output.is_dir():
+            raise UserError(f"`{self.name}` makes a folder", hint="`{output}` is a video file")
         if not output.is_file():
             raise UserError(f"`{self.name}` wrote no `{output}`", hint=shlex.join(command))
         return done.cost

@@ -4,6 +4,7 @@ import pytest
 
 from diffst_cli.errors import UserError
 from diffst_cli.evaluation.layouts import find_members, find_set
+from diffst_cli.suffixes import INPUT_SUFFIXES
 
 
 def touch(root: Path, *files: str) -> Path:
@@ -147,3 +148,9 @@ def test_two_clips_of_one_name_are_refused(tmp_path: Path):
 def test_of_two_inputs_of_one_track_the_first_counts(tmp_path: Path):
     root = touch(tmp_path, "GT/a.mp4", "sharp_bicubic/a.mp4", "BIx4/a.mp4", "BDx4/a.mp4")
     assert described(root) == [("a", "GT/a.mp4", {"bi": "BIx4/a.mp4", "bd": "BDx4/a.mp4"})]
+
+
+def test_every_kind_of_video_that_a_batch_takes_is_a_clip(tmp_path: Path):
+    touch(tmp_path, *(f"{suffix[1:]}{suffix.upper()}" for suffix in INPUT_SUFFIXES))
+    assert len(find_members(tmp_path)) == len(INPUT_SUFFIXES)
+    assert ".ts" in INPUT_SUFFIXES

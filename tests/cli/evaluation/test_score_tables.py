@@ -116,3 +116,9 @@ def test_a_metric_that_is_not_defined_is_null_for_each_frame():
     )
     assert data["clips"][0]["ms_ssim"] == [None, None, None]
     assert cells(clip_table(scores), 2)[3:5] == ["-", "-"]
+
+
+def test_a_name_of_signs_is_one_cell():
+    table = clip_table([score("nano", 30, 20, 34, clip="a|b\nc")])
+    assert len(table.splitlines()) == 3
+    assert "| a\\|b c |" in table

@@ -220,3 +220,11 @@ def test_systems_that_make_no_sense_are_refused(
 ):
     with pytest.raises(UserError, match=message):
         parse_systems(names, templates, 16)
+
+
+def test_a_program_that_makes_a_folder_is_told_so(degraded: tuple[Path, Reference], tmp_path: Path):
+    source, reference = degraded
+    program = "import os, sys; os.mkdir(sys.argv[2])"
+    with pytest.raises(UserError, match=r"`mine` makes a folder"):
+        python_system(program).run(source, tmp_path / "out" / "clip.mp4", reference)
+    assert list((tmp_path / "out").iterdir()) == []
