@@ -7,6 +7,8 @@ import errno
 # In what Python, the loader of libraries and the C library say where no more is to be had.
 AT_A_LIMIT = ("can't start new thread", "failed to map segment", "cannot allocate memory")
 
+LARGER_FILES = "allow larger ones, as with `ulimit -f unlimited`"  # a hint
+
 
 class UserError(Exception):
     """Something the user can put right; `diffst` prints it and exits with `exit_code`."""
@@ -47,14 +49,30 @@ def explain(error: Exception) -> UserError:
     if is_disk_full(error):
         return UserError("the disk is full", hint="free some space, or write to another disk")
     if isinstance(error, OSError) and error.errno is not None:
-        where = f" `{error.filename}`" if error.filename else ""
-        return UserError(f"cannot use{where}: {(error.strerror or str(error)).lower()}")
+        return _explain_refusal(error)
     kind = type(error).__name__
     first_line = (str(error).splitlines() or [""])[0]
     detail = f"{kind}: {first_line}" if first_line else kind
     return UserError(
         f"this is a bug in diffst ({detail})",
         hint="run it again with `--debug`, and report what it prints with the output of `diffst doctor`",
+    )
+
+
+def _explain_refusal(error: OSError) -> UserError:
+    """The sentence for what the operating system would not do."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):  # whichever file was one too many
+        return UserError(
+            "as many files are open as the system allows",
+            hint="close other programs, or raise the limit, as with `ulimit -n 4096`",
+        )
+    if error.errno == errno.EFBIG:
+        return UserError("a file reached the size that is allowed here", hint=LARGER_FILES)
+    reason = (error.strerror or str(error)).lower()
+    if error.filename:
+        return UserError(f"cannot use `{error.filename}`: {reason}")
+    return UserError(
+        f"the operating system reports: {reason}", hint="run it again with `--debug` to see where"
     )
 
 

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from diffst_cli.codecs import PNG
 from diffst_cli.colour import CHROMA_POSITIONS, SCALE_MATRICES
 from diffst_cli.encoding import Encoding, has_filter
-from diffst_cli.errors import UserError
+from diffst_cli.errors import LARGER_FILES, UserError
 from diffst_cli.ffmpeg import PROTOCOLS, FfmpegProcess, error_lines, file_argument
 from diffst_cli.ffmpeg_facts import deep_white
 from diffst_cli.pixels import Image, shrink_white
@@ -169,7 +169,7 @@ def _killed(action: str, number: int) -> UserError:
     if number == getattr(signal, "SIGXFSZ", None):
         return UserError(
             f"ffmpeg was stopped while {action}: its file reached the size that is allowed here",
-            hint="allow larger ones, as with `ulimit -f unlimited`",
+            hint=LARGER_FILES,
         )
     hint = "run it again"
     if number == getattr(signal, "SIGKILL", None):

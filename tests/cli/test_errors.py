@@ -78,6 +78,38 @@ def test_a_refused_file_is_named():
     assert explain(error).message == "cannot use `out.mp4`: permission denied"
 
 
+@pytest.mark.parametrize(
+    ("error", "message", "remedy"),
+    [
+        (
+            OSError(errno.EMFILE, "Too many open files", "out.mp4"),
+            "as many files are open as the system allows",
+            "`ulimit -n 4096`",
+        ),
+        (
+            OSError(errno.ENFILE, "Too many open files in system"),
+            "as many files are open as the system allows",
+            "`ulimit -n 4096`",
+        ),
+        (
+            OSError(errno.EFBIG, "File too large"),
+            "a file reached the size that is allowed here",
+            "`ulimit -f unlimited`",
+        ),
+        (
+            OSError(errno.EIO, "Input/output error"),
+            "the operating system reports: input/output error",
+            "`--debug`",
+        ),
+    ],
+)
+def test_what_the_system_refuses_has_a_remedy(error: OSError, message: str, remedy: str):
+    explained = explain(error)
+    assert explained.message == message
+    assert explained.hint is not None
+    assert remedy in explained.hint
+
+
 def test_anything_else_is_a_bug_to_report():
     explained = explain(ValueError("expected 3 frames\nand more"))
     assert explained.message == "this is a bug in diffst (ValueError: expected 3 frames)"
