@@ -73,10 +73,12 @@ class SizeForecast:
     @property
     def shortage(self) -> str | None:
         """A sentence where the disk may become full, else None."""
-        if self.working_bytes is None or self.working_bytes + BESIDE_BYTES <= self.free_bytes:
+        if self.working_bytes is None:
             return None
-        needed, free = gigabytes(self.working_bytes), gigabytes(self.free_bytes)
-        return f"the disk may need {needed}, and has {free}"
+        needed = self.working_bytes + BESIDE_BYTES
+        if needed <= self.free_bytes:
+            return None
+        return f"the disk may need {gigabytes(needed)}, and has {gigabytes(self.free_bytes)}"
 
 
 def measured_time(model: UpscaleModel, plan: RunPlan) -> TimeForecast:

@@ -127,3 +127,8 @@ def test_each_product_on_a_gpu_is_long_and_waited_for(monkeypatch: pytest.Monkey
 def test_a_disk_is_short_unless_something_is_left(free: int, is_short: bool):
     size = SizeForecast(video_bytes=60_000_000, working_bytes=100_000_000, free_bytes=free)
     assert (size.shortage is not None) == is_short
+
+
+def test_a_disk_that_is_short_is_told_what_it_lacks():
+    size = SizeForecast(video_bytes=90_000, working_bytes=154_000, free_bytes=3_000_000)
+    assert size.shortage == "the disk may need 50 MB, and has 3 MB"

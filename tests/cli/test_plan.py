@@ -144,7 +144,7 @@ def test_too_little_memory_and_disk_are_obstacles(video: Path, monkeypatch: pyte
     assert planned.run.chosen == len(planned.run.rungs) - 1
     memory, disk = planned.obstacles
     assert re.match(r"the model may need \d+ MB of memory, and 0 kB are to be had", memory)
-    assert re.match(r"the disk may need \d+ kB, and has 1 kB", disk)
+    assert re.match(r"the disk may need 50 MB, and has 1 kB", disk)
 
 
 def test_model_that_lacks_its_device_is_refused_as_when_loading(
@@ -176,4 +176,4 @@ def test_a_run_warns_of_the_disk_before_its_work(
     asked = job(video, output=tmp_path / "out.mp4")
     run_job(asked, model=BilinearModel(), reporter=notes)
     (warning,) = notes.warnings
-    assert re.match(r"the disk may need \d+ kB, and has 1 kB", warning)
+    assert re.match(r"the disk may need 50 MB, and has 1 kB", warning)
