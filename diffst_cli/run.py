@@ -222,6 +222,10 @@ class Journey:
         try:
             yield
         except BaseException as error:
+            lost = work.lost_folder(self._output.target.place)
+            if isinstance(error, Exception) and lost is not None:
+                told = f"the folder `{lost}` was removed while it was written to"
+                raise UserError(told, hint="run it again") from error
             if isinstance(error, Exception) and self._seal.is_broken:
                 work.discard()
                 raise self._seal.error() from error

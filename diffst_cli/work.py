@@ -266,6 +266,13 @@ class Work:
         known = self._is_looked_through or not (self.folder / MANIFEST).exists()
         return known and not self._pieces
 
+    def lost_folder(self, place: Path) -> Path | None:
+        """Which folder somebody removed: `place`, where the output goes, the one around this or this; else None."""
+        if self._lock.closed:  # it may be gone as it should
+            return None
+        used = (place, self.folder.parent, self.folder)
+        return next((folder for folder in used if not folder.is_dir()), None)
+
     def close(self) -> None:
         """Let go of the folder, and remove it if nothing in it is worth keeping."""
         if self._lock.closed:  # removed already; one of that name is another run's

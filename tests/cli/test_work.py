@@ -23,7 +23,7 @@ from diffst_cli.segments import Segment
 from diffst_cli.work import LOCK, MANIFEST, Work
 from tests.cli.test_clips import even, rules
 from tests.cli.test_resume import job, stop_after
-from tests.cli.test_run import Notes
+from tests.cli.test_run import MeddlingModel, Notes
 from tests.cli.test_segments import plan
 from tests.fakes import BilinearModel, Call
 from tests.media import make_video
@@ -259,3 +259,20 @@ def test_pieces_that_a_killed_run_did_not_finish_go(
     assert sorted(work.folder.glob(f"{PART}*")) == []
     assert sorted(work.folder.glob("0*.mp4")) == finished
     work.close()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ""])
+@pytest.mark.parametrize("removed", ["out", "work", "work/.*"])
+def test_a_folder_that_is_removed_meanwhile_is_named(removed: str, suffix: str, tmp_path: Path):
+    source = make_video(tmp_path / "clip.mp4", size=(32, 24), num_frames=24)
+    for name in ("out", "work"):
+        (tmp_path / name).mkdir()
+
+    def remove() -> None:
+        for path in tmp_path.glob(removed):
+            shutil.rmtree(path)
+
+    asked = job(source, tmp_path / "out" / f"x{suffix}", work_folder=tmp_path / "work")
+    told = rf"the folder `{tmp_path}/{removed}` was removed while it was written to"
+    with pytest.raises(UserError, match=told):
+        run_job(asked, model=MeddlingModel(remove))
