@@ -83,7 +83,7 @@ def test_clips_that_are_too_short_are_told_of_once(run_file, tmp_path, caplog):
         ("frames = 5", "frames = 13", "and 57 frames long"),
         ("image_share = 0.5", "image_share = 1.5", "`image_share` is 0 to 1"),
         ("stage = 2", "stage = 0", "0 in stage 0, which learns motion"),
-        ("data_workers = 0", "data_workers = -1", "`data_workers` is at least 0"),
+        ("data_workers = 0", "data_workers = -1", "`data_workers` is 0 to 256"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(run_file, capsys, old, new, sentence):

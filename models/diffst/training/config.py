@@ -39,6 +39,7 @@ TOML_WORDS = {
     "dict[str, str]": "a table",
 }
 MOST_THREADS = 1024  # more than a run could use; torch crashes at some thousands
+MOST_WORKERS = 256  # processes that load data
 CROP_MULTIPLE = 16  # low-resolution pixels
 Config = TypeVar("Config", bound="DataclassInstance")
 # Ranges that several keys have, by their words; what is no number is in none.
@@ -123,10 +124,11 @@ class TrainConfig(CheckedConfig):
 
     def __post_init__(self) -> None:
         self.check_range("at least 1", "batch_windows")
+        self.check("data_workers", 0 <= self.data_workers <= MOST_WORKERS, f"0 to {MOST_WORKERS}")
         self.check("threads", 1 <= self.threads <= MOST_THREADS, f"1 to {MOST_THREADS}")
         self.check_range("above 0 and finite", "minutes", "learning_rate", "save_seconds")
         weights = [field.name for field in fields(self) if field.name.startswith("weight_")]
-        self.check_range("at least 0 and finite", "data_workers", *weights)
+        self.check_range("at least 0 and finite", *weights)
         shown = {"weight_frequency"} if self.frequency_as_released else set()
         if not any(getattr(self, name) for name in weights if name not in shown):
             raise ValueError("a weight of a loss that teaches is above 0, not all of them 0")

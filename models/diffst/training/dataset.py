@@ -148,10 +148,11 @@ class WindowDataset:
         high_x = slice(left * FACTOR, (left + crop) * FACTOR)
         first = 2 * (start + CONTEXT_KEYFRAMES)
         last = 2 * (start + length - 1 - CONTEXT_KEYFRAMES)
+        # Copied, so that a step of many windows does not hold as many files open.
         return Window(
-            keyframes=keyframes[start : start + length, y, x],
+            keyframes=np.array(keyframes[start : start + length, y, x]),
             flows=np.asarray(flows[start : start + length - 1, :, y, x], np.float32),
-            targets=frames[first : last + 1, high_y, high_x],
+            targets=np.array(frames[first : last + 1, high_y, high_x]),
             interpolate=clip.interpolate,
         )
 

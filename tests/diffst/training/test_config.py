@@ -51,10 +51,11 @@ def test_a_wrong_key_is_named(tmp_path, text, sentence):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("data_workers = -1", "`data_workers` is at least 0 and finite, not -1"),
+        ("data_workers = -1", "`data_workers` is 0 to 256, not -1"),
         ("batch_windows = 0", "`batch_windows` is at least 1, not 0"),
         ("threads = 0", "`threads` is 1 to 1024, not 0"),
         ("threads = 100000", "`threads` is 1 to 1024, not 100000"),
+        ("data_workers = 1000000", "`data_workers` is 0 to 256, not 1000000"),
         ("minutes = 0", "`minutes` is above 0 and finite, not 0"),
         ("save_seconds = -5.0", "`save_seconds` is above 0 and finite, not -5.0"),
         ("learning_rate = nan", "`learning_rate` is above 0 and finite, not nan"),

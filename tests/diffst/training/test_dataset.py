@@ -63,6 +63,14 @@ def test_first_and_last_target_are_the_truth_of_the_inner_keyframes(
         np.testing.assert_array_equal(window.targets[::2, ::4, ::4], kept)
 
 
+def test_windows_hold_no_file_open(tmp_path: Path) -> None:
+    write_clip(tmp_path, "a")
+    window = WindowDataset(tmp_path, lr_crop=8, num_keyframes=5).sample(np.random.default_rng(0))
+    for part in (window.keyframes, window.flows, window.targets):
+        assert not isinstance(part.base, np.memmap)
+        assert part.base is None or part.base.base is None
+
+
 def test_targets_between_keyframes_are_the_dropped_frames(tmp_path: Path) -> None:
     folder = write_clip(tmp_path, "a", num_keyframes=6)
     dropped = np.load(folder / "hr.npy")[5]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
-from diffst.training.config import CheckedConfig, parse_config, read_table
+from diffst.training.config import MOST_WORKERS, CheckedConfig, parse_config, read_table
 from diffst.training.losses import COARSE_SIDES
 from diffst.wan.sizes import PIXEL_MULTIPLE, TIME_STRIDE
 from diffst.wan.training.stages import FACTOR, STAGES
@@ -106,7 +106,7 @@ class WanTrainConfig(CheckedConfig):
         is_rank = self.lora_rank >= 0 if self.stage else self.lora_rank == 0
         wanted = "at least 0, and 0 in stage 0, which leaves the transformer alone"
         self.check("lora_rank", is_rank, wanted)
-        self.check_range("at least 0 and finite", "data_workers")
+        self.check("data_workers", 0 <= self.data_workers <= MOST_WORKERS, f"0 to {MOST_WORKERS}")
         self.check_range("at least 0 and below 1", "ema")
         self.check_range("above 0 and finite", "rate_factor")
         self.check_range("at least 0 and below 2^63", "seed")
