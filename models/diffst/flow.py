@@ -125,8 +125,10 @@ def warp_sharply(image: Tensor, flow: Tensor) -> Tensor:
     """
     if image.device.type != "cpu" or torch.is_grad_enabled():
         return warp(image, flow, mode="bicubic")
-    seen = torch.empty(len(image), *image.shape[2:], 3)
-    for picture, places, made in zip(image.float(), pixel_grid(flow) + flow, seen, strict=True):
+    seen = torch.empty(len(image), *image.shape[2:], 3, dtype=torch.float32)
+    for picture, places, made in zip(
+        image.float(), pixel_grid(flow) + flow.float(), seen, strict=True
+    ):
         interleaved = cv2.merge([*picture.numpy()])
         x, y = places.numpy()
         border = cv2.BORDER_REPLICATE
