@@ -232,7 +232,6 @@ def score_output(
     Raises:
         UserError: The output's size, rate, length or alignment is wrong.
     """
-    whose = f"`{system}` on `{reference.name}` ({track})"
     digest = sha256(output, reference.path)
     kept = {
         metric.name: work / "scores" / f"{digest}-{metric.name}-{metric.version}.json"
@@ -240,10 +239,11 @@ def score_output(
     }
     missing = [metric for metric in metrics if not kept[metric.name].exists()]
     if missing:
+        whose = f"`{system}` on `{reference.name}` ({track})"
         pair = _open_pair(output, reference, whose)
+        _check_rate(output, reference, whose)
         for metric in missing:
             _keep(metric.measure(pair), len(pair.luma), kept[metric.name])
-    _check_rate(output, reference, whose)
     series: dict[str, Series] = {}
     for path in kept.values():
         numbers = json.loads(path.read_text(encoding="utf-8"))
