@@ -105,7 +105,7 @@ class CFCA(ModelMixin, ConfigMixin):  # type: ignore[misc]
             )
         )
         to_outer = ways + warp(beyond, ways)
-        # All in one call, so that all cores find work.
+        # All in one call, which a GPU does at once.
         chosen = [min(max(n + away, 0), last) for away in (-1, 1, -2, 2) for n in indices]
         seen = look_up(frames[chosen], torch.cat((ways, to_outer)))
         left, right, outer_left, outer_right = seen.chunk(4)
@@ -218,7 +218,7 @@ def look_up(frames: Tensor, flow: Tensor) -> Tensor:
 def look_up_all(frames: Tensor, keyframes: Sequence[tuple[int, ...]], paths: Tensor) -> Tensor:
     """The temporary frames that ways (I, C, 2, h, w) lead to, (I, C, 3, h, w).
 
-    All in one call, so that all cores find work.
+    All in one call, which a GPU does at once.
     """
     given = frames[[n for chosen in keyframes for n in chosen]]
     seen: Tensor = look_up(given, paths.flatten(0, 1)).unflatten(0, paths.shape[:2])

@@ -20,10 +20,8 @@ from torch import Tensor
 from diffst.fading import ramp
 from diffst.pixels import in_range
 
-WHOLE_PIXELS = 640 * 480  # low-resolution pixels; a picture of no more is not cut,
-WHOLE_SIDE = (
-    16384  # nor is one with no longer side: 1024 latents, as many as the transformer can number
-)
+# Low-resolution pixels of a picture that is not cut, and of its side: 1024 latents, as many as the transformer numbers.
+WHOLE_PIXELS, WHOLE_SIDE = 640 * 480, 16384
 LONGEST_SIDE = 512  # low-resolution pixels of a tile, halo included
 HALO = 32  # low-resolution pixels seen beyond what is given; two latents
 FADE = 16  # low-resolution pixels over which two tiles are mixed

@@ -79,9 +79,8 @@ def test_a_cpu_makes_what_torch_makes(size):
     low = ways(12, 16, motion=2.0)
     smooth = torch.nn.functional.interpolate(torch.rand(6, 3, 4, 5), size=size, mode="bicubic")
     found = list(smooth.clamp(0, 1))
-    # Places are rounded to 1/32 pixel.
     torch.testing.assert_close(
-        made(found, low), fuse(found, low.paths[0], low.shares[0]).clamp(0, 1), rtol=0, atol=0.03
+        made(found, low), fuse(found, low.paths[0], low.shares[0]).clamp(0, 1), rtol=0, atol=1e-4
     )
 
 
@@ -151,9 +150,11 @@ def test_codes_are_mixed_as_torch_mixes_them(kind):
     found = list((smooth.clamp(0, 1) * KINDS[kind]).round().to(kind))
     low = ways(12, 16)
     expected = fuse(found, low.paths[0], low.shares[0]) * KINDS[kind]
-    # Shares are rounded to 1/255 or 1/65535, and what is looked up to whole codes.
-    assert (made(found, low).double() - expected).abs().max() <= 0.01 * KINDS[kind]
-    assert (made(found, low).double() - expected).mean().abs() <= 0.05
+    # What is looked up and the mix are rounded to whole codes, half a code each; rounded shares, 1/510 off at most, add
+    # to that what the six differ by.
+    error = made(found, low).double() - expected
+    assert error.abs().max() <= 1.5
+    assert error.mean().abs() <= 0.05
 
 
 def test_in_which_order_bytes_are_mixed_does_not_matter_to_the_bit():
